@@ -27,7 +27,8 @@ export interface EmbeddedPostgresOptions {
    * removed when the server stops.
    */
   dataDir?: string;
-  /** The database that `url` names; created when missing. Default `frameforge`. */
+  /** The database that `url` names; created when missing. Letters, digits, `_` and `-`. Default
+   * `frameforge`. */
   database?: string;
   /** The TCP port on 127.0.0.1. Default: a free one. */
   port?: number;
@@ -58,13 +59,19 @@ const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 
  * (there it runs as `nobody`). It stops when `stop()` is called and when this process ends, however
  * it ends; it does not keep this process from ending.
  *
- * @throws ConfigurationError when the package is missing or has no PostgreSQL for this platform, when
- * `dataDir` is in use or cannot be used, or when the server does not start: with the end of its log.
+ * @throws ConfigurationError when an option is wrong, when the package is missing or has no PostgreSQL
+ * for this platform, when `dataDir` is in use or cannot be used, and when the server does not start:
+ * with the end of its log.
  */
 export async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions = {},
 ): Promise<EmbeddedPostgres> {
   const { dataDir, database = 'frameforge', timeoutMs = 60_000 } = options;
+  if (!/^[\w-]{1,63}$/.test(database)) {
+    throw new ConfigurationError(
+      `The database name "${database}" is not 1 to 63 letters, digits, "_" or "-": choose another.`,
+    );
+  }
   const native = findNativeFolder();
   const places = choosePlaces(dataDir);
   const guardian = new Guardian([places.scratch, places.newCluster], binariesIn(native).pgCtl);
@@ -80,7 +87,7 @@ export async function startEmbeddedPostgres(
     const url = `postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/`;
     await ensureDatabase(url, database);
     guardian.unref();
-    return { url: url + encodeURIComponent(database), stop: () => guardian.stop() };
+    return { url: url + database, stop: () => guardian.stop() };
   } catch (error) {
     await guardian.stop();
     if (!timedOut) throw error;

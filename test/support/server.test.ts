@@ -1,15 +1,6 @@
 import { Client } from 'pg';
+import { query } from './query.js';
 import { createDatabase } from './server.js';
-
-async function query(url: string, sql: string): Promise<unknown[]> {
-  const client = new Client({ connectionString: url });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
 
 describe('createDatabase', () => {
   it('gives databases that do not see each other', async () => {

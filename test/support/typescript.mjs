@@ -5,16 +5,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import { register } from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
-import ts from 'typescript';
 
 const isTypeScript = (url) => url.startsWith('file:') && /\.m?ts$/.test(url);
-
-const tsconfig = fileURLToPath(new URL('../../tsconfig.json', import.meta.url));
-const { compilerOptions } = ts.readConfigFile(tsconfig, ts.sys.readFile).config;
-const { options } = ts.convertCompilerOptionsFromJson(
-  { ...compilerOptions, module: 'esnext', noEmit: false, inlineSourceMap: true },
-  '.',
-);
 
 /** TypeScript imports `./thing.js` where `./thing.ts` is the source. */
 export function resolve(specifier, context, nextResolve) {
@@ -25,14 +17,25 @@ export function resolve(specifier, context, nextResolve) {
   return nextResolve(specifier, context);
 }
 
-export function load(url, context, nextLoad) {
+export async function load(url, context, nextLoad) {
   if (!isTypeScript(url)) return nextLoad(url, context);
-  const fileName = fileURLToPath(url);
-  const { outputText } = ts.transpileModule(readFileSync(fileName, 'utf8'), {
-    fileName,
-    compilerOptions: options,
-  });
-  return { format: 'module', source: outputText, shortCircuit: true };
+  compile ??= await createCompiler();
+  return { format: 'module', source: compile(fileURLToPath(url)), shortCircuit: true };
+}
+
+let compile;
+
+async function createCompiler() {
+  const { default: ts } = await import('typescript');
+  const tsconfig = fileURLToPath(new URL('../../tsconfig.json', import.meta.url));
+  const { compilerOptions } = ts.readConfigFile(tsconfig, ts.sys.readFile).config;
+  const { options } = ts.convertCompilerOptionsFromJson(
+    { ...compilerOptions, module: 'esnext', noEmit: false, inlineSourceMap: true },
+    '.',
+  );
+  return (fileName) =>
+    ts.transpileModule(readFileSync(fileName, 'utf8'), { fileName, compilerOptions: options })
+      .outputText;
 }
 
 if (isMainThread) register(import.meta.url);

@@ -1,0 +1,200 @@
+import { spawn } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, Server, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from 'pg';
+import { ConfigurationError } from '../../src/errors.js';
+import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded/index.js';
+import { query } from '../support/query.js';
+
+const servers: EmbeddedPostgres[] = [];
+let home: string;
+
+async function start(options?: Parameters<typeof startEmbeddedPostgres>[0]) {
+  const server = await startEmbeddedPostgres(options);
+  servers.push(server);
+  return server;
+}
+
+async function setting({ url }: EmbeddedPostgres, name: string): Promise<unknown> {
+  return (await query(url, `SELECT current_setting('${name}') AS value`))[0]?.['value'];
+}
+
+const lockFile = (): string => join(home, 'data', 'pgdata', 'postmaster.pid');
+const serverPid = (): number => Number(readFileSync(lockFile(), 'utf8').split('\n')[0]);
+
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'embedded-test-'));
+  chmodSync(home, 0o755);
+});
+
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.stop()));
+  rmSync(home, { recursive: true, force: true });
+});
+
+describe('a temporary server', () => {
+  it('takes queries until it is stopped, and leaves no files', async () => {
+    const server = await start();
+    expect(new URL(server.url)).toMatchObject({ hostname: '127.0.0.1', pathname: '/frameforge' });
+    expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    const directory = String(await setting(server, 'data_directory'));
+    expect(existsSync(directory)).toBe(true);
+
+    await server.stop();
+    await server.stop();
+    await expect(query(server.url, 'SELECT 1')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    expect(existsSync(join(directory, '..'))).toBe(false);
+  });
+
+  it('is reachable on loopback with its password only', async () => {
+    const server = await start();
+    expect(await setting(server, 'listen_addresses')).toBe('127.0.0.1');
+    expect(await setting(server, 'unix_socket_directories')).toBe('');
+    const url = new URL(server.url);
+    url.password = 'postgres';
+    await expect(query(url.href, 'SELECT 1')).rejects.toMatchObject({ code: '28P01' });
+  });
+
+  it('is fast by default, and takes settings and the name of the database', async () => {
+    const server = await start({ database: 'Videos-2', settings: { work_mem: '12MB' } });
+    expect(await setting(server, 'fsync')).toBe('off');
+    expect(await setting(server, 'max_connections')).toBe('200');
+    expect(await setting(server, 'work_mem')).toBe('12MB');
+    expect(await query(server.url, 'SELECT current_database() AS name')).toEqual([
+      { name: 'Videos-2' },
+    ]);
+  });
+
+  it('refuses a database name that a url could not carry', async () => {
+    await expect(start({ database: 'a/b?c' })).rejects.toThrow(/"a\/b\?c"/);
+  });
+
+  it('stops although clients are connected', async () => {
+    const server = await start();
+    const client = new Client({ connectionString: server.url });
+    client.on('error', () => {});
+    await client.connect();
+    const sleeping = client.query('SELECT pg_sleep(60)').catch((error: unknown) => error);
+    await server.stop();
+    expect(await sleeping).toBeInstanceOf(Error);
+  });
+
+  it('tells why the server did not start', async () => {
+    const starting = start({ settings: { max_connections: 'many' } });
+    await expect(starting).rejects.toThrow(ConfigurationError);
+    await expect(starting).rejects.toThrow(/invalid value for parameter "max_connections": "many"/);
+  });
+
+  it('gives up after the time that it was given', async () => {
+    await expect(start({ timeoutMs: 1 })).rejects.toThrow(/did not start within 1 ms/);
+  });
+});
+
+describe('several servers', () => {
+  it('start at once, each on its own port with its own data', async () => {
+    const all = await Promise.all([start(), start(), start()]);
+    expect(new Set(all.map(({ url }) => new URL(url).port)).size).toBe(3);
+    expect(new Set(all.map(({ url }) => new URL(url).password)).size).toBe(3);
+    await query(all[0]!.url, 'CREATE TABLE only_here (n int)');
+    await expect(query(all[1]!.url, 'TABLE only_here')).rejects.toMatchObject({ code: '42P01' });
+  });
+
+  it('take another port when the free one is gone before the server has it', async () => {
+    const thief = createServer();
+    const restore = robFirstFreePort(thief);
+    try {
+      const server = await start();
+      expect(thief.listening).toBe(true);
+      expect(Number(new URL(server.url).port)).not.toBe((thief.address() as AddressInfo).port);
+      expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    } finally {
+      restore();
+      thief.close();
+    }
+  });
+
+  it('refuse a port that was asked for and is taken', async () => {
+    const first = await start();
+    const port = Number(new URL(first.url).port);
+    await expect(start({ port })).rejects.toThrow(/Address already in use/);
+  });
+});
+
+describe('a persistent server', () => {
+  it('keeps its data, its password and its durability', async () => {
+    const dataDir = join(home, 'data');
+    const first = await start({ dataDir });
+    expect(await setting(first, 'fsync')).toBe('on');
+    await query(first.url, 'CREATE TABLE kept AS SELECT 42 AS answer');
+    await first.stop();
+
+    const second = await start({ dataDir });
+    expect(await query(second.url, 'TABLE kept')).toEqual([{ answer: 42 }]);
+    expect(new URL(second.url).password).toBe(new URL(first.url).password);
+    expect(statSync(join(dataDir, 'pgdata', 'frameforge-password')).mode & 0o777).toBe(0o600);
+  });
+
+  it('is started by one of two at a time, and the other one learns by whom', async () => {
+    const dataDir = join(home, 'data');
+    const [a, b] = await Promise.allSettled([start({ dataDir }), start({ dataDir })]);
+    const refused = [a, b].filter((result) => result.status === 'rejected');
+    expect(refused).toHaveLength(1);
+    expect(refused[0]?.reason).toBeInstanceOf(ConfigurationError);
+    expect(String(refused[0]?.reason)).toContain(
+      `in use by the PostgreSQL with pid ${serverPid()}`,
+    );
+  });
+
+  it('recovers from a crash, also when its old pid now belongs to something else', async () => {
+    const dataDir = join(home, 'data');
+    const first = await start({ dataDir });
+    await query(first.url, 'CREATE TABLE kept AS SELECT 42 AS answer');
+    const stale = readFileSync(lockFile(), 'utf8');
+    process.kill(serverPid(), 'SIGKILL');
+    await first.stop();
+
+    const { uid, gid } = statSync(join(dataDir, 'pgdata'));
+    const stranger = spawn('sleep', ['60'], process.geteuid?.() === 0 ? { uid, gid } : {});
+    try {
+      writeFileSync(lockFile(), stale.replace(/^\d+/, String(stranger.pid)));
+      const second = await start({ dataDir });
+      expect(await query(second.url, 'TABLE kept')).toEqual([{ answer: 42 }]);
+    } finally {
+      stranger.kill();
+    }
+  });
+
+  it('refuses the data of another tool, and data without its password', async () => {
+    writeFileSync(join(home, 'PG_VERSION'), '18\n');
+    await expect(start({ dataDir: home })).rejects.toThrow(/another tool/);
+
+    const dataDir = join(home, 'data');
+    await (await start({ dataDir })).stop();
+    rmSync(join(dataDir, 'pgdata', 'frameforge-password'));
+    await expect(start({ dataDir })).rejects.toThrow(/Cannot read the password/);
+  });
+});
+
+/** The first free port that is looked for is taken by the thief the moment it is known. */
+function robFirstFreePort(thief: Server): () => void {
+  const { close } = Server.prototype;
+  const restore = (): void => {
+    Server.prototype.close = close;
+  };
+  Server.prototype.close = function (this: Server, callback) {
+    restore();
+    const { port } = this.address() as AddressInfo;
+    return close.call(this, () => thief.listen(port, '127.0.0.1', () => callback?.()));
+  };
+  return restore;
+}
