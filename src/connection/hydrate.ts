@@ -1,0 +1,15 @@
+/**
+ * Makes an entity of a row, by a list of columns. The names of columns and properties are the same.
+ *
+ * @param prefix - what stands before the names in the row
+ */
+export function hydrate<T extends object>(
+  entityClass: new () => T,
+  names: readonly (keyof T & string)[],
+  row: Record<string, unknown>,
+  prefix = '',
+): T {
+  const entity = new entityClass();
+  for (const name of names) (entity as Record<string, unknown>)[name] = row[prefix + name];
+  return entity;
+}

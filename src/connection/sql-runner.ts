@@ -1,0 +1,145 @@
+import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { fromDriver, InvalidInputError } from '../errors.js';
+import { Is, readInput } from '../input/input.js';
+import type { Tables } from '../schema/tables.js';
+import { tablesOf } from '../schema/tables.js';
+import type { Statement } from './statement.js';
+
+/** What `pg`'s client does for us; TypeORM hands it out untyped. */
+interface PgClient {
+  query(query: {
+    name?: string;
+    text: string;
+    values: readonly unknown[];
+  }): Promise<{ rows: never[] }>;
+}
+
+/** The option that most methods take last. */
+export class TransactionOptions {
+  /** Makes the call part of this manager's transaction; without it the call is one of its own. */
+  @Is(
+    {
+      name: 'manager',
+      message: 'must be an EntityManager of TypeORM',
+      // Not instanceof: libraries that carry transactions hand out proxies.
+      accepts: (value) => (value as EntityManager | null)?.dataSource !== undefined,
+    },
+    'optional',
+  )
+  manager?: EntityManager;
+}
+
+/**
+ * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would
+ * commit what the caller means to roll back.
+ */
+export function readOptions(operation: string, options: unknown): TransactionOptions {
+  return options === undefined
+    ? {}
+    : readInput(operation, TransactionOptions, options, { path: 'options' });
+}
+
+/**
+ * Runs statements as prepared ones on the data source's pool, or in a caller's transaction, and
+ * turns the driver's errors into this package's.
+ */
+export class SqlRunner {
+  private readonly statements = new WeakMap<(tables: Tables) => Statement, Statement>();
+  private tables?: Tables;
+
+  /**
+   * @param prepared - whether plans are kept by name; false for PgBouncer before 1.21 in
+   *   transaction mode, which gives the next statement another connection
+   */
+  constructor(
+    readonly dataSource: DataSource,
+    private readonly prepared: boolean,
+  ) {}
+
+  /**
+   * Runs one statement.
+   *
+   * @param operation - the method that asks, for the error's message
+   * @param make - writes the statement, once for this data source's tables
+   */
+  async run<Row>(
+    operation: string,
+    make: (tables: Tables) => Statement,
+    values: readonly unknown[],
+    { manager }: TransactionOptions = {},
+  ): Promise<Row[]> {
+    const statement = this.statementOf(make);
+    const joined = manager === undefined ? undefined : this.queryRunnerOf(operation, manager);
+    const queryRunner = joined ?? this.dataSource.createQueryRunner('master');
+    try {
+      return await this.query<Row>(queryRunner, statement, values);
+    } catch (error) {
+      throw fromDriver(error, operation);
+    } finally {
+      if (joined === undefined) await queryRunner.release();
+    }
+  }
+
+  /** Runs several statements as one: in a transaction, or in a savepoint of the caller's. */
+  async atomically<T>(
+    operation: string,
+    { manager }: TransactionOptions,
+    work: (manager: EntityManager) => Promise<T>,
+  ): Promise<T> {
+    if (manager !== undefined) this.queryRunnerOf(operation, manager);
+    try {
+      return await (manager ?? this.dataSource.manager).transaction(work);
+    } catch (error) {
+      throw fromDriver(error, operation);
+    }
+  }
+
+  private statementOf(make: (tables: Tables) => Statement): Statement {
+    this.tables ??= tablesOf(this.dataSource);
+    const statement = this.statements.get(make) ?? make(this.tables);
+    this.statements.set(make, statement);
+    return statement;
+  }
+
+  private async query<Row>(
+    queryRunner: QueryRunner,
+    { name, text }: Statement,
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    const { logger } = this.dataSource;
+    const client = (await queryRunner.connect()) as PgClient;
+    logger.logQuery(text, [...values], queryRunner);
+    const start = performance.now();
+    try {
+      const query = this.prepared ? { name, text, values } : { text, values };
+      const { rows } = await client.query(query);
+      const elapsed = Math.round(performance.now() - start);
+      const slow = this.dataSource.options.maxQueryExecutionTime;
+      if (slow !== undefined && slow > 0 && elapsed > slow) {
+        logger.logQuerySlow(elapsed, text, [...values], queryRunner);
+      }
+      return rows;
+    } catch (error) {
+      logger.logQueryError(error as Error, text, [...values], queryRunner);
+      throw error;
+    }
+  }
+
+  /**
+   * The connection of a manager's transaction; undefined for the data source's own manager, which has
+   * none. A manager that can't be joined is refused: a write that silently went elsewhere would
+   * commit what the caller rolls back.
+   */
+  private queryRunnerOf(operation: string, manager: EntityManager): QueryRunner | undefined {
+    const refuse = (message: string): never => {
+      throw new InvalidInputError(operation, [{ property: 'options.manager', message }]);
+    };
+    if (manager.dataSource !== this.dataSource) {
+      refuse('must belong to the same data source as the service');
+    }
+    if (manager.queryRunner?.isReleased === true) {
+      refuse('must belong to a transaction that is still open: this one is over');
+    }
+    return manager.queryRunner;
+  }
+}

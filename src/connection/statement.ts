@@ -1,0 +1,60 @@
+import { createHash } from 'node:crypto';
+
+/** An SQL statement, and the name under which a connection keeps its plan. */
+export interface Statement {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** Makes a statement of SQL. The name is a hash of the text: two texts can never share a plan. */
+export function sql(strings: TemplateStringsArray, ...parts: readonly string[]): Statement {
+  const text = String.raw({ raw: strings }, ...parts).trim();
+  return { name: `ff_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`, text };
+}
+
+/**
+ * Lists columns. Statements name them, because `RETURNING *` in a prepared statement breaks when a
+ * later migration adds one.
+ *
+ * @param alias - the table's alias
+ * @param prefix - put before each name in the result, to tell two tables' columns apart
+ */
+export function columns(names: readonly string[], alias: string, prefix = ''): string {
+  return names
+    .map((name) => `${alias}."${name}"` + (prefix === '' ? '' : ` AS "${prefix}${name}"`))
+    .join(', ');
+}
+
+/**
+ * The statement's own time, to the millisecond. Not `now()`: in an old transaction that is long
+ * past. Truncated, because rounding up would put a new row into the future for half a millisecond.
+ */
+export const NOW = `date_trunc('milliseconds', statement_timestamp())`;
+
+/**
+ * A page of a list, newest first, by keyset pagination: a page costs the same however deep it is.
+ * $1 is the limit, then come the values of the filters in use, then the time and the id after which
+ * the page begins. Each combination is a statement of its own, so that each has the plan that suits it.
+ *
+ * @param filters - columns and their types, or false for those not in use
+ * @param id - the column that orders rows of the same time
+ */
+export function page(
+  select: string,
+  filters: Readonly<Record<string, string | false>>,
+  id: string,
+  after: boolean,
+): Statement {
+  const createdAt = id.replace(/"\w+"$/, '"createdAt"');
+  const used = Object.entries(filters).filter(([, type]) => type !== false);
+  const conditions = used.map(([column, type], index) => `${column} = $${index + 2}::${type}`);
+  if (after) {
+    const [time, last] = [used.length + 2, used.length + 3];
+    conditions.push(`(${createdAt}, ${id}) < ($${time}::timestamptz, $${last}::uuid)`);
+  }
+  return sql`
+  ${select}
+  ${conditions.length > 0 ? `WHERE ${conditions.join(' AND ')}` : ''}
+  ORDER BY ${createdAt} DESC, ${id} DESC
+  LIMIT $1::integer`;
+}

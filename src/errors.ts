@@ -1,0 +1,301 @@
+import type { JobStatus } from './schema/entities/job-status.enum.js';
+import type { DeliveryStatus } from './schema/entities/notification.enums.js';
+
+/** The stable codes of {@link FrameForgeError}s, one a class. */
+export type FrameForgeErrorCode =
+  | 'INVALID_INPUT'
+  | 'USER_NOT_FOUND'
+  | 'JOB_NOT_FOUND'
+  | 'NOTIFICATION_NOT_FOUND'
+  | 'INVALID_JOB_TRANSITION'
+  | 'LEASE_LOST'
+  | 'JOB_CONFLICT'
+  | 'TRANSACTION_CONFLICT'
+  | 'DATABASE_UNAVAILABLE'
+  | 'MIGRATION_FAILED'
+  | 'CONFIGURATION_INVALID';
+
+/**
+ * Every failure that a caller can act on. Tell them apart by class or by the stable `code`; the
+ * message says what happened, to which thing, and what to do next. Names are set on the prototypes,
+ * so that a bundler that renames classes does not change them.
+ */
+export abstract class FrameForgeError extends Error {
+  abstract readonly code: FrameForgeErrorCode;
+}
+
+/** One thing that is wrong with an input. */
+export interface InputProblem {
+  /** The path of the property, such as `filename` or `completions.3.result.frameCount`. */
+  readonly property: string;
+  /** What is wrong, such as `must be a UUID`. */
+  readonly message: string;
+}
+
+/** The input of a call was refused before any SQL ran; `problems` lists each fault by property. */
+export class InvalidInputError extends FrameForgeError {
+  static {
+    this.prototype.name = 'InvalidInputError';
+  }
+  readonly code = 'INVALID_INPUT';
+
+  constructor(
+    operation: string,
+    readonly problems: readonly InputProblem[],
+  ) {
+    const list = problems.map(({ property, message }) => `${property} ${message}`).join('; ');
+    super(`${operation} was given invalid input, and did nothing: ${list}.`);
+  }
+}
+
+/** A job was to be created for a user who does not exist; nothing was created. */
+export class UserNotFoundError extends FrameForgeError {
+  static {
+    this.prototype.name = 'UserNotFoundError';
+  }
+  readonly code = 'USER_NOT_FOUND';
+  readonly userId: string;
+
+  /** @param userIds - those that do not exist; `userId` is the first of them */
+  constructor(readonly userIds: readonly [string, ...string[]]) {
+    super(
+      `No user ${userIds.join(', ')} exists, so no job was created. ` +
+        `Create the user first, in the same transaction or in an earlier one.`,
+    );
+    this.userId = userIds[0];
+  }
+}
+
+/** The job does not exist, or belongs to another user than the one that was asked for. */
+export class JobNotFoundError extends FrameForgeError {
+  static {
+    this.prototype.name = 'JobNotFoundError';
+  }
+  readonly code = 'JOB_NOT_FOUND';
+
+  constructor(readonly jobId: string) {
+    super(`Job ${jobId} does not exist, or not for this user. It may have been deleted since.`);
+  }
+}
+
+/** The notification does not exist. */
+export class NotificationNotFoundError extends FrameForgeError {
+  static {
+    this.prototype.name = 'NotificationNotFoundError';
+  }
+  readonly code = 'NOTIFICATION_NOT_FOUND';
+
+  constructor(readonly notificationId: string) {
+    super(`Notification ${notificationId} does not exist. It is deleted together with its job.`);
+  }
+}
+
+const ADVICE: Record<JobStatus, string> = {
+  pending: 'Claim or start it first.',
+  processing: 'Somebody is working on it: wait until they finish, or until their lease is over.',
+  completed: 'A completed job is final.',
+  failed: 'A failed job is final; retryJob makes it pending again.',
+};
+
+/** The job is in a state from which this move is not allowed. Nothing was changed. */
+export class InvalidJobTransitionError extends FrameForgeError {
+  static {
+    this.prototype.name = 'InvalidJobTransitionError';
+  }
+  readonly code = 'INVALID_JOB_TRANSITION';
+
+  /**
+   * @param move - what was asked for, such as `completed`
+   * @param status - the status that the job has
+   * @param runNumber - the run that the job is in
+   */
+  constructor(
+    readonly jobId: string,
+    readonly move: string,
+    readonly status: JobStatus,
+    readonly runNumber: number,
+  ) {
+    super(`Job ${jobId} cannot be ${move}: it is ${status} (run ${runNumber}). ${ADVICE[status]}`);
+  }
+}
+
+/** What a {@link LeaseLostError} was about, and the state in which it was found. */
+export type LostLease =
+  | { jobId: string; status: JobStatus; runNumber: number }
+  | { notificationId: string; status: DeliveryStatus; deliveryNumber: number };
+
+/**
+ * The caller no longer holds what it writes about: another run, worker or delivery does, or it was
+ * finished. Nothing was changed. `status` and the current number let a caller whose reply was lost
+ * tell that its own write had succeeded.
+ */
+export class LeaseLostError extends FrameForgeError {
+  static {
+    this.prototype.name = 'LeaseLostError';
+  }
+  readonly code = 'LEASE_LOST';
+  readonly jobId?: string;
+  readonly notificationId?: string;
+  readonly status: JobStatus | DeliveryStatus;
+  readonly runNumber?: number;
+  readonly deliveryNumber?: number;
+
+  constructor(lost: LostLease) {
+    super(
+      'jobId' in lost
+        ? `The lease on job ${lost.jobId} is lost: it is ${lost.status}, in run ${lost.runNumber}, ` +
+            `and no longer yours. Drop this run's result; whoever holds the job now will finish it.`
+        : `The lease on notification ${lost.notificationId} is lost: it is ${lost.status}, ` +
+            `in delivery ${lost.deliveryNumber}. Drop this outcome.`,
+    );
+    Object.assign(this, lost);
+    this.status = lost.status;
+  }
+}
+
+/** A job with this `jobId` exists and has other content. Nothing was changed. */
+export class JobConflictError extends FrameForgeError {
+  static {
+    this.prototype.name = 'JobConflictError';
+  }
+  readonly code = 'JOB_CONFLICT';
+
+  constructor(readonly jobId: string) {
+    super(
+      `Job ${jobId} exists already, with another userId, filename or videoUrl. ` +
+        `Use a new jobId for a new job; the same one only to repeat the same call.`,
+    );
+  }
+}
+
+/** The database undid the transaction for the sake of another one: run the whole of it again. */
+export class TransactionConflictError extends FrameForgeError {
+  static {
+    this.prototype.name = 'TransactionConflictError';
+  }
+  readonly code = 'TRANSACTION_CONFLICT';
+
+  constructor(operation: string, options?: ErrorOptions) {
+    super(
+      `${operation} collided with another transaction, and the database rolled it back. ` +
+        `Retry the whole transaction.`,
+      options,
+    );
+  }
+}
+
+/**
+ * The database cannot be reached, or the connection broke. A write whose reply was lost may have
+ * been done: repeat it with the same `jobId` or handle, and the reply will tell.
+ */
+export class DatabaseUnavailableError extends FrameForgeError {
+  static {
+    this.prototype.name = 'DatabaseUnavailableError';
+  }
+  readonly code = 'DATABASE_UNAVAILABLE';
+
+  constructor(operation: string, options?: ErrorOptions) {
+    super(
+      `${operation} could not reach the database: ${reasonOf(options?.cause)}. ` +
+        `Try again when it is back; connections are re-opened by themselves.`,
+      options,
+    );
+  }
+}
+
+/** The schema in the database is not what this package needs, or a migration failed. */
+export class MigrationError extends FrameForgeError {
+  static {
+    this.prototype.name = 'MigrationError';
+  }
+  readonly code = 'MIGRATION_FAILED';
+}
+
+/** The options, the environment or the database's roles are wrong; the message says which and how to mend it. */
+export class ConfigurationError extends FrameForgeError {
+  static {
+    this.prototype.name = 'ConfigurationError';
+  }
+  readonly code = 'CONFIGURATION_INVALID';
+}
+
+/** The message of anything thrown, also of an AggregateError (whose own message is empty). */
+export function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '') {
+    return error.errors.map(reasonOf).join(', ');
+  }
+  return error instanceof Error && error.message !== '' ? error.message : String(error);
+}
+
+/** The node errors of a connection that could not be opened or broke. */
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
+
+/** What `pg` and `pg-pool` say, without a code, of a connection that broke or could not be had. */
+const BROKEN =
+  /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|The server does not support SSL)/i;
+
+/**
+ * Turns an error of the driver into one of this package's, where the caller can act on it; any other
+ * error is returned as it is. SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
+ *
+ * @param operation - what was being done, as the subject of the message: `createJob`
+ */
+export function fromDriver(error: unknown, operation: string): unknown {
+  if (error instanceof FrameForgeError) return error;
+  const cause = (error as { driverError?: unknown } | undefined)?.driverError ?? error;
+  const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
+  const state = typeof code === 'string' ? code : '';
+  if (state === '40001' || state === '40P01') {
+    return new TransactionConflictError(operation, { cause });
+  }
+  if (isUnreachable(state, cause) || (state === '' && BROKEN.test(String(message)))) {
+    return new DatabaseUnavailableError(operation, { cause });
+  }
+  if (state === '42P01' || state === '42703' || state === '3F000') {
+    return new MigrationError(
+      `${operation} needs a table, column or schema that is not there: ${reasonOf(cause)}. ` +
+        `Run the migrations of this release first.`,
+      { cause },
+    );
+  }
+  if (state === '42501') {
+    return new ConfigurationError(
+      `${operation} is not allowed to this database role: ${reasonOf(cause)}. ` +
+        `Grant the role the privileges listed in docs/roles.md.`,
+      { cause },
+    );
+  }
+  if (state.startsWith('28') || state === '3D000') {
+    return new ConfigurationError(
+      `${operation} could not log in to the database: ${reasonOf(cause)}. ` +
+        `Correct the user, the password or the database's name.`,
+      { cause },
+    );
+  }
+  return error;
+}
+
+/**
+ * Classes 08 (connection), 53 (resources), 57P (operator intervention: shutdown, restart) and
+ * 25006 (a read-only server, as during a failover), or no connection at all.
+ */
+function isUnreachable(state: string, cause: unknown): boolean {
+  if (cause instanceof AggregateError) return cause.errors.every((e) => isUnreachable(e.code, e));
+  return (
+    UNREACHABLE.has(state) ||
+    state.startsWith('08') ||
+    state.startsWith('53') ||
+    state.startsWith('57P') ||
+    state === '25006'
+  );
+}

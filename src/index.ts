@@ -1,0 +1,25 @@
+export * from './database.module.js';
+export type { FrameForgeDatabaseOptions } from './database.options.js';
+export {
+  ConfigurationError,
+  DatabaseUnavailableError,
+  FrameForgeError,
+  InvalidInputError,
+  InvalidJobTransitionError,
+  JobConflictError,
+  JobNotFoundError,
+  LeaseLostError,
+  MigrationError,
+  NotificationNotFoundError,
+  TransactionConflictError,
+  UserNotFoundError,
+} from './errors.js';
+export type { FrameForgeErrorCode, InputProblem } from './errors.js';
+export * from './http/frameforge-exception.filter.js';
+export * from './jobs/job.inputs.js';
+export * from './jobs/job.service.js';
+export * from './notifications/notification.inputs.js';
+export * from './notifications/notification.service.js';
+export * from './schema/entities/index.js';
+export * from './schema/migrations/index.js';
+export type { TransactionOptions } from './connection/sql-runner.js';

@@ -1,0 +1,85 @@
+import { isDate } from 'node:util/types';
+import { isEmail } from 'class-validator';
+
+/** What a value must be: a test, and the words that complete "<property> ..." when it fails. */
+export interface Rule {
+  readonly name: string;
+  readonly message: string;
+  accepts(value: unknown): boolean;
+}
+
+const UUID =
+  /^(?:[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}|0{8}-0{4}-0{4}-0{4}-0{12}|f{8}-f{4}-f{4}-f{4}-f{12})$/i;
+
+/** PostgreSQL's largest `integer`. */
+export const MAX_INTEGER = 2_147_483_647;
+
+const CONTROL = /\p{Cc}/u;
+
+/** PostgreSQL stores no NUL in text, and a lone surrogate has no UTF-8 form. */
+const isStorable = (value: string): boolean => !value.includes('\0') && value.isWellFormed();
+
+/** Any UUID of RFC 9562: versions 1 to 8, nil and max, in either case. */
+export const uuid: Rule = {
+  name: 'uuid',
+  message: 'must be a UUID',
+  accepts: (value) => typeof value === 'string' && UUID.test(value),
+};
+
+/** @param max - in characters, as PostgreSQL counts them (code points) */
+export function text(max: number): Rule {
+  return {
+    name: 'text',
+    message: `must be a string of 1 to ${max} characters, without NUL characters or lone surrogates`,
+    accepts: (value) =>
+      typeof value === 'string' &&
+      value !== '' &&
+      isStorable(value) &&
+      (value.length <= max || (value.length <= 2 * max && [...value].length <= max)),
+  };
+}
+
+/** A URL with a scheme and `//`: `https://…`, `s3://…`, `http://minio:9000/…`. */
+export const url: Rule = {
+  name: 'url',
+  message: 'must be a URL with a scheme, such as https://host/path or s3://bucket/key',
+  accepts: (value) =>
+    typeof value === 'string' &&
+    value.length <= 8192 &&
+    // The parser drops control characters and outer spaces; what is stored is what was given.
+    value.trim() === value &&
+    !CONTROL.test(value) &&
+    /^[a-z][a-z0-9+.-]*:\/\/./i.test(value) &&
+    value.isWellFormed() &&
+    URL.canParse(value),
+};
+
+export const email: Rule = {
+  name: 'email',
+  message: 'must be an e-mail address of at most 255 characters',
+  accepts: (value) => typeof value === 'string' && value.length <= 255 && isEmail(value),
+};
+
+export function integer(min: number, max = MAX_INTEGER): Rule {
+  return {
+    name: 'integer',
+    message: `must be an integer from ${min} to ${max}`,
+    accepts: (value) => Number.isInteger(value) && Number(value) >= min && Number(value) <= max,
+  };
+}
+
+/** An instant from 1970 to the end of 9999, which every part of the way can hold. */
+export const instant: Rule = {
+  name: 'instant',
+  message: 'must be a Date from 1970 to 9999',
+  accepts: (value) =>
+    isDate(value) && value.getTime() >= 0 && value.getTime() < Date.UTC(10_000, 0, 1),
+};
+
+export function oneOf(values: readonly string[]): Rule {
+  return {
+    name: 'oneOf',
+    message: `must be one of ${values.join(', ')}`,
+    accepts: (value) => typeof value === 'string' && values.includes(value),
+  };
+}

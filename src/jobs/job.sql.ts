@@ -1,0 +1,304 @@
+import { columns, NOW, page, sql } from '../connection/statement.js';
+import type { Statement } from '../connection/statement.js';
+import type { Tables } from '../schema/tables.js';
+import { NOTIFICATION_COLUMNS } from '../notifications/notification.sql.js';
+
+/** The columns of `video_jobs`, in the order of the table. */
+export const JOB_COLUMNS = [
+  'jobId',
+  'userId',
+  'filename',
+  'status',
+  'videoUrl',
+  'resultUrl',
+  'frameCount',
+  'errorMessage',
+  'createdAt',
+  'startedAt',
+  'completedAt',
+  'availableAt',
+  'runNumber',
+  'workerId',
+  'attempts',
+] as const;
+
+const job = columns(JOB_COLUMNS, 'j');
+
+/**
+ * What may be claimed. The literals make the partial index `idx_jobs_claimable` usable in a generic
+ * plan; a processing job without a worker is never taken from its owner.
+ */
+const CLAIMABLE = `("status" = 'pending' OR ("status" = 'processing' AND "workerId" IS NOT NULL))
+        AND "availableAt" <= statement_timestamp()`;
+
+/**
+ * $1 jobId, $2 userId, $3 filename, $4 videoUrl, $5 availableAt. No row: the user is unknown, or the
+ * job exists. Selecting from `users` under a lock refuses an unknown user without the foreign key's
+ * error, which would abort the caller's transaction.
+ */
+const insertOne = (t: Tables, jobId: string, onConflict: string): Statement => sql`
+  INSERT INTO ${t.videoJobs} AS j
+    ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
+  SELECT ${jobId}, u."userId", $3::varchar, $4::text, ${NOW}, GREATEST($5::timestamptz, ${NOW})
+  FROM ${t.users} u
+  WHERE u."userId" = $2::uuid
+  FOR KEY SHARE OF u
+  ${onConflict}
+  RETURNING ${job}`;
+
+export const createJob = (t: Tables): Statement =>
+  insertOne(t, 'COALESCE($1::uuid, gen_random_uuid())', '');
+
+export const createJobWithId = (t: Tables): Statement =>
+  insertOne(t, '$1::uuid', 'ON CONFLICT ("jobId") DO NOTHING');
+
+/**
+ * $1 the users' ids, each once; then arrays: $2 jobId, $3 userId, $4 filename, $5 videoUrl,
+ * $6 availableAt. No rows when a user is unknown. In `jobId` order, so that two calls which repeat
+ * the same jobs wait for each other and never deadlock.
+ */
+export const createJobs = (t: Tables): Statement => sql`
+  WITH owner AS MATERIALIZED (
+    SELECT u."userId"
+    FROM ${t.users} u
+    WHERE u."userId" = ANY($1::uuid[])
+    ORDER BY u."userId"
+    FOR KEY SHARE OF u
+  )
+  INSERT INTO ${t.videoJobs} AS j
+    ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
+  SELECT i."jobId", i."userId", i."filename", i."videoUrl", ${NOW},
+    GREATEST(i."availableAt", ${NOW})
+  FROM unnest($2::uuid[], $3::uuid[], $4::varchar[], $5::text[], $6::timestamptz[])
+    AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
+  WHERE (SELECT count(*) FROM owner) = cardinality($1::uuid[])
+  ORDER BY i."jobId"
+  ON CONFLICT ("jobId") DO NOTHING
+  RETURNING ${job}`;
+
+/** $1 userIds: those of them that do not exist. */
+export const unknownUsers = (t: Tables): Statement => sql`
+  SELECT i."userId"
+  FROM unnest($1::uuid[]) AS i("userId")
+  WHERE NOT EXISTS (SELECT FROM ${t.users} u WHERE u."userId" = i."userId")`;
+
+/** $1 jobIds. */
+export const getJobs = (t: Tables): Statement => sql`
+  SELECT ${job} FROM ${t.videoJobs} j WHERE j."jobId" = ANY($1::uuid[])`;
+
+/** $1 jobId, $2 userId or null for any. */
+export const getJob = (t: Tables): Statement => sql`
+  SELECT ${job}
+  FROM ${t.videoJobs} j
+  WHERE j."jobId" = $1::uuid AND ($2::uuid IS NULL OR j."userId" = $2::uuid)`;
+
+/** See {@link page}: filters userId and status, newest first. */
+export const listJobs =
+  (filters: { userId: boolean; status: boolean }, after: boolean) =>
+  (t: Tables): Statement =>
+    page(
+      `SELECT ${job} FROM ${t.videoJobs} j`,
+      { 'j."userId"': filters.userId && 'uuid', 'j."status"': filters.status && 'varchar' },
+      'j."jobId"',
+      after,
+    );
+
+/** No parameter. */
+export const countJobs = (t: Tables): Statement => sql`
+  SELECT j."status", count(*)::integer AS "count" FROM ${t.videoJobs} j GROUP BY j."status"`;
+
+/** $1 userId. */
+export const countJobsOfUser = (t: Tables): Statement => sql`
+  SELECT j."status", count(*)::integer AS "count"
+  FROM ${t.videoJobs} j
+  WHERE j."userId" = $1::uuid
+  GROUP BY j."status"`;
+
+/**
+ * $1 jobId, $2 workerId or null, $3 lease in ms. One row unless the job does not exist: its state
+ * before, and the started job if it could be started.
+ */
+export const startJob = (t: Tables): Statement => sql`
+  WITH locked AS MATERIALIZED (
+    SELECT "jobId", "status", "runNumber", "workerId", "availableAt"
+    FROM ${t.videoJobs}
+    WHERE "jobId" = $1::uuid
+    FOR NO KEY UPDATE
+  ), started AS (
+    UPDATE ${t.videoJobs} j
+    SET "status" = 'processing',
+      "startedAt" = ${NOW},
+      "availableAt" = ${NOW} + make_interval(secs => $3::double precision / 1000),
+      "runNumber" = j."runNumber" + 1,
+      "workerId" = $2::varchar,
+      "attempts" = j."attempts" + 1
+    FROM locked
+    WHERE j."jobId" = $1::uuid
+      AND (locked."status" = 'pending'
+        OR (locked."status" = 'processing' AND locked."workerId" IS NOT NULL
+          AND locked."availableAt" <= statement_timestamp()))
+    RETURNING ${job}
+  )
+  SELECT locked."status" AS "statusBefore", locked."runNumber" AS "runNumberBefore",
+    ${columns(JOB_COLUMNS, 'started', 'job.')}
+  FROM locked LEFT JOIN started ON true`;
+
+/**
+ * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts. The claimed jobs, and those that had no try
+ * left: these fail here, with their notification. `= ANY(ARRAY(...))` stays on the primary key
+ * where `UPDATE ... FROM` falls back to a sequential scan. Plain `FOR UPDATE` would also skip jobs
+ * for which a notification is being inserted.
+ */
+export const claimJobs = (t: Tables): Statement => sql`
+  WITH found AS MATERIALIZED (
+    SELECT "jobId", "attempts"
+    FROM ${t.videoJobs}
+    WHERE ${CLAIMABLE}
+    ORDER BY "availableAt"
+    LIMIT $1::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), exhausted AS (
+    UPDATE ${t.videoJobs} j
+    SET "status" = 'failed',
+      "completedAt" = ${NOW},
+      "workerId" = NULL,
+      "errorMessage" = CASE "status"
+        WHEN 'pending' THEN COALESCE("errorMessage", format('Gave up after %s attempts.', "attempts"))
+        ELSE format('Gave up after %s attempts: worker %s was lost during run %s.',
+          "attempts", "workerId", "runNumber")
+        END
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "attempts" >= $4::integer))
+    RETURNING ${job}
+  ), notified AS (
+    INSERT INTO ${t.notificationLog}
+      ("jobId", "notificationType", "recipientEmail", "runNumber", "createdAt", "availableAt")
+    SELECT e."jobId", 'failure', u."email", e."runNumber", ${NOW}, ${NOW}
+    FROM exhausted e JOIN ${t.users} u ON u."userId" = e."userId"
+  ), claimed AS (
+    UPDATE ${t.videoJobs} j
+    SET "status" = 'processing',
+      "startedAt" = ${NOW},
+      "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000),
+      "runNumber" = "runNumber" + 1,
+      "workerId" = $3::varchar,
+      "attempts" = "attempts" + 1
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "attempts" < $4::integer))
+    RETURNING ${job}
+  )
+  SELECT ${columns(JOB_COLUMNS, 'claimed')} FROM claimed
+  UNION ALL
+  SELECT ${columns(JOB_COLUMNS, 'exhausted')} FROM exhausted`;
+
+/**
+ * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. The ids of those still held. It waits
+ * for no lock: a row that is locked is being finished by its own worker, and counts as held.
+ */
+export const extendLeases = (t: Tables): Statement => sql`
+  WITH held AS MATERIALIZED (
+    SELECT j."jobId", j."runNumber", j."workerId"
+    FROM unnest($1::uuid[], $2::integer[], $3::varchar[])
+      AS i("jobId", "runNumber", "workerId")
+    JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+    WHERE j."runNumber" = i."runNumber" AND j."workerId" = i."workerId" AND j."status" = 'processing'
+  ), locked AS MATERIALIZED (
+    SELECT j."jobId"
+    FROM held JOIN ${t.videoJobs} j ON j."jobId" = held."jobId"
+    WHERE j."runNumber" = held."runNumber" AND j."workerId" = held."workerId"
+      AND j."status" = 'processing'
+    FOR NO KEY UPDATE OF j SKIP LOCKED
+  ), extended AS (
+    UPDATE ${t.videoJobs}
+    SET "availableAt" = ${NOW} + make_interval(secs => $4::double precision / 1000)
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM locked))
+  )
+  SELECT "jobId" FROM held`;
+
+/**
+ * Every move out of `processing`. Arrays: $1 jobId, $2 runNumber, $3 workerId, $4 the next status,
+ * $5 resultUrl, $6 frameCount, $7 errorMessage, $8 ms until a pending job is available, $9 the
+ * attempts given back.
+ *
+ * One row for each job that exists, by "position" in the arrays: its state before, and, if the
+ * caller held it, the job and its notification after. The row is locked first, so that the verdict
+ * and the update see the same version of it whatever else runs. The run's notification is in the
+ * same statement: neither exists without the other.
+ *
+ * A run that a service without runs started after a retry has the number of the run before, which is
+ * reported already: it gets the next number when it ends.
+ */
+export const settleJobs = (t: Tables): Statement => sql`
+  WITH locked AS MATERIALIZED (
+    SELECT i."position", i."next", i."resultUrl", i."frameCount", i."errorMessage",
+      i."delay", i."refund", j."jobId", j."status", j."runNumber",
+      j."status" = 'processing' AND j."runNumber" = i."runNumber"
+        AND j."workerId" IS NOT DISTINCT FROM i."workerId" AS "accepted",
+      j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "lost"
+    FROM unnest($1::uuid[], $2::integer[], $3::varchar[], $4::varchar[], $5::text[],
+        $6::integer[], $7::text[], $8::integer[], $9::integer[]) WITH ORDINALITY
+      AS i("jobId", "runNumber", "workerId", "next", "resultUrl",
+        "frameCount", "errorMessage", "delay", "refund", "position")
+    JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+    ORDER BY j."jobId"
+    FOR NO KEY UPDATE OF j
+  ), settled AS (
+    UPDATE ${t.videoJobs} j
+    SET "status" = l."next",
+      "resultUrl" = l."resultUrl",
+      "frameCount" = l."frameCount",
+      "errorMessage" =
+        CASE l."next" WHEN 'completed' THEN NULL ELSE COALESCE(l."errorMessage", j."errorMessage") END,
+      "startedAt" = CASE l."next" WHEN 'pending' THEN NULL ELSE j."startedAt" END,
+      "completedAt" = CASE l."next" WHEN 'pending' THEN NULL ELSE ${NOW} END,
+      "availableAt" = CASE l."next"
+        WHEN 'pending' THEN ${NOW} + make_interval(secs => l."delay"::double precision / 1000)
+        ELSE j."availableAt" END,
+      "runNumber" = j."runNumber" + CASE
+        WHEN j."workerId" IS NULL AND l."next" <> 'pending' AND EXISTS (
+          SELECT FROM ${t.notificationLog} n
+          WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber") THEN 1
+        ELSE 0 END,
+      "workerId" = NULL,
+      "attempts" = GREATEST(j."attempts" - l."refund", 0)
+    FROM locked l
+    WHERE j."jobId" = l."jobId" AND l."accepted"
+    RETURNING ${job}
+  ), notified AS (
+    INSERT INTO ${t.notificationLog} AS n
+      ("jobId", "notificationType", "recipientEmail", "runNumber", "createdAt", "availableAt")
+    SELECT s."jobId", CASE s."status" WHEN 'completed' THEN 'success' ELSE 'failure' END,
+      u."email", s."runNumber", ${NOW}, ${NOW}
+    FROM settled s JOIN ${t.users} u ON u."userId" = s."userId"
+    WHERE s."status" <> 'pending'
+    RETURNING ${columns(NOTIFICATION_COLUMNS, 'n')}
+  )
+  SELECT l."position"::integer, l."jobId", l."lost", l."status" AS "statusBefore",
+    l."runNumber" AS "runNumberBefore",
+    ${columns(JOB_COLUMNS, 's', 'job.')},
+    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
+  FROM locked l
+  LEFT JOIN settled s ON s."jobId" = l."jobId"
+  LEFT JOIN notified n ON n."jobId" = l."jobId"`;
+
+/** $1 jobId. One row unless the job does not exist: its state before, and the job if it was moved. */
+export const retryJob = (t: Tables): Statement => sql`
+  WITH locked AS MATERIALIZED (
+    SELECT "jobId", "status", "runNumber"
+    FROM ${t.videoJobs}
+    WHERE "jobId" = $1::uuid
+    FOR NO KEY UPDATE
+  ), retried AS (
+    UPDATE ${t.videoJobs} j
+    SET "status" = 'pending',
+      "startedAt" = NULL,
+      "completedAt" = NULL,
+      "errorMessage" = NULL,
+      "workerId" = NULL,
+      "attempts" = 0,
+      "availableAt" = ${NOW}
+    FROM locked
+    WHERE j."jobId" = $1::uuid AND locked."status" = 'failed'
+    RETURNING ${job}
+  )
+  SELECT locked."status" AS "statusBefore", locked."runNumber" AS "runNumberBefore",
+    ${columns(JOB_COLUMNS, 'retried', 'job.')}
+  FROM locked LEFT JOIN retried ON true`;

@@ -1,0 +1,208 @@
+import type { DataSource } from 'typeorm';
+import { hydrate } from '../connection/hydrate.js';
+import { readOptions, SqlRunner } from '../connection/sql-runner.js';
+import type { TransactionOptions } from '../connection/sql-runner.js';
+import {
+  InvalidJobTransitionError,
+  JobNotFoundError,
+  LeaseLostError,
+  NotificationNotFoundError,
+  TransactionConflictError,
+} from '../errors.js';
+import { decodeCursor, encodeCursor } from '../input/cursor.js';
+import { DEFAULT_LEASE_MS, DEFAULT_LIMIT, DEFAULT_MAX_ATTEMPTS } from '../input/defaults.js';
+import { readInput } from '../input/input.js';
+import { DeliveryStatus, NotificationLog, NotificationType } from '../schema/entities/index.js';
+import type { JobStatus } from '../schema/entities/index.js';
+import {
+  ClaimNotificationsInput,
+  DeliveryFailure,
+  ListNotificationsInput,
+  LogNotificationInput,
+  NotificationHandle,
+} from './notification.inputs.js';
+import * as statements from './notification.sql.js';
+import { NOTIFICATION_COLUMNS } from './notification.sql.js';
+
+type Row = Record<string, unknown>;
+
+/** A page of notifications, newest first. */
+export interface NotificationPage {
+  readonly notifications: NotificationLog[];
+  /** What to pass as `cursor` for the next page; null when this is the last. */
+  readonly nextCursor: string | null;
+}
+
+/**
+ * The log of what users are told about their jobs, which is also the queue of its deliveries.
+ * `JobService` writes it when it finishes a job. Deliveries are at-least-once: give the provider
+ * `notificationId` as its idempotency key.
+ *
+ * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`,
+ * `TransactionConflictError`, and `MigrationError` where the tables are missing. Those that take
+ * `options.manager` become part of that manager's transaction.
+ */
+export class NotificationService {
+  private readonly db: SqlRunner;
+
+  /**
+   * @param dataSource - an initialized data source with this package's entities
+   * @param options - `preparedStatements`: whether plans are kept by name (default true)
+   */
+  constructor(dataSource: DataSource, options: { preparedStatements?: boolean } = {}) {
+    this.db = new SqlRunner(dataSource, options.preparedStatements ?? true);
+  }
+
+  /**
+   * Logs the notification of a finished job, for services that finish jobs in their own way. If the
+   * run has one already, that is returned.
+   *
+   * @throws JobNotFoundError
+   * @throws InvalidJobTransitionError unless the job's status is what the notification tells
+   */
+  async logNotification(
+    input: LogNotificationInput,
+    options?: TransactionOptions,
+  ): Promise<NotificationLog> {
+    const operation = 'logNotification';
+    const tx = readOptions(operation, options);
+    const log = readInput(operation, LogNotificationInput, input);
+    const values = [log.jobId, log.notificationType, log.recipientEmail ?? null];
+    const [row] = await this.db.run<Row>(operation, statements.logNotification, values, tx);
+    if (row === undefined) throw new JobNotFoundError(log.jobId);
+    if (row['matches'] !== true) {
+      const told = log.notificationType === NotificationType.SUCCESS ? 'completed' : 'failed';
+      throw new InvalidJobTransitionError(
+        log.jobId,
+        `reported as ${told}`,
+        row['jobStatus'] as JobStatus,
+        row['jobRunNumber'] as number,
+      );
+    }
+    if (row['notification.notificationId'] !== null) return toNotification(row, 'notification.');
+    const run = [log.jobId, row['jobRunNumber']];
+    const [existing] = await this.db.run<Row>(operation, statements.notificationOfRun, run, tx);
+    if (existing === undefined) throw new TransactionConflictError(operation);
+    return toNotification(existing);
+  }
+
+  /** Lists notifications, newest first, a page at a time. A page costs the same however deep it is. */
+  async listNotifications(
+    input: ListNotificationsInput = {},
+    options?: TransactionOptions,
+  ): Promise<NotificationPage> {
+    const operation = 'listNotifications';
+    const tx = readOptions(operation, options);
+    const { jobId, deliveryStatus, limit, cursor } = readInput(
+      operation,
+      ListNotificationsInput,
+      input,
+    );
+    const after = cursor ? decodeCursor(cursor) : undefined;
+    const filters = { jobId: jobId !== undefined, deliveryStatus: deliveryStatus !== undefined };
+    const pageSize = limit ?? DEFAULT_LIMIT;
+    const values = [jobId, deliveryStatus, after?.createdAt.toISOString(), after?.id];
+    const rows = await this.db.run<Row>(
+      operation,
+      statements.listNotifications(filters, after !== undefined),
+      [pageSize + 1, ...values.filter((value) => value !== undefined)],
+      tx,
+    );
+    const notifications = rows.slice(0, pageSize).map((row) => toNotification(row));
+    const last = rows.length > pageSize ? notifications.at(-1) : undefined;
+    const nextCursor =
+      last === undefined
+        ? null
+        : encodeCursor({ createdAt: last.createdAt, id: last.notificationId });
+    return { notifications, nextCursor };
+  }
+
+  /**
+   * Claims notifications whose delivery is due, those that wait longest first. When the lease ends
+   * before the outcome is recorded, anybody may claim it again. A notification that was tried
+   * `maxAttempts` times ends here as failed. Never joins a transaction, and never waits for one.
+   *
+   * @returns an empty array when nothing is due
+   */
+  async claimNotifications(input: ClaimNotificationsInput = {}): Promise<NotificationLog[]> {
+    const operation = 'claimNotifications';
+    const claim = readInput(operation, ClaimNotificationsInput, input);
+    const values = [
+      claim.limit ?? DEFAULT_LIMIT,
+      claim.leaseMs ?? DEFAULT_LEASE_MS,
+      claim.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
+    ];
+    for (;;) {
+      const rows = await this.db.run<Row>(operation, statements.claimNotifications, values);
+      const claimed = rows.filter((row) => row['deliveryStatus'] === DeliveryStatus.PENDING);
+      // When all that was found had no try left, there may be more behind it.
+      if (claimed.length > 0 || rows.length === 0) return claimed.map((row) => toNotification(row));
+    }
+  }
+
+  /**
+   * Records that a notification was delivered.
+   *
+   * @throws NotificationNotFoundError
+   * @throws LeaseLostError if another delivery has begun since, or it is sent or failed already
+   */
+  async markSent(
+    notification: NotificationHandle,
+    options?: TransactionOptions,
+  ): Promise<NotificationLog> {
+    return this.settle('markSent', notification, options, { next: DeliveryStatus.SENT });
+  }
+
+  /**
+   * Records that a delivery failed. With `retryInMs` the notification is due again after that time;
+   * else it is failed for good.
+   *
+   * @throws NotificationNotFoundError
+   * @throws LeaseLostError if another delivery has begun since, or it is sent or failed already
+   */
+  async markFailed(
+    notification: NotificationHandle,
+    failure: DeliveryFailure,
+    options?: TransactionOptions,
+  ): Promise<NotificationLog> {
+    const operation = 'markFailed';
+    const { errorMessage, retryInMs } = readInput(operation, DeliveryFailure, failure);
+    const next = retryInMs === undefined ? DeliveryStatus.FAILED : DeliveryStatus.PENDING;
+    return this.settle(operation, notification, options, { next, errorMessage, retryInMs });
+  }
+
+  private async settle(
+    operation: string,
+    notification: NotificationHandle,
+    options: TransactionOptions | undefined,
+    outcome: { next: DeliveryStatus; errorMessage?: string; retryInMs?: number },
+  ): Promise<NotificationLog> {
+    const tx = readOptions(operation, options);
+    const { notificationId, deliveryNumber } = readInput(
+      operation,
+      NotificationHandle,
+      notification,
+      { strict: false, path: 'notification' },
+    );
+    const values = [
+      notificationId,
+      deliveryNumber,
+      outcome.next,
+      outcome.errorMessage ?? null,
+      outcome.retryInMs ?? 0,
+    ];
+    const [row] = await this.db.run<Row>(operation, statements.settleNotification, values, tx);
+    if (row === undefined) throw new NotificationNotFoundError(notificationId);
+    if (row['notification.notificationId'] === null) {
+      throw new LeaseLostError({
+        notificationId,
+        status: row['statusBefore'] as DeliveryStatus,
+        deliveryNumber: row['deliveryNumberBefore'] as number,
+      });
+    }
+    return toNotification(row, 'notification.');
+  }
+}
+
+const toNotification = (row: Row, prefix?: string): NotificationLog =>
+  hydrate(NotificationLog, NOTIFICATION_COLUMNS, row, prefix);

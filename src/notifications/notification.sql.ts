@@ -1,0 +1,145 @@
+import { columns, NOW, page, sql } from '../connection/statement.js';
+import type { Statement } from '../connection/statement.js';
+import type { Tables } from '../schema/tables.js';
+
+/** The columns of `notification_log`, in the order of the table. */
+export const NOTIFICATION_COLUMNS = [
+  'notificationId',
+  'jobId',
+  'notificationType',
+  'recipientEmail',
+  'deliveryStatus',
+  'retryCount',
+  'errorMessage',
+  'createdAt',
+  'sentAt',
+  'availableAt',
+  'deliveryNumber',
+  'runNumber',
+] as const;
+
+const notification = columns(NOTIFICATION_COLUMNS, 'n');
+
+/**
+ * $1 jobId, $2 notificationType, $3 recipientEmail or null for the user's. One row unless the job
+ * does not exist: its status, whether that is what the notification tells, and the notification if
+ * it was inserted. A row of this run is there already when nothing was: it is read afterwards, in a
+ * statement that sees what others committed meanwhile.
+ *
+ * If the row that is there tells the opposite, it reports the run before, and a service without runs
+ * has worked since: that run gets a number of its own.
+ */
+export const logNotification = (t: Tables): Statement => sql`
+  WITH locked AS MATERIALIZED (
+    SELECT "jobId", "userId", "status", "runNumber",
+      "status" = CASE $2::varchar WHEN 'success' THEN 'completed' ELSE 'failed' END AS "matches"
+    FROM ${t.videoJobs}
+    WHERE "jobId" = $1::uuid
+    FOR NO KEY UPDATE
+  ), renumbered AS (
+    UPDATE ${t.videoJobs} j
+    SET "runNumber" = j."runNumber" + 1
+    FROM locked
+    WHERE j."jobId" = $1::uuid AND locked."matches" AND EXISTS (
+      SELECT FROM ${t.notificationLog} n
+      WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber"
+        AND n."notificationType" <> $2::varchar)
+    RETURNING j."runNumber"
+  ), inserted AS (
+    INSERT INTO ${t.notificationLog} AS n
+      ("jobId", "notificationType", "recipientEmail", "runNumber", "createdAt", "availableAt")
+    SELECT l."jobId", $2::varchar, COALESCE($3::varchar, u."email"),
+      COALESCE((SELECT "runNumber" FROM renumbered), l."runNumber"), ${NOW}, ${NOW}
+    FROM locked l JOIN ${t.users} u ON u."userId" = l."userId"
+    WHERE l."matches"
+    ON CONFLICT ("jobId", "runNumber") DO NOTHING
+    RETURNING ${notification}
+  )
+  SELECT l."status" AS "jobStatus", l."runNumber" AS "jobRunNumber", l."matches",
+    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
+  FROM locked l LEFT JOIN inserted n ON true`;
+
+/** $1 jobId, $2 runNumber. */
+export const notificationOfRun = (t: Tables): Statement => sql`
+  SELECT ${notification}
+  FROM ${t.notificationLog} n
+  WHERE n."jobId" = $1::uuid AND n."runNumber" = $2::integer`;
+
+/** See {@link page}: filters jobId and deliveryStatus, newest first. */
+export const listNotifications =
+  (filters: { jobId: boolean; deliveryStatus: boolean }, after: boolean) =>
+  (t: Tables): Statement =>
+    page(
+      `SELECT ${notification} FROM ${t.notificationLog} n`,
+      {
+        'n."jobId"': filters.jobId && 'uuid',
+        'n."deliveryStatus"': filters.deliveryStatus && 'varchar',
+      },
+      'n."notificationId"',
+      after,
+    );
+
+/**
+ * $1 limit, $2 lease in ms, $3 maxAttempts. The claimed notifications, and those that had no try
+ * left, which end here as failed. A delivery that was neither sent nor failed when its lease ended
+ * is counted as a retry here.
+ */
+export const claimNotifications = (t: Tables): Statement => sql`
+  WITH found AS MATERIALIZED (
+    SELECT "notificationId", "deliveryNumber"
+    FROM ${t.notificationLog}
+    WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()
+    ORDER BY "availableAt"
+    LIMIT $1::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), exhausted AS (
+    UPDATE ${t.notificationLog} n
+    SET "deliveryStatus" = 'failed',
+      "errorMessage" = COALESCE("errorMessage",
+        format('Gave up after %s attempts: the last delivery was lost.', "deliveryNumber"))
+    WHERE "notificationId" =
+      ANY(ARRAY(SELECT "notificationId" FROM found WHERE "deliveryNumber" >= $3::integer))
+    RETURNING ${notification}
+  ), claimed AS (
+    UPDATE ${t.notificationLog} n
+    SET "deliveryNumber" = "deliveryNumber" + 1,
+      "retryCount" = GREATEST("retryCount", "deliveryNumber"),
+      "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000)
+    WHERE "notificationId" =
+      ANY(ARRAY(SELECT "notificationId" FROM found WHERE "deliveryNumber" < $3::integer))
+    RETURNING ${notification}
+  )
+  SELECT ${columns(NOTIFICATION_COLUMNS, 'claimed')} FROM claimed
+  UNION ALL
+  SELECT ${columns(NOTIFICATION_COLUMNS, 'exhausted')} FROM exhausted`;
+
+/**
+ * $1 notificationId, $2 deliveryNumber, $3 the next status, $4 errorMessage, $5 ms until a pending
+ * one is available. One row unless the notification does not exist: its state before, and the
+ * notification if the caller held it.
+ */
+export const settleNotification = (t: Tables): Statement => sql`
+  WITH locked AS MATERIALIZED (
+    SELECT "notificationId", "deliveryStatus", "deliveryNumber"
+    FROM ${t.notificationLog}
+    WHERE "notificationId" = $1::uuid
+    FOR NO KEY UPDATE
+  ), settled AS (
+    UPDATE ${t.notificationLog} n
+    SET "deliveryStatus" = $3::varchar,
+      "errorMessage" = $4::text,
+      "sentAt" = CASE $3::varchar WHEN 'sent' THEN ${NOW} END,
+      "retryCount" = CASE $3::varchar
+        WHEN 'pending' THEN GREATEST(n."retryCount", n."deliveryNumber")
+        ELSE n."retryCount" END,
+      "availableAt" = CASE $3::varchar
+        WHEN 'pending' THEN ${NOW} + make_interval(secs => $5::double precision / 1000)
+        ELSE n."availableAt" END
+    FROM locked l
+    WHERE n."notificationId" = $1::uuid
+      AND l."deliveryStatus" = 'pending' AND l."deliveryNumber" = $2::integer
+    RETURNING ${notification}
+  )
+  SELECT l."deliveryStatus" AS "statusBefore", l."deliveryNumber" AS "deliveryNumberBefore",
+    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
+  FROM locked l LEFT JOIN settled n ON true`;

@@ -1,0 +1,10 @@
+import { NotificationLog } from './notification-log.entity.js';
+import { User } from './user.entity.js';
+import { VideoJob } from './video-job.entity.js';
+
+export { JobStatus } from './job-status.enum.js';
+export { DeliveryStatus, NotificationType } from './notification.enums.js';
+export { NotificationLog, User, VideoJob };
+
+/** The entities of this package: what `forFeature` expects in a data source's `entities`. */
+export const frameForgeEntities = [User, VideoJob, NotificationLog];

@@ -1,0 +1,79 @@
+import {
+  Check,
+  Column,
+  Entity,
+  Index,
+  JoinColumn,
+  ManyToOne,
+  PrimaryGeneratedColumn,
+  Unique,
+} from 'typeorm';
+import type { Relation } from 'typeorm';
+import { DeliveryStatus, NotificationType } from './notification.enums.js';
+import { AVAILABLE_NOW, VideoJob } from './video-job.entity.js';
+
+/** A message that the user of a finished job is owed, and how far its delivery has come. */
+@Entity({ name: 'notification_log' })
+@Check('chk_notifications_type', `"notificationType" IN ('success', 'failure')`)
+@Check('chk_notifications_delivery_status', `"deliveryStatus" IN ('pending', 'sent', 'failed')`)
+@Index('idx_notifications_job_id', ['jobId'])
+@Index('idx_notifications_status', ['deliveryStatus'])
+@Unique('uq_notifications_job_run', ['jobId', 'runNumber'])
+@Index('idx_notifications_claimable', ['availableAt'], { where: `"deliveryStatus" = 'pending'` })
+export class NotificationLog {
+  @PrimaryGeneratedColumn('uuid', {
+    name: 'notificationId',
+    primaryKeyConstraintName: 'pk_notification_log',
+  })
+  notificationId!: string;
+
+  @Column({ name: 'jobId', type: 'uuid' })
+  jobId!: string;
+
+  @ManyToOne(() => VideoJob, { onDelete: 'CASCADE', nullable: false })
+  @JoinColumn({
+    name: 'jobId',
+    referencedColumnName: 'jobId',
+    foreignKeyConstraintName: 'fk_notification_log_job',
+  })
+  job?: Relation<VideoJob>;
+
+  @Column({ name: 'notificationType', type: 'varchar', length: 20 })
+  notificationType!: NotificationType;
+
+  @Column({ name: 'recipientEmail', type: 'varchar', length: 255 })
+  recipientEmail!: string;
+
+  @Column({ name: 'deliveryStatus', type: 'varchar', length: 20, default: DeliveryStatus.PENDING })
+  deliveryStatus!: DeliveryStatus;
+
+  /** How many times the delivery was tried again, or is going to be. */
+  @Column({ name: 'retryCount', type: 'integer', default: 0 })
+  retryCount!: number;
+
+  @Column({ name: 'errorMessage', type: 'text', nullable: true })
+  errorMessage!: string | null;
+
+  @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
+  createdAt!: Date;
+
+  @Column({ name: 'sentAt', type: 'timestamptz', precision: 3, nullable: true })
+  sentAt!: Date | null;
+
+  /** The time from which the delivery may be claimed: when it is due, or when its lease ends. */
+  @Column({
+    name: 'availableAt',
+    type: 'timestamptz',
+    precision: 3,
+    default: () => AVAILABLE_NOW,
+  })
+  availableAt!: Date;
+
+  /** The fencing token of deliveries: grows at every claim. */
+  @Column({ name: 'deliveryNumber', type: 'integer', default: 0 })
+  deliveryNumber!: number;
+
+  /** The run of the job that this reports; null in rows that a service without runs wrote. */
+  @Column({ name: 'runNumber', type: 'integer', nullable: true })
+  runNumber!: number | null;
+}

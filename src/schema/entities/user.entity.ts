@@ -1,0 +1,59 @@
+import {
+  Column,
+  CreateDateColumn,
+  Entity,
+  Index,
+  PrimaryGeneratedColumn,
+  Unique,
+  UpdateDateColumn,
+} from 'typeorm';
+
+/**
+ * A person who uploads videos.
+ *
+ * `passwordHash` is kept out of sight twice: no query returns it unless it asks for it by name
+ * (`select: { passwordHash: true }`), and on an instance it lives in a private field behind an
+ * accessor of the class, where JSON, spread, `Object.keys` and `instanceToPlain` do not look.
+ */
+@Entity({ name: 'users' })
+@Unique('uq_users_username', ['username'])
+@Unique('uq_users_email', ['email'])
+@Index('idx_users_username', ['username'])
+@Index('idx_users_email', ['email'])
+export class User {
+  #passwordHash!: string;
+
+  @PrimaryGeneratedColumn('uuid', { name: 'userId', primaryKeyConstraintName: 'pk_users' })
+  userId!: string;
+
+  @Column({ name: 'username', type: 'varchar', length: 50 })
+  username!: string;
+
+  @Column({ name: 'email', type: 'varchar', length: 255 })
+  email!: string;
+
+  @Column({ name: 'passwordHash', type: 'varchar', length: 255, select: false })
+  get passwordHash(): string {
+    return this.#passwordHash;
+  }
+
+  set passwordHash(hash: string) {
+    this.#passwordHash = hash;
+  }
+
+  @CreateDateColumn({
+    name: 'createdAt',
+    type: 'timestamptz',
+    precision: 3,
+    default: () => 'now()',
+  })
+  createdAt!: Date;
+
+  @UpdateDateColumn({
+    name: 'updatedAt',
+    type: 'timestamptz',
+    precision: 3,
+    default: () => 'now()',
+  })
+  updatedAt!: Date;
+}

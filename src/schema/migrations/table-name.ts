@@ -1,0 +1,12 @@
+import type { QueryRunner } from 'typeorm';
+
+/**
+ * The name of a table, index or constraint's owner as SQL: quoted, and in the schema that the data
+ * source is configured with, where it has one.
+ */
+export function tableName(queryRunner: QueryRunner, name: string): string {
+  const { schema } = queryRunner.dataSource.options as { schema?: string };
+  return (schema === undefined ? [name] : [schema, name])
+    .map((part) => queryRunner.dataSource.driver.escape(part))
+    .join('.');
+}
