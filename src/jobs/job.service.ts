@@ -1,17 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
-import { hydrate } from '../connection/hydrate.js';
 import { readOptions, SqlRunner } from '../connection/sql-runner.js';
 import type { TransactionOptions } from '../connection/sql-runner.js';
-import {
-  InvalidJobTransitionError,
-  JobConflictError,
-  JobNotFoundError,
-  LeaseLostError,
-  TransactionConflictError,
-  UserNotFoundError,
-} from '../errors.js';
+import { JobNotFoundError } from '../errors.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import {
   DEFAULT_LEASE_MS,
@@ -20,8 +12,9 @@ import {
   MAX_BATCH,
 } from '../input/defaults.js';
 import { collect, readId, readInput, readList } from '../input/input.js';
-import { NOTIFICATION_COLUMNS } from '../notifications/notification.sql.js';
-import { JobStatus, NotificationLog, VideoJob } from '../schema/entities/index.js';
+import { JobStatus } from '../schema/entities/index.js';
+import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
+import { createJob, createJobs } from './job.creation.js';
 import {
   ClaimJobsInput,
   CountJobsInput,
@@ -35,36 +28,28 @@ import {
   StartJobInput,
 } from './job.inputs.js';
 import type { JobCompletion } from './job.inputs.js';
+import { handleColumns, toJob } from './job.row.js';
+import type { Row } from './job.row.js';
+import { movedJob, settleJob, settleJobs } from './job.settlement.js';
+import type { JobRefusal, SettledJob } from './job.settlement.js';
 import * as statements from './job.sql.js';
-import { JOB_COLUMNS } from './job.sql.js';
 
-type Row = Record<string, unknown>;
+const BATCH = { min: 0, max: MAX_BATCH };
 
-/** A job that was finished, and the notification that tells its user. */
-export interface FinishedJob {
+/** A job that was completed, and the notification that tells its user. */
+export interface CompletedJob {
   readonly job: VideoJob;
   readonly notification: NotificationLog;
 }
 
 /** What `completeJobs` says of one completion. */
-export type CompletionVerdict =
-  FinishedJob | { readonly error: JobNotFoundError | LeaseLostError | InvalidJobTransitionError };
+export type CompletionVerdict = CompletedJob | { readonly error: JobRefusal };
 
 /** A page of jobs, newest first. */
 export interface JobPage {
   readonly jobs: VideoJob[];
   /** What to pass as `cursor` for the next page; null when this is the last. */
   readonly nextCursor: string | null;
-}
-
-/** One move out of `processing`: the parameters of `settleJobs` that are not the handle. */
-interface Outcome {
-  readonly next: JobStatus;
-  readonly resultUrl?: string;
-  readonly frameCount?: number;
-  readonly errorMessage?: string;
-  readonly delayMs?: number;
-  readonly refund?: number;
 }
 
 /**
@@ -98,21 +83,7 @@ export class JobService {
     const operation = 'createJob';
     const tx = readOptions(operation, options);
     const job = readInput(operation, CreateJobInput, input);
-    const values = [job.jobId, job.userId, job.filename, job.videoUrl, timestamp(job.availableAt)];
-    if (job.jobId === undefined) {
-      const [created] = await this.db.run<Row>(operation, statements.createJob, values, tx);
-      if (created === undefined) throw new UserNotFoundError([job.userId]);
-      return toJob(created);
-    }
-    // The job that stood in the way can be deleted before it is read: then it is created after all.
-    for (let tries = 0; tries < 3; tries += 1) {
-      const [created] = await this.db.run<Row>(operation, statements.createJobWithId, values, tx);
-      if (created !== undefined) return toJob(created);
-      const [existing] = await this.db.run<Row>(operation, statements.getJobs, [[job.jobId]], tx);
-      if (existing !== undefined) return sameJob(toJob(existing), job);
-      await this.refuseUnknownUsers(operation, [job.userId], tx);
-    }
-    throw new TransactionConflictError(operation);
+    return createJob(this.db, job, tx);
   }
 
   /**
@@ -128,69 +99,10 @@ export class JobService {
   ): Promise<VideoJob[]> {
     const operation = 'createJobs';
     const tx = readOptions(operation, options);
-    const range = { min: 0, max: MAX_BATCH };
-    const jobs = readList(operation, 'inputs', inputs, range, (input, path, problems) =>
+    const jobs = readList(operation, 'inputs', inputs, BATCH, (input, path, problems) =>
       collect(CreateJobInput, input, path, true, problems),
     );
-    if (jobs.length === 0) return [];
-    // Without given ids nothing can collide, so that one statement is the whole of it.
-    return jobs.every((job) => job.jobId === undefined)
-      ? this.insertJobs(operation, jobs, tx)
-      : this.db.atomically(operation, tx, (manager) =>
-          this.insertJobs(operation, jobs, { manager }),
-        );
-  }
-
-  private async insertJobs(
-    operation: string,
-    inputs: readonly CreateJobInput[],
-    tx: TransactionOptions,
-  ): Promise<VideoJob[]> {
-    const ids = inputs.map((input) => input.jobId?.toLowerCase() ?? randomUUID());
-    const unique = new Map(inputs.map((input, index) => [ids[index] as string, input]));
-    const jobs = [...unique.values()];
-    const userIds = [...new Set(jobs.map((job) => job.userId.toLowerCase()))];
-    const rows = await this.db.run<Row>(
-      operation,
-      statements.createJobs,
-      [
-        userIds,
-        [...unique.keys()],
-        jobs.map((job) => job.userId),
-        jobs.map((job) => job.filename),
-        jobs.map((job) => job.videoUrl),
-        jobs.map((job) => timestamp(job.availableAt)),
-      ],
-      tx,
-    );
-    const stored = new Map(rows.map((row) => [row['jobId'] as string, toJob(row)]));
-    if (stored.size < unique.size) {
-      const missing = [...unique.keys()].filter((id) => !stored.has(id));
-      const existing = await this.db.run<Row>(operation, statements.getJobs, [missing], tx);
-      for (const row of existing) stored.set(row['jobId'] as string, toJob(row));
-      if (stored.size < unique.size) {
-        await this.refuseUnknownUsers(operation, userIds, tx);
-        throw new TransactionConflictError(operation);
-      }
-    }
-    return inputs.map((input, index) =>
-      sameJob(stored.get(ids[index] as string) as VideoJob, input),
-    );
-  }
-
-  private async refuseUnknownUsers(
-    operation: string,
-    userIds: readonly string[],
-    tx: TransactionOptions,
-  ): Promise<void> {
-    const rows = await this.db.run<{ userId: string }>(
-      operation,
-      statements.unknownUsers,
-      [userIds],
-      tx,
-    );
-    const [first, ...others] = rows.map((row) => row.userId);
-    if (first !== undefined) throw new UserNotFoundError([first, ...others]);
+    return createJobs(this.db, jobs, tx);
   }
 
   /**
@@ -306,8 +218,7 @@ export class JobService {
    */
   async extendLeases(jobs: readonly JobHandle[], input: ExtendLeasesInput): Promise<string[]> {
     const operation = 'extendLeases';
-    const range = { min: 0, max: MAX_BATCH };
-    const handles = readList(operation, 'jobs', jobs, range, (job, path, problems) =>
+    const handles = readList(operation, 'jobs', jobs, BATCH, (job, path, problems) =>
       collect(JobHandle, job, path, false, problems),
     );
     const { leaseMs } = readInput(operation, ExtendLeasesInput, input);
@@ -328,13 +239,16 @@ export class JobService {
     job: JobHandle,
     result: JobResult,
     options?: TransactionOptions,
-  ): Promise<FinishedJob> {
+  ): Promise<CompletedJob> {
     const operation = 'completeJob';
     const tx = readOptions(operation, options);
     const handle = readHandle(operation, job);
-    const { resultUrl, frameCount } = readInput(operation, JobResult, result);
-    const outcome = { next: JobStatus.COMPLETED, resultUrl, frameCount };
-    return this.settle(operation, 'completed', handle, outcome, tx) as Promise<FinishedJob>;
+    const completion = {
+      handle,
+      next: JobStatus.COMPLETED,
+      ...readInput(operation, JobResult, result),
+    };
+    return settleJob(this.db, operation, 'completed', completion, tx) as Promise<CompletedJob>;
   }
 
   /**
@@ -349,32 +263,29 @@ export class JobService {
   ): Promise<CompletionVerdict[]> {
     const operation = 'completeJobs';
     const tx = readOptions(operation, options);
-    const range = { min: 0, max: MAX_BATCH };
     const seen = new Set<string>();
     const batch = readList(
       operation,
       'completions',
       completions,
-      range,
+      BATCH,
       (entry, path, problems) => {
         const { job, result } = (entry ?? {}) as Partial<JobCompletion>;
         const handle = collect(JobHandle, job, `${path}.job`, false, problems);
-        const { resultUrl, frameCount } = collect(
-          JobResult,
-          result,
-          `${path}.result`,
-          true,
-          problems,
-        );
         if (seen.has(handle.jobId?.toLowerCase())) {
           problems.push({ property: `${path}.job.jobId`, message: 'is in this batch twice' });
         }
-        seen.add(handle.jobId?.toLowerCase());
-        return { handle, outcome: { next: JobStatus.COMPLETED, resultUrl, frameCount } };
+        if (handle.jobId !== undefined) seen.add(handle.jobId.toLowerCase());
+        return {
+          handle,
+          next: JobStatus.COMPLETED,
+          ...collect(JobResult, result, `${path}.result`, true, problems),
+        };
       },
     );
     if (batch.length === 0) return [];
-    return (await this.settleAll(operation, 'completed', batch, tx)) as CompletionVerdict[];
+    const verdicts = await settleJobs(this.db, operation, 'completed', batch, tx);
+    return verdicts as CompletionVerdict[];
   }
 
   /**
@@ -387,16 +298,14 @@ export class JobService {
     job: JobHandle,
     failure: JobFailure,
     options?: TransactionOptions,
-  ): Promise<{ job: VideoJob; notification: NotificationLog | null }> {
+  ): Promise<SettledJob> {
     const operation = 'failJob';
     const tx = readOptions(operation, options);
     const handle = readHandle(operation, job);
     const { errorMessage, retryInMs } = readInput(operation, JobFailure, failure);
-    const outcome =
-      retryInMs === undefined
-        ? { next: JobStatus.FAILED, errorMessage }
-        : { next: JobStatus.PENDING, errorMessage, delayMs: retryInMs };
-    return this.settle(operation, 'failed', handle, outcome, tx);
+    const next = retryInMs === undefined ? JobStatus.FAILED : JobStatus.PENDING;
+    const settlement = { handle, next, errorMessage, delayMs: retryInMs };
+    return settleJob(this.db, operation, 'failed', settlement, tx);
   }
 
   /**
@@ -408,8 +317,8 @@ export class JobService {
     const operation = 'releaseJob';
     const tx = readOptions(operation, options);
     const handle = readHandle(operation, job);
-    const outcome = { next: JobStatus.PENDING, refund: 1 };
-    return (await this.settle(operation, 'released', handle, outcome, tx)).job;
+    const release = { handle, next: JobStatus.PENDING, refund: 1 };
+    return (await settleJob(this.db, operation, 'released', release, tx)).job;
   }
 
   /**
@@ -426,94 +335,8 @@ export class JobService {
     const [row] = await this.db.run<Row>(operation, statements.retryJob, [id], tx);
     return movedJob(id, 'retried', row);
   }
-
-  private async settle(
-    operation: string,
-    move: string,
-    handle: JobHandle,
-    outcome: Outcome,
-    tx: TransactionOptions,
-  ): Promise<{ job: VideoJob; notification: NotificationLog | null }> {
-    const [verdict] = await this.settleAll(operation, move, [{ handle, outcome }], tx);
-    if (verdict === undefined || 'error' in verdict) throw verdict?.error;
-    return verdict;
-  }
-
-  private async settleAll(
-    operation: string,
-    move: string,
-    batch: readonly { handle: JobHandle; outcome: Outcome }[],
-    tx: TransactionOptions,
-  ): Promise<({ job: VideoJob; notification: NotificationLog | null } | { error: Error })[]> {
-    const outcomes = batch.map(({ outcome }) => outcome);
-    const rows = await this.db.run<Row>(
-      operation,
-      statements.settleJobs,
-      [
-        ...handleColumns(batch.map(({ handle }) => handle)),
-        outcomes.map(({ next }) => next),
-        outcomes.map(({ resultUrl }) => resultUrl ?? null),
-        outcomes.map(({ frameCount }) => frameCount ?? null),
-        outcomes.map(({ errorMessage }) => errorMessage ?? null),
-        outcomes.map(({ delayMs }) => delayMs ?? 0),
-        outcomes.map(({ refund }) => refund ?? 0),
-      ],
-      tx,
-    );
-    const byPosition = new Map(rows.map((row) => [row['position'], row]));
-    return batch.map(({ handle: { jobId } }, index) => {
-      const row = byPosition.get(index + 1);
-      if (row === undefined) return { error: new JobNotFoundError(jobId) };
-      if (row['job.jobId'] === null) return { error: refusal(jobId, move, row) };
-      const notification =
-        row['notification.notificationId'] === null
-          ? null
-          : hydrate(NotificationLog, NOTIFICATION_COLUMNS, row, 'notification.');
-      return { job: toJob(row, 'job.'), notification };
-    });
-  }
 }
 
-const toJob = (row: Row, prefix?: string): VideoJob => hydrate(VideoJob, JOB_COLUMNS, row, prefix);
-
-/** Written out in UTC: `pg` writes dates in the process's own time zone. */
-const timestamp = (date: Date | undefined | null): string | null => date?.toISOString() ?? null;
-
-const readHandle = (operation: string, job: unknown): JobHandle =>
-  readInput(operation, JobHandle, job, { strict: false, path: 'job' });
-
-const handleColumns = (handles: readonly JobHandle[]): unknown[][] => [
-  handles.map(({ jobId }) => jobId),
-  handles.map(({ runNumber }) => runNumber),
-  handles.map(({ workerId }) => workerId),
-];
-
-/** The stored job, if its content is what the caller asked for. */
-function sameJob(stored: VideoJob, input: CreateJobInput): VideoJob {
-  const same =
-    stored.userId === input.userId.toLowerCase() &&
-    stored.filename === input.filename &&
-    stored.videoUrl === input.videoUrl;
-  if (!same) throw new JobConflictError(stored.jobId);
-  return stored;
-}
-
-/** Why a move was refused, by the state in which the locked row was found. */
-function refusal(
-  jobId: string,
-  move: string,
-  row: Row,
-): LeaseLostError | InvalidJobTransitionError {
-  const status = row['statusBefore'] as JobStatus;
-  const runNumber = row['runNumberBefore'] as number;
-  return row['lost'] === true
-    ? new LeaseLostError({ jobId, status, runNumber })
-    : new InvalidJobTransitionError(jobId, move, status, runNumber);
-}
-
-/** The job of a statement that moves one job by its id. */
-function movedJob(jobId: string, move: string, row: Row | undefined): VideoJob {
-  if (row === undefined) throw new JobNotFoundError(jobId);
-  if (row['job.jobId'] === null) throw refusal(jobId, move, row);
-  return toJob(row, 'job.');
+function readHandle(operation: string, job: unknown): JobHandle {
+  return readInput(operation, JobHandle, job, { strict: false, path: 'job' });
 }

@@ -1,0 +1,113 @@
+import { randomUUID } from 'node:crypto';
+import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
+import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
+import type { VideoJob } from '../schema/entities/index.js';
+import type { CreateJobInput } from './job.inputs.js';
+import { timestamp, toJob } from './job.row.js';
+import type { Row } from './job.row.js';
+import * as statements from './job.sql.js';
+
+/** Inserts one job, or finds the one that an earlier or simultaneous call inserted. */
+export async function createJob(
+  db: SqlRunner,
+  input: CreateJobInput,
+  tx: TransactionOptions,
+): Promise<VideoJob> {
+  const operation = 'createJob';
+  const { jobId, userId, filename, videoUrl, availableAt } = input;
+  const values = [jobId, userId, filename, videoUrl, timestamp(availableAt)];
+  if (jobId === undefined) {
+    const [created] = await db.run<Row>(operation, statements.createJob, values, tx);
+    if (created === undefined) throw new UserNotFoundError([userId]);
+    return toJob(created);
+  }
+  // The job that stood in the way can be deleted before it is read: then it is created after all.
+  for (let tries = 0; tries < 3; tries += 1) {
+    const [created] = await db.run<Row>(operation, statements.createJobWithId, values, tx);
+    if (created !== undefined) return toJob(created);
+    const [existing] = await db.run<Row>(operation, statements.getJobs, [[jobId]], tx);
+    if (existing !== undefined) return sameJob(toJob(existing), input);
+    await refuseUnknownUsers(db, operation, [userId], tx);
+  }
+  throw new TransactionConflictError(operation);
+}
+
+/** Inserts all jobs or none. */
+export async function createJobs(
+  db: SqlRunner,
+  inputs: readonly CreateJobInput[],
+  tx: TransactionOptions,
+): Promise<VideoJob[]> {
+  if (inputs.length === 0) return [];
+  // Without given ids nothing can collide, so that one statement is the whole of it.
+  return inputs.every(({ jobId }) => jobId === undefined)
+    ? insertJobs(db, inputs, tx)
+    : db.atomically('createJobs', tx, (manager) => insertJobs(db, inputs, { manager }));
+}
+
+async function insertJobs(
+  db: SqlRunner,
+  inputs: readonly CreateJobInput[],
+  tx: TransactionOptions,
+): Promise<VideoJob[]> {
+  const operation = 'createJobs';
+  const wanted = inputs.map((input) => ({
+    input,
+    jobId: input.jobId?.toLowerCase() ?? randomUUID(),
+  }));
+  const unique = new Map(wanted.map(({ jobId, input }) => [jobId, input]));
+  const jobs = [...unique.values()];
+  const userIds = [...new Set(jobs.map(({ userId }) => userId.toLowerCase()))];
+  const rows = await db.run<Row>(
+    operation,
+    statements.createJobs,
+    [
+      userIds,
+      [...unique.keys()],
+      jobs.map(({ userId }) => userId),
+      jobs.map(({ filename }) => filename),
+      jobs.map(({ videoUrl }) => videoUrl),
+      jobs.map(({ availableAt }) => timestamp(availableAt)),
+    ],
+    tx,
+  );
+  const stored = new Map<string, VideoJob>();
+  const keep = (row: Row): unknown => stored.set(row['jobId'] as string, toJob(row));
+  rows.forEach(keep);
+  if (stored.size < unique.size) {
+    const missing = [...unique.keys()].filter((jobId) => !stored.has(jobId));
+    const existing = await db.run<Row>(operation, statements.getJobs, [missing], tx);
+    existing.forEach(keep);
+  }
+  const created = [];
+  for (const { jobId, input } of wanted) {
+    const job = stored.get(jobId);
+    if (job === undefined) {
+      await refuseUnknownUsers(db, operation, userIds, tx);
+      throw new TransactionConflictError(operation);
+    }
+    created.push(sameJob(job, input));
+  }
+  return created;
+}
+
+async function refuseUnknownUsers(
+  db: SqlRunner,
+  operation: string,
+  userIds: readonly string[],
+  tx: TransactionOptions,
+): Promise<void> {
+  const rows = await db.run<{ userId: string }>(operation, statements.unknownUsers, [userIds], tx);
+  const [first, ...others] = rows.map(({ userId }) => userId);
+  if (first !== undefined) throw new UserNotFoundError([first, ...others]);
+}
+
+/** The stored job, if its content is what the caller asked for. */
+function sameJob(stored: VideoJob, input: CreateJobInput): VideoJob {
+  const same =
+    stored.userId === input.userId.toLowerCase() &&
+    stored.filename === input.filename &&
+    stored.videoUrl === input.videoUrl;
+  if (!same) throw new JobConflictError(stored.jobId);
+  return stored;
+}

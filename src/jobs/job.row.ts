@@ -1,0 +1,20 @@
+import { hydrate } from '../connection/hydrate.js';
+import { VideoJob } from '../schema/entities/index.js';
+import type { JobHandle } from './job.inputs.js';
+import { JOB_COLUMNS } from './job.sql.js';
+
+export type Row = Record<string, unknown>;
+
+/** @param prefix - what stands before the job's columns in the row */
+export const toJob = (row: Row, prefix?: string): VideoJob =>
+  hydrate(VideoJob, JOB_COLUMNS, row, prefix);
+
+/** Written out in UTC: `pg` writes dates in the process's own time zone. */
+export const timestamp = (date: Date | undefined): string | null => date?.toISOString() ?? null;
+
+/** Handles as the arrays that the statements take. */
+export const handleColumns = (handles: readonly JobHandle[]): unknown[][] => [
+  handles.map(({ jobId }) => jobId),
+  handles.map(({ runNumber }) => runNumber),
+  handles.map(({ workerId }) => workerId),
+];
