@@ -1,6 +1,6 @@
 import { Type } from 'class-transformer';
 import { cursor } from '../input/cursor.js';
-import { MAX_LIMIT } from '../input/defaults.js';
+import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { Is } from '../input/input.js';
 import { instant, integer, oneOf, text, url, uuid } from '../input/rules.js';
 import { JobStatus } from '../schema/entities/index.js';
@@ -108,4 +108,12 @@ export class JobFailure {
 export interface JobCompletion {
   readonly job: JobHandle;
   readonly result: JobResult;
+}
+
+/** Which jobs to remove. */
+export class PruneJobsInput {
+  /** Completed and failed jobs that ended before this time go. */
+  @Is(instant) olderThan!: Date;
+  /** How many rows one statement removes; 1 to 10,000; 1,000 if left out. */
+  @Is(integer(1, MAX_BATCH), 'optional') batchSize?: number;
 }

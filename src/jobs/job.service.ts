@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
+import { hydrate } from '../connection/hydrate.js';
 import { readOptions, SqlRunner } from '../connection/sql-runner.js';
 import type { TransactionOptions } from '../connection/sql-runner.js';
 import { JobNotFoundError } from '../errors.js';
@@ -12,7 +13,7 @@ import {
   MAX_BATCH,
 } from '../input/defaults.js';
 import { collect, readId, readInput, readList } from '../input/input.js';
-import { JobStatus } from '../schema/entities/index.js';
+import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import { createJob, createJobs } from './job.creation.js';
 import {
@@ -25,6 +26,7 @@ import {
   JobHandle,
   JobResult,
   ListJobsInput,
+  PruneJobsInput,
   StartJobInput,
 } from './job.inputs.js';
 import type { JobCompletion } from './job.inputs.js';
@@ -334,6 +336,34 @@ export class JobService {
     const id = readId(operation, 'jobId', jobId);
     const [row] = await this.db.run<Row>(operation, statements.retryJob, [id], tx);
     return movedJob(id, 'retried', row);
+  }
+
+  /** Reads what went wrong in the failed and lost runs of a job, in the order of the runs. */
+  async listAttemptErrors(jobId: string, options?: TransactionOptions): Promise<JobAttemptError[]> {
+    const operation = 'listAttemptErrors';
+    const tx = readOptions(operation, options);
+    const id = readId(operation, 'jobId', jobId);
+    const rows = await this.db.run<Row>(operation, statements.listAttemptErrors, [id], tx);
+    return rows.map((row) => hydrate(JobAttemptError, statements.ATTEMPT_ERROR_COLUMNS, row));
+  }
+
+  /**
+   * Removes completed and failed jobs, with their notifications and errors, in batches that are each a
+   * transaction of its own. It locks only the rows that it removes, and passes over rows that others
+   * have locked. A job whose notification is still to be delivered stays.
+   *
+   * @returns how many jobs were removed
+   */
+  async pruneJobs(input: PruneJobsInput): Promise<number> {
+    const operation = 'pruneJobs';
+    const { olderThan, batchSize = 1_000 } = readInput(operation, PruneJobsInput, input);
+    for (let total = 0; ;) {
+      const values = [olderThan.toISOString(), batchSize];
+      const [row] = await this.db.run<{ count: number }>(operation, statements.pruneJobs, values);
+      const count = row?.count ?? 0;
+      total += count;
+      if (count < batchSize) return total;
+    }
   }
 }
 

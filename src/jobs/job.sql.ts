@@ -24,12 +24,24 @@ export const JOB_COLUMNS = [
 
 const job = columns(JOB_COLUMNS, 'j');
 
+/** The columns of `job_attempt_errors`, in the order of the table. */
+export const ATTEMPT_ERROR_COLUMNS = [
+  'jobId',
+  'runNumber',
+  'workerId',
+  'errorMessage',
+  'createdAt',
+] as const;
+
 /**
  * What may be claimed. The literals make the partial index `idx_jobs_claimable` usable in a generic
  * plan; a processing job without a worker is never taken from its owner.
  */
 const CLAIMABLE = `("status" = 'pending' OR ("status" = 'processing' AND "workerId" IS NOT NULL))
         AND "availableAt" <= statement_timestamp()`;
+
+/** What is kept of a run whose lease ended before it did. */
+const LOST_RUN = `format('The worker was lost: the lease of %s ended before its run did.', "workerId")`;
 
 /**
  * $1 jobId, $2 userId, $3 filename, $4 videoUrl, $5 availableAt. No row: the user is unknown, or the
@@ -138,6 +150,12 @@ export const startJob = (t: Tables): Statement => sql`
         OR (locked."status" = 'processing' AND locked."workerId" IS NOT NULL
           AND locked."availableAt" <= statement_timestamp()))
     RETURNING ${job}
+  ), noted AS (
+    INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
+    SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
+    FROM locked
+    WHERE "status" = 'processing' AND EXISTS (SELECT FROM started)
+    ON CONFLICT DO NOTHING
   )
   SELECT locked."status" AS "statusBefore", locked."runNumber" AS "runNumberBefore",
     ${columns(JOB_COLUMNS, 'started', 'job.')}
@@ -151,12 +169,18 @@ export const startJob = (t: Tables): Statement => sql`
  */
 export const claimJobs = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "jobId", "attempts"
+    SELECT "jobId", "attempts", "status", "runNumber", "workerId"
     FROM ${t.videoJobs}
     WHERE ${CLAIMABLE}
     ORDER BY "availableAt"
     LIMIT $1::integer
     FOR NO KEY UPDATE SKIP LOCKED
+  ), noted AS (
+    INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
+    SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
+    FROM found
+    WHERE "status" = 'processing'
+    ON CONFLICT DO NOTHING
   ), exhausted AS (
     UPDATE ${t.videoJobs} j
     SET "status" = 'failed',
@@ -229,7 +253,7 @@ export const extendLeases = (t: Tables): Statement => sql`
 export const settleJobs = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
     SELECT i."position", i."next", i."resultUrl", i."frameCount", i."errorMessage",
-      i."delay", i."refund", j."jobId", j."status", j."runNumber",
+      i."delay", i."refund", i."workerId", j."jobId", j."status", j."runNumber",
       j."status" = 'processing' AND j."runNumber" = i."runNumber"
         AND j."workerId" IS NOT DISTINCT FROM i."workerId" AS "accepted",
       j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "lost"
@@ -270,6 +294,12 @@ export const settleJobs = (t: Tables): Statement => sql`
     FROM settled s JOIN ${t.users} u ON u."userId" = s."userId"
     WHERE s."status" <> 'pending'
     RETURNING ${columns(NOTIFICATION_COLUMNS, 'n')}
+  ), noted AS (
+    INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
+    SELECT l."jobId", l."runNumber", l."workerId", l."errorMessage", ${NOW}
+    FROM locked l
+    WHERE l."accepted" AND l."errorMessage" IS NOT NULL
+    ON CONFLICT DO NOTHING
   )
   SELECT l."position"::integer, l."jobId", l."lost", l."status" AS "statusBefore",
     l."runNumber" AS "runNumberBefore",
@@ -302,3 +332,33 @@ export const retryJob = (t: Tables): Statement => sql`
   SELECT locked."status" AS "statusBefore", locked."runNumber" AS "runNumberBefore",
     ${columns(JOB_COLUMNS, 'retried', 'job.')}
   FROM locked LEFT JOIN retried ON true`;
+
+/** $1 jobId. */
+export const listAttemptErrors = (t: Tables): Statement => sql`
+  SELECT ${columns(ATTEMPT_ERROR_COLUMNS, 'e')}
+  FROM ${t.jobAttemptErrors} e
+  WHERE e."jobId" = $1::uuid
+  ORDER BY e."runNumber"`;
+
+/**
+ * $1 the time before which jobs must have ended, $2 how many to remove at most. It walks
+ * `idx_jobs_created_at` from its old end: a job is created before it ends. A job whose notification
+ * is still to be delivered stays.
+ */
+export const pruneJobs = (t: Tables): Statement => sql`
+  WITH removed AS (
+    DELETE FROM ${t.videoJobs}
+    WHERE "jobId" = ANY(ARRAY(
+      SELECT j."jobId"
+      FROM ${t.videoJobs} j
+      WHERE j."createdAt" < $1::timestamptz AND j."completedAt" < $1::timestamptz
+        AND j."status" IN ('completed', 'failed')
+        AND NOT EXISTS (
+          SELECT FROM ${t.notificationLog} n
+          WHERE n."jobId" = j."jobId" AND n."deliveryStatus" = 'pending')
+      ORDER BY j."createdAt"
+      LIMIT $2::integer
+      FOR UPDATE OF j SKIP LOCKED))
+    RETURNING 1
+  )
+  SELECT count(*)::integer AS "count" FROM removed`;

@@ -1,11 +1,12 @@
 import type { DataSource, EntityTarget, ObjectLiteral } from 'typeorm';
-import { NotificationLog, User, VideoJob } from './entities/index.js';
+import { JobAttemptError, NotificationLog, User, VideoJob } from './entities/index.js';
 
 /** The tables' names as SQL: quoted, and with the schema that the host application configured. */
 export interface Tables {
   readonly users: string;
   readonly videoJobs: string;
   readonly notificationLog: string;
+  readonly jobAttemptErrors: string;
 }
 
 /** Reads the tables' names from a data source's entity metadata, the only place they come from. */
@@ -20,5 +21,6 @@ export function tablesOf(dataSource: DataSource): Tables {
     users: nameOf(User),
     videoJobs: nameOf(VideoJob),
     notificationLog: nameOf(NotificationLog),
+    jobAttemptErrors: nameOf(JobAttemptError),
   };
 }

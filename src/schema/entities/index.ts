@@ -1,10 +1,11 @@
+import { JobAttemptError } from './job-attempt-error.entity.js';
 import { NotificationLog } from './notification-log.entity.js';
 import { User } from './user.entity.js';
 import { VideoJob } from './video-job.entity.js';
 
 export { JobStatus } from './job-status.enum.js';
 export { DeliveryStatus, NotificationType } from './notification.enums.js';
-export { NotificationLog, User, VideoJob };
+export { JobAttemptError, NotificationLog, User, VideoJob };
 
 /** The entities of this package: what `forFeature` expects in a data source's `entities`. */
-export const frameForgeEntities = [User, VideoJob, NotificationLog];
+export const frameForgeEntities = [User, VideoJob, NotificationLog, JobAttemptError];

@@ -1,0 +1,39 @@
+import { Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
+import type { Relation } from 'typeorm';
+import { VideoJob } from './video-job.entity.js';
+
+/** What went wrong in one run of a job: the run failed, or its worker was lost. */
+@Entity({ name: 'job_attempt_errors' })
+export class JobAttemptError {
+  @PrimaryColumn({
+    name: 'jobId',
+    type: 'uuid',
+    primaryKeyConstraintName: 'pk_job_attempt_errors',
+  })
+  jobId!: string;
+
+  @PrimaryColumn({
+    name: 'runNumber',
+    type: 'integer',
+    primaryKeyConstraintName: 'pk_job_attempt_errors',
+  })
+  runNumber!: number;
+
+  @ManyToOne(() => VideoJob, { onDelete: 'CASCADE', nullable: false })
+  @JoinColumn({
+    name: 'jobId',
+    referencedColumnName: 'jobId',
+    foreignKeyConstraintName: 'fk_job_attempt_errors_job',
+  })
+  job?: Relation<VideoJob>;
+
+  /** Who ran it; null for a run without a lease. */
+  @Column({ name: 'workerId', type: 'varchar', length: 255, nullable: true })
+  workerId!: string | null;
+
+  @Column({ name: 'errorMessage', type: 'text' })
+  errorMessage!: string;
+
+  @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
+  createdAt!: Date;
+}
