@@ -1,0 +1,65 @@
+// What .ci/run runs after `npm ci`: the stages below, one after the other, each a command that ends
+// with a line "N passed, N failed" (or counts as one check by its exit code), and their total.
+//
+// To add a proof, add a line to STAGES. Stages run to the end whatever came of those before.
+import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { heading, outcome, run, Tally } from './tally.mjs';
+
+const MINUTES = 60_000;
+/** The tests that depend on what the server does. */
+const DATABASE_TESTS = ['test/schema', 'test/jobs', 'test/notifications', 'test/connection'];
+const ON_POSTGRES_15 = ['node', 'scripts/on-postgres.mjs', '/usr/lib/postgresql/15/bin'];
+
+const STAGES = [
+  { name: 'npm run check', command: ['npm', '--silent', 'run', 'check'], minutes: 15 },
+  {
+    name: 'the database tests on PostgreSQL 15',
+    command: [...ON_POSTGRES_15, 'node', 'scripts/jest.mjs', ...DATABASE_TESTS],
+    minutes: 8,
+  },
+];
+
+/** What the stages start, and what that starts in turn, inherits it. */
+const MARK = `FRAMEFORGE_CI_RUN=${randomUUID()}`;
+const [markName, markValue] = MARK.split('=');
+
+const tally = new Tally();
+for (const { name, command, minutes } of STAGES) {
+  heading(name);
+  const ended = await run(command, {
+    env: { [markName]: markValue },
+    timeoutMs: minutes * MINUTES,
+  });
+  tally.add(name, outcome(ended));
+}
+heading('nothing is left running');
+tally.add('nothing is left running', await nothingLeftRunning());
+tally.end();
+
+async function nothingLeftRunning() {
+  let left = marked();
+  // A process that was told to end may take a moment.
+  for (let tries = 0; left.length > 0 && tries < 50; tries += 1) {
+    await sleep(100);
+    left = marked();
+  }
+  for (const { pid, commandLine } of left) process.stdout.write(`${pid} ${commandLine}\n`);
+  return left.length === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+}
+
+/** The processes of this run, found by their environment. */
+function marked() {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return pids.flatMap((pid) => {
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(MARK)) return [];
+      const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      return [{ pid, commandLine }];
+    } catch {
+      // It has ended meanwhile.
+      return [];
+    }
+  });
+}

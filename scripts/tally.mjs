@@ -1,0 +1,84 @@
+// Counts what passed and what failed. Every script here that checks something ends with the line
+// "N passed, N failed", alone on its line, and with exit code 1 when anything failed.
+import { spawn } from 'node:child_process';
+
+const LINE = /^(\d+) passed, (\d+) failed$/;
+
+export class Tally {
+  passed = 0;
+  failed = 0;
+  #failures = [];
+
+  /** Counts one check, or several at once. */
+  add(name, { passed, failed }) {
+    this.passed += passed;
+    this.failed += failed;
+    if (failed > 0) this.#failures.push(`${name}: ${failed} failed`);
+  }
+
+  /** Prints the result and sets the exit code. A run in which nothing passed is no success. */
+  end() {
+    const list = this.#failures.map((failure) => `  ${failure}\n`).join('');
+    if (list !== '') process.stdout.write(`\nWhat failed:\n${list}`);
+    process.stdout.write(`\n${this.passed} passed, ${this.failed} failed\n`);
+    process.exitCode = this.failed === 0 && this.passed > 0 ? 0 : 1;
+  }
+}
+
+export function heading(text) {
+  process.stdout.write(`\n=== ${text}\n`);
+}
+
+/**
+ * Runs a command in a process group of its own, shows what it prints, and ends the group with it,
+ * or after `timeoutMs`, or when this process is told to end.
+ *
+ * @returns its exit code (null if a signal ended it), and the counts of its last "N passed, N failed"
+ */
+export async function run([file, ...args], { env = {}, timeoutMs = 0 } = {}) {
+  const child = spawn(file, args, {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
+  });
+  const end = () => endGroup(child.pid);
+  for (const signal of SIGNALS) process.once(signal, end);
+  const timer = timeoutMs > 0 ? setTimeout(end, timeoutMs) : undefined;
+  let counts;
+  let rest = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    process.stdout.write(text);
+    const lines = (rest + text).split('\n');
+    rest = lines.pop();
+    for (const line of lines) counts = LINE.exec(line) ?? counts;
+  });
+  const code = await new Promise((resolve, reject) => {
+    child.once('error', reject).once('close', resolve);
+  });
+  clearTimeout(timer);
+  for (const signal of SIGNALS) process.off(signal, end);
+  return { code, counts: counts && { passed: Number(counts[1]), failed: Number(counts[2]) } };
+}
+
+const PATIENCE_MS = 15_000;
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
+function endGroup(pid, signal = 'SIGTERM') {
+  try {
+    process.kill(-pid, signal);
+  } catch (error) {
+    if (error.code !== 'ESRCH') throw error;
+    return;
+  }
+  if (signal === 'SIGTERM') setTimeout(() => endGroup(pid, 'SIGKILL'), PATIENCE_MS).unref();
+}
+
+/**
+ * What a command's end means: its own counts where it printed them, else one check. An exit code
+ * that contradicts the counts is a failure of its own.
+ */
+export function outcome({ code, counts }) {
+  if (counts === undefined) return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+  const contradiction = code !== 0 && counts.failed === 0 ? 1 : 0;
+  return { passed: counts.passed, failed: counts.failed + contradiction };
+}
