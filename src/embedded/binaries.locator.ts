@@ -112,10 +112,10 @@ async function copyNativeFolder(native: string, copy: string): Promise<void> {
     verbatimSymlinks: true,
     filter: (path) => !path.endsWith('.a') && basename(path) !== 'pkgconfig',
   });
-  await linkLibraries(copy);
   for (const entry of await readdir(copy, { recursive: true, withFileTypes: true })) {
     if (!entry.isSymbolicLink()) await chmod(join(entry.parentPath, entry.name), 0o755);
   }
+  await linkLibraries(copy);
 }
 
 /** Why the binaries cannot run (permission, a missing library, another libc); undefined if they can. */

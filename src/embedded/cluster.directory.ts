@@ -112,7 +112,8 @@ export function serverEnvironment(): NodeJS.ProcessEnv {
 
 function openHome(home: string, account: Account | undefined): void {
   try {
-    mkdirSync(home, { recursive: true });
+    const created = mkdirSync(home, { recursive: true }) !== undefined;
+    if (created && account) chmodSync(home, 0o711);
   } catch (error) {
     throw new ConfigurationError(`Cannot use ${home} as dataDir: ${(error as Error).message}.`, {
       cause: error,

@@ -27,15 +27,17 @@ export interface EmbeddedPostgresOptions {
    * removed when the server stops.
    */
   dataDir?: string;
-  /** The database that `url` names; created when missing. Letters, digits, `_` and `-`. Default
-   * `frameforge`. */
+  /**
+   * The database that `url` names; created when missing. Up to 63 letters, digits, `_` and `-`.
+   * Default `frameforge`.
+   */
   database?: string;
   /** The TCP port on 127.0.0.1. Default: a free one. */
   port?: number;
   /**
    * Settings of the server, as in postgresql.conf. Default: `max_connections` 200; with a temporary
    * directory also `fsync`, `synchronous_commit` and `full_page_writes` off, which is fast and loses
-   * data only if the machine crashes.
+   * data only if the machine crashes. The port and the addresses are not settings here.
    */
   settings?: Record<string, string | number | boolean>;
   /** How long the start may take, in milliseconds. Default 60,000. */
@@ -78,7 +80,7 @@ export async function startEmbeddedPostgres(
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
-    void guardian.stop();
+    guardian.stop().catch(() => {});
   }, timeoutMs);
   try {
     const binaries = await prepareBinaries(native, places.scratch, places.account);
@@ -89,7 +91,7 @@ export async function startEmbeddedPostgres(
     guardian.unref();
     return { url: url + database, stop: () => guardian.stop() };
   } catch (error) {
-    await guardian.stop();
+    await guardian.stop().catch(() => {}); // why the start failed says more
     if (!timedOut) throw error;
     throw new ConfigurationError(
       `The embedded PostgreSQL did not start within ${timeoutMs} ms. ${(error as Error).message}`,
@@ -185,7 +187,7 @@ async function findFreePort(): Promise<number> {
 }
 
 async function ensureDatabase(url: string, database: string): Promise<void> {
-  const client = new Client({ connectionString: `${url}postgres` });
+  const client = new Client({ connectionString: `${url}postgres`, ssl: false });
   await client.connect();
   try {
     const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);

@@ -1,6 +1,7 @@
 import { ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { dirname } from 'node:path';
+import { ConfigurationError } from '../errors.js';
 
 /** What the guardian runs, one at a time. `signals` end it, each when the one before did not help. */
 export interface Command {
@@ -77,7 +78,11 @@ function signalChild() {
 }
 
 function finish() {
-  for (const path of directories) rmSync(path, { recursive: true, force: true, maxRetries: 5 });
+  try {
+    for (const path of directories) rmSync(path, { recursive: true, force: true, maxRetries: 5 });
+  } catch {
+    process.exitCode = 1;
+  }
   if (process.connected) process.disconnect();
 }
 
@@ -92,12 +97,14 @@ function tell(message, done = () => {}) {
  * (`SIGKILL` included), it stops them and removes `directories`.
  */
 export class Guardian {
+  readonly #directories: string[];
   readonly #process: ChildProcess;
-  readonly #ended: Promise<unknown>;
+  readonly #ended: Promise<number | Error | null>;
   #exit: (exit: Exit) => void = () => {};
 
   /** @param directories what to remove when all is over; the first one's parent is its cwd. */
   constructor(directories: [string, ...string[]], pgCtl: string) {
+    this.#directories = directories;
     const { NODE_OPTIONS: _ours, ...env } = process.env;
     this.#process = spawn(
       process.execPath,
@@ -114,7 +121,7 @@ export class Guardian {
       if (message.exit) this.#exit(message.exit);
     });
     this.#ended = new Promise((resolve) => {
-      this.#process.once('exit', resolve).once('error', resolve);
+      this.#process.on('exit', resolve).on('error', resolve);
     });
     void this.#ended.then(() => this.#exit({ code: null, log: 'Its guardian process ended.' }));
   }
@@ -136,10 +143,20 @@ export class Guardian {
     this.#process.channel?.unref();
   }
 
-  /** Stops what is running and removes the directories. Resolves when all of it is gone. */
+  /**
+   * Stops what is running and removes the directories. Resolves when all of it is gone.
+   *
+   * @throws ConfigurationError when something may be left, as after someone killed the guardian.
+   */
   async stop(): Promise<void> {
     this.#process.ref();
     if (this.#process.connected) this.#process.send('stop', () => {});
-    await this.#ended;
+    const code = await this.#ended;
+    if (code === 0) return;
+    throw new ConfigurationError(
+      'The guardian of the embedded PostgreSQL was killed or could not clean up. End the server ' +
+        `that may still run in ${this.#directories.join(' or ')}, and remove what is left there.`,
+      { cause: code },
+    );
   }
 }

@@ -22,6 +22,8 @@ beforeEach(() => {
 });
 
 afterEach(() => {
+  const lib = join(home, 'package', 'native', 'lib');
+  if (existsSync(lib)) chmodSync(lib, 0o700);
   rmSync(home, { recursive: true, force: true });
 });
 
@@ -69,7 +71,6 @@ describe('prepareBinaries', () => {
     expect(postgres).toBe(join(scratch, 'native', 'bin', 'postgres'));
     const { stdout } = await promisify(execFile)(postgres, ['--version'], { ...account });
     expect(stdout).toMatch(/^postgres \(PostgreSQL\)/);
-    if (!account) chmodSync(join(native, 'lib'), 0o700);
   });
 
   it('names the remedy where the binaries cannot run, as on Alpine', async () => {

@@ -4,6 +4,7 @@ import {
   existsSync,
   mkdtempSync,
   readFileSync,
+  readdirSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -11,6 +12,7 @@ import {
 import { type AddressInfo, Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { ConfigurationError } from '../../src/errors.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded/index.js';
@@ -100,6 +102,23 @@ describe('a temporary server', () => {
   });
 });
 
+const onLinux = process.platform === 'linux' ? it : it.skip;
+
+onLinux('stop() rejects when the guardian was killed and could not clean up', async () => {
+  const dataDir = join(home, 'data');
+  const server = await startEmbeddedPostgres({ dataDir });
+  const pid = serverPid();
+  const guardian = /^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  process.kill(Number(guardian), 'SIGKILL');
+  const error = await server.stop().catch((reason: unknown) => reason);
+  expect(error).toBeInstanceOf(ConfigurationError);
+  const [, scratch] = /still run in (\S+) or /.exec(String(error)) ?? [];
+  expect(existsSync(String(scratch))).toBe(true);
+  process.kill(pid, 'SIGQUIT');
+  while (existsSync(lockFile())) await sleep(20);
+  rmSync(String(scratch), { recursive: true });
+});
+
 describe('several servers', () => {
   it('start at once, each on its own port with its own data', async () => {
     const all = await Promise.all([start(), start(), start()]);
@@ -153,6 +172,8 @@ describe('a persistent server', () => {
     expect(String(refused[0]?.reason)).toContain(
       `in use by the PostgreSQL with pid ${serverPid()}`,
     );
+    await Promise.all(servers.map((server) => server.stop()));
+    expect(readdirSync(dataDir)).toEqual(['pgdata']);
   });
 
   it('recovers from a crash, also when its old pid now belongs to something else', async () => {

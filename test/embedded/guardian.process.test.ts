@@ -20,9 +20,10 @@ beforeEach(() => {
   chmodSync(temporary, 0o1777);
 });
 
-afterEach(() => {
+afterEach(async () => {
   for (const child of processes) child.kill('SIGKILL');
   processes = [];
+  await expectNothingLeft();
   rmSync(temporary, { recursive: true, force: true });
 });
 
