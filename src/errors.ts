@@ -242,7 +242,7 @@ const UNREACHABLE = new Set([
 
 /** What `pg` and `pg-pool` say, without a code, of a connection that broke or could not be had. */
 const BROKEN =
-  /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|The server does not support SSL)/i;
+  /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|Query runner already released|Driver not Connected)/i;
 
 /**
  * Turns an error of the driver into one of this package's, where the caller can act on it; any other

@@ -1,11 +1,21 @@
 import { createHash } from 'node:crypto';
+import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DataSource } from 'typeorm';
-import type { QueryRunner } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import { MigrationError } from '../errors.js';
+import type { PgClient, PgResult } from './pools.js';
+import { poolsOf } from './pools.js';
 
-/** A wait between two polls of the lock, in ms; twice as long at the most. */
+/** A wait between two polls of a lock, in ms; twice as long at the most. */
 const POLL_MS = 50;
+
+/** How the lock of a migration is waited for. */
+export interface LockOptions {
+  /** How long to wait for it, in ms. */
+  readonly timeoutMs: number;
+  /** Is told once who holds it, when it is not free. */
+  readonly onWait: (holder: string) => void;
+}
 
 /**
  * Runs `work` while no other replica does, by a PostgreSQL advisory lock on a connection of its own.
@@ -13,88 +23,117 @@ const POLL_MS = 50;
  * The lock is held by a transaction, not by the session, so that it works behind a pooler in
  * transaction mode. It is polled, each poll a transaction of its own: a lock call that waits would
  * hold a snapshot, which is what `CREATE INDEX CONCURRENTLY` in a migration waits for in turn. The
- * holder's transaction is idle and holds none.
+ * holder's transaction is idle and, being READ COMMITTED, holds none.
  *
- * @param timeoutMs - how long to wait for the lock
+ * @param work - gets a signal that aborts when the lock is lost with its connection
  * @throws MigrationError naming the holder when the time is over
  */
 export async function withMigrationLock<T>(
   dataSource: DataSource,
-  timeoutMs: number,
-  onWait: (holder: string) => void,
-  work: () => Promise<T>,
+  options: LockOptions,
+  work: (lost: AbortSignal) => Promise<T>,
 ): Promise<T> {
-  const key = lockKey(dataSource);
-  const lock = await new DataSource({
-    ...dataSource.options,
-    entities: [],
-    migrations: [],
-    subscribers: [],
-    cache: false,
-    poolSize: 1,
-    extra: { ...(dataSource.options.extra as object | undefined), min: 0, max: 1 },
-  } as DataSource['options']).initialize();
-  const queryRunner = lock.createQueryRunner('master');
+  const lost = new AbortController();
+  const client = openClient(dataSource);
+  client.on('error', (error) => lost.abort(error));
+  client.on('end', () => lost.abort(new Error('Connection terminated unexpectedly')));
+  await client.connect();
   try {
-    const deadline = performance.now() + timeoutMs;
-    for (let told = false; !(await tryLock(queryRunner, key));) {
-      const holder =
-        told && performance.now() < deadline ? '' : await describeHolder(queryRunner, key);
-      if (performance.now() >= deadline) {
-        throw new MigrationError(
-          `Another process holds the migration lock, and did not release it within ${timeoutMs} ms: ` +
-            `${holder}. Wait until its migration is done, or end that backend if it hangs: ` +
-            `SELECT pg_terminate_backend(<pid>).`,
-        );
-      }
-      if (!told) onWait(holder);
-      told = true;
-      await sleep(POLL_MS * (1 + Math.random()));
-    }
-    return await work();
+    const key = migrationLockKey(dataSource);
+    await waitForLock(key, options, {
+      tryLock: () => tryLock(client, key),
+      query: async (sql) => ((await client.query(sql)) as PgResult).rows,
+    });
+    return await work(lost.signal);
   } finally {
-    // Closing the connection would do as well, but not behind a pooler.
-    if (queryRunner.isTransactionActive) await queryRunner.rollbackTransaction().catch(() => {});
-    await queryRunner.release();
-    await lock.destroy();
+    // A pooler would keep the connection, and the transaction with it.
+    if (!lost.signal.aborted) await client.query('ROLLBACK').catch(() => {});
+    await client.end();
   }
 }
 
-/** One lock for each table of migrations; PostgreSQL keeps the locks of databases apart by itself. */
-function lockKey(dataSource: DataSource): string {
+/**
+ * Polls a lock until it is had.
+ *
+ * @param on - `tryLock` takes it if it is free; `query` runs a statement, to name the holder
+ */
+export async function waitForLock(
+  key: string,
+  { timeoutMs, onWait }: LockOptions,
+  on: { tryLock(): Promise<boolean>; query(sql: string): Promise<unknown[]> },
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (let told = false; !(await on.tryLock());) {
+    const over = performance.now() >= deadline;
+    const holder = told && !over ? '' : await describeHolder(on.query, key);
+    if (over) {
+      throw new MigrationError(
+        `Another process holds the migration lock, and did not release it within ${timeoutMs} ms: ` +
+          `${holder}. Wait until its migration is done, or end it if it hangs: ` +
+          `SELECT pg_terminate_backend(<pid>).`,
+      );
+    }
+    if (!told) onWait(holder);
+    told = true;
+    await sleep(POLL_MS * (1 + Math.random()));
+  }
+}
+
+/**
+ * The key of the lock for a data source's table of migrations, as SQL. PostgreSQL keeps the locks of
+ * databases apart by itself.
+ *
+ * @param part - `transaction` for the lock that each migration's own transaction takes
+ */
+export function migrationLockKey(dataSource: DataSource, part = ''): string {
   const { schema, migrationsTableName } = dataSource.options as {
     schema?: string;
     migrationsTableName?: string;
   };
-  const name = `frameforge:${schema ?? ''}:${migrationsTableName ?? 'migrations'}`;
-  return createHash('sha256').update(name).digest().readBigInt64BE().toString();
+  const name = `frameforge:${schema ?? ''}:${migrationsTableName ?? 'migrations'}${part}`;
+  return `'${createHash('sha256').update(name).digest().readBigInt64BE()}'::bigint`;
+}
+
+/** A connection with the options of the data source's pool, outside of it: a pool may have just one. */
+function openClient(dataSource: DataSource): PgClient {
+  const [pool] = poolsOf(dataSource);
+  if (pool === undefined)
+    throw new MigrationError('Initialize the data source before migrating it.');
+  return new pool.Client({
+    ...pool.options,
+    // pg-pool hides it from being copied.
+    password: pool.options.password,
+    // Whoever waits for the lock is told this name, unless the application has its own.
+    fallback_application_name: `frameforge migrating on ${hostname()}`.slice(0, 63),
+  });
 }
 
 /** Takes the lock if it is free, and leaves the transaction that holds it open. */
-async function tryLock(queryRunner: QueryRunner, key: string): Promise<boolean> {
-  await queryRunner.startTransaction('READ COMMITTED');
-  const [row] = (await queryRunner.query(
+async function tryLock(client: PgClient, key: string): Promise<boolean> {
+  const [, result] = (await client.query(
     // The holder idles for as long as the migrations take: no timeout of the server may end it.
-    `SELECT pg_try_advisory_xact_lock($1::bigint) AS locked,
+    `BEGIN ISOLATION LEVEL READ COMMITTED;
+     SELECT pg_try_advisory_xact_lock(${key}) AS locked,
        (SELECT count(set_config(name, '0', true)) FROM pg_settings
          WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout'))`,
-    [key],
-  )) as { locked: boolean }[];
-  if (row?.locked === true) return true;
-  await queryRunner.rollbackTransaction();
+  )) as [PgResult, { rows: { locked: boolean }[] }];
+  if (result.rows[0]?.locked === true) return true;
+  await client.query('ROLLBACK');
   return false;
 }
 
-async function describeHolder(queryRunner: QueryRunner, key: string): Promise<string> {
-  const [holder] = (await queryRunner.query(
+async function describeHolder(
+  query: (sql: string) => Promise<unknown[]>,
+  key: string,
+): Promise<string> {
+  const [holder] = (await query(
     `SELECT l.pid, a.application_name AS application, a.xact_start AS since
      FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
      WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
        AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-       AND ((l.classid::bigint << 32) | l.objid::bigint) = $1::bigint`,
-    [key],
+       AND ((l.classid::bigint << 32) | l.objid::bigint) = ${key}`,
   )) as { pid: number; application: string | null; since: Date | null }[];
   if (holder === undefined) return 'its holder has just gone';
-  const since = holder.since === null ? '' : ` since ${holder.since.toISOString()}`;
-  return `backend pid ${holder.pid}, application_name '${holder.application ?? ''}',${since}`;
+  const since = holder.since === null ? '' : `, since ${holder.since.toISOString()}`;
+  return `backend pid ${holder.pid}, application_name '${holder.application ?? ''}'${since}`;
 }

@@ -1,4 +1,7 @@
 import type { DataSource } from 'typeorm';
+import { MigrationExecutor } from 'typeorm';
+import { MigrationError, reasonOf } from '../errors.js';
+import type { PgClient } from './pools.js';
 
 /** How the migrations of a database and of this release compare. */
 export interface MigrationStatus {
@@ -10,18 +13,39 @@ export interface MigrationStatus {
   readonly unknown: readonly string[];
 }
 
-/** Compares the migrations of the database with those of the data source, in one round trip. */
+/**
+ * Compares the migrations of the database with those of the data source, in one round trip. Changes
+ * nothing, so that a role without rights on the schema may ask; TypeORM's own question would create
+ * the table of migrations.
+ *
+ * @throws MigrationError if two migrations have one name, or a name does not end in a timestamp
+ */
 export async function migrationStatus(dataSource: DataSource): Promise<MigrationStatus> {
+  const known = knownMigrations(dataSource);
   const applied = await appliedMigrations(dataSource);
-  const known = dataSource.migrations
-    .map((migration) => migration.name ?? migration.constructor.name)
-    // TypeORM's own order: by the time at the end of the name.
-    .toSorted((a, b) => Number(a.slice(-13)) - Number(b.slice(-13)));
   return {
     pending: known.filter((name) => !applied.includes(name)),
     applied: applied.filter((name) => known.includes(name)),
     unknown: applied.filter((name) => !known.includes(name)),
   };
+}
+
+/** Asks TypeORM, which also checks and orders them. */
+class KnownMigrations extends MigrationExecutor {
+  names(): string[] {
+    return this.getMigrations().map(({ name }) => name);
+  }
+}
+
+function knownMigrations(dataSource: DataSource): string[] {
+  try {
+    return new KnownMigrations(dataSource).names();
+  } catch (cause) {
+    const reason = reasonOf(cause).replace(/\.$/, '');
+    throw new MigrationError(`This application's migrations cannot run: ${reason}. Rename them.`, {
+      cause,
+    });
+  }
 }
 
 async function appliedMigrations(dataSource: DataSource): Promise<string[]> {
@@ -32,11 +56,13 @@ async function appliedMigrations(dataSource: DataSource): Promise<string[]> {
   const table = [...(schema === undefined ? [] : [schema]), migrationsTableName ?? 'migrations']
     .map((part) => dataSource.driver.escape(part))
     .join('.');
+  const query = { text: `SELECT name FROM ${table} ORDER BY id`, values: [] };
   const queryRunner = dataSource.createQueryRunner('master');
   try {
-    const rows: { name: string }[] = await queryRunner.query(
-      `SELECT name FROM ${table} ORDER BY id`,
-    );
+    // By pg's client: TypeORM would log the missing table of a new database as a failed query.
+    const client = (await queryRunner.connect()) as PgClient;
+    dataSource.logger.logQuery(query.text, query.values, queryRunner);
+    const { rows } = await client.query(query);
     return rows.map(({ name }) => name);
   } catch (error) {
     // No such table: nothing was ever migrated here.

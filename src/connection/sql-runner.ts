@@ -1,18 +1,10 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { fromDriver, InvalidInputError } from '../errors.js';
+import { DatabaseUnavailableError, fromDriver, InvalidInputError } from '../errors.js';
 import { Is, readInput } from '../input/input.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
+import type { PgClient } from './pools.js';
 import type { Statement } from './statement.js';
-
-/** What `pg`'s client does for us; TypeORM hands it out untyped. */
-interface PgClient {
-  query(query: {
-    name?: string;
-    text: string;
-    values: readonly unknown[];
-  }): Promise<{ rows: never[] }>;
-}
 
 /** The option that most methods take last. */
 export class TransactionOptions {
@@ -29,6 +21,23 @@ export class TransactionOptions {
   manager?: EntityManager;
 }
 
+/** The option that reading methods take last. */
+export class ReadOptions extends TransactionOptions {
+  /**
+   * Reads from one of the replicas of the `replication` option, which may be a moment behind; from
+   * the primary if there are none. Not together with `manager`. Default false.
+   */
+  @Is(
+    {
+      name: 'replica',
+      message: 'must be true or false',
+      accepts: (value) => typeof value === 'boolean',
+    },
+    'optional',
+  )
+  replica?: boolean;
+}
+
 /**
  * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would
  * commit what the caller means to roll back.
@@ -37,6 +46,17 @@ export function readOptions(operation: string, options: unknown): TransactionOpt
   return options === undefined
     ? {}
     : readInput(operation, TransactionOptions, options, { path: 'options' });
+}
+
+/** Likewise, for a method that only reads. */
+export function readReadOptions(operation: string, options: unknown): ReadOptions {
+  if (options === undefined) return {};
+  const read = readInput(operation, ReadOptions, options, { path: 'options' });
+  if (read.replica === true && read.manager !== undefined) {
+    const message = 'cannot go together with manager, whose transaction is on the primary';
+    throw new InvalidInputError(operation, [{ property: 'options.replica', message }]);
+  }
+  return read;
 }
 
 /**
@@ -66,17 +86,19 @@ export class SqlRunner {
     operation: string,
     make: (tables: Tables) => Statement,
     values: readonly unknown[],
-    { manager }: TransactionOptions = {},
+    { manager, replica }: ReadOptions = {},
   ): Promise<Row[]> {
     const statement = this.statementOf(make);
     const joined = manager === undefined ? undefined : this.queryRunnerOf(operation, manager);
-    const queryRunner = joined ?? this.dataSource.createQueryRunner('master');
+    if (joined !== undefined) return this.query(operation, joined, statement, values);
+    const queryRunner = this.dataSource.createQueryRunner(replica === true ? 'slave' : 'master');
     try {
-      return await this.query<Row>(queryRunner, statement, values);
+      return await this.query(operation, queryRunner, statement, values);
     } catch (error) {
-      throw fromDriver(error, operation);
+      if (error instanceof DatabaseUnavailableError) await discard(queryRunner);
+      throw error;
     } finally {
-      if (joined === undefined) await queryRunner.release();
+      await queryRunner.release();
     }
   }
 
@@ -102,12 +124,13 @@ export class SqlRunner {
   }
 
   private async query<Row>(
+    operation: string,
     queryRunner: QueryRunner,
     { name, text }: Statement,
     values: readonly unknown[],
   ): Promise<Row[]> {
     const { logger } = this.dataSource;
-    const client = (await queryRunner.connect()) as PgClient;
+    const client = await connect(operation, queryRunner);
     logger.logQuery(text, [...values], queryRunner);
     const start = performance.now();
     try {
@@ -121,7 +144,7 @@ export class SqlRunner {
       return rows;
     } catch (error) {
       logger.logQueryError(error as Error, text, [...values], queryRunner);
-      throw error;
+      throw fromDriver(error, operation);
     }
   }
 
@@ -138,8 +161,29 @@ export class SqlRunner {
       refuse('must belong to the same data source as the service');
     }
     if (manager.queryRunner?.isReleased === true) {
+      if (manager.queryRunner.isTransactionActive) {
+        const cause = new Error('the connection of its transaction broke');
+        throw new DatabaseUnavailableError(operation, { cause });
+      }
       refuse('must belong to a transaction that is still open: this one is over');
     }
     return manager.queryRunner;
   }
+}
+
+async function connect(operation: string, queryRunner: QueryRunner): Promise<PgClient> {
+  try {
+    return (await queryRunner.connect()) as PgClient;
+  } catch (error) {
+    throw fromDriver(error, operation);
+  }
+}
+
+/**
+ * Keeps a broken connection from going back to the pool: the server has said that it is going, but
+ * the socket's end may not have arrived, and the next call would get it.
+ */
+async function discard(queryRunner: QueryRunner): Promise<void> {
+  const client = (await queryRunner.connect().catch(() => undefined)) as PgClient | undefined;
+  void client?.end();
 }

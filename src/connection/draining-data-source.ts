@@ -1,0 +1,73 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSourceOptions, QueryRunner, ReplicationMode } from 'typeorm';
+import { DataSource } from 'typeorm';
+import { DatabaseUnavailableError } from '../errors.js';
+import { isIdle, poolsOf } from './pools.js';
+
+/** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
+const LOOK_MS = 5;
+
+/**
+ * A data source that lets what is running finish before it closes. TypeORM's own takes connections
+ * from under running statements, whose callers then can't know whether they were done.
+ */
+export class DrainingDataSource extends DataSource {
+  #closing?: Promise<void>;
+
+  /**
+   * @param drainMs - how long running statements and transactions may take to finish, once closing
+   * @param warn - is told when they took longer, and were ended
+   */
+  constructor(
+    options: DataSourceOptions,
+    private readonly drainMs: number,
+    private readonly warn: (message: string) => void,
+  ) {
+    super(options);
+  }
+
+  /** Refuses new work while closing: under load there would be no end of it. */
+  override createQueryRunner(mode?: ReplicationMode): QueryRunner {
+    if (this.#closing !== undefined) throw closing();
+    return super.createQueryRunner(mode);
+  }
+
+  override destroy(): Promise<void> {
+    this.#closing ??= this.#drainAndDestroy().finally(() => {
+      this.#closing = undefined;
+    });
+    return this.#closing;
+  }
+
+  async #drainAndDestroy(): Promise<void> {
+    if (!(await drained(this, this.drainMs))) {
+      const inUse = poolsOf(this).reduce((sum, pool) => sum + pool.totalCount - pool.idleCount, 0);
+      this.warn(
+        `${inUse} connections were still in use ${this.drainMs} ms after the application began to ` +
+          `close: ending them, and the statements that run on them.`,
+      );
+    }
+    await super.destroy();
+  }
+}
+
+/**
+ * Waits until no connection of the data source is in use.
+ *
+ * @param timeoutMs - how long at the most
+ * @returns whether that came true
+ */
+export async function drained(dataSource: DataSource, timeoutMs: number): Promise<boolean> {
+  const deadline = performance.now() + timeoutMs;
+  while (!poolsOf(dataSource).every(isIdle)) {
+    if (performance.now() >= deadline) return false;
+    await sleep(LOOK_MS);
+  }
+  return true;
+}
+
+function closing(): DatabaseUnavailableError {
+  return new DatabaseUnavailableError('A call that came while the application was closing', {
+    cause: new Error('the data source takes no new work'),
+  });
+}

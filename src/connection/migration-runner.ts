@@ -1,0 +1,97 @@
+import type { DataSource, QueryRunner } from 'typeorm';
+import {
+  ConfigurationError,
+  DatabaseUnavailableError,
+  fromDriver,
+  MigrationError,
+  reasonOf,
+  TransactionConflictError,
+} from '../errors.js';
+import { LockedMigrationExecutor } from './migration-executor.js';
+import type { LockOptions } from './migration-lock.js';
+import { withMigrationLock } from './migration-lock.js';
+import type { PgClient } from './pools.js';
+
+/**
+ * Runs the pending migrations, one replica at a time.
+ *
+ * @returns the names of those that this replica ran
+ * @throws MigrationError if one fails, or the lock is not had in time
+ * @throws ConfigurationError if the role may not change the schema
+ */
+export function runMigrations(dataSource: DataSource, lock: LockOptions): Promise<string[]> {
+  return underLock(dataSource, lock, 'Migrating', (executor) => executor.migrate());
+}
+
+/**
+ * Reverts the newest migration, one replica at a time.
+ *
+ * @returns its name, or undefined if there is none
+ * @throws likewise
+ */
+export function revertMigration(
+  dataSource: DataSource,
+  lock: LockOptions,
+): Promise<string | undefined> {
+  return underLock(dataSource, lock, 'Reverting', (executor) => executor.revert());
+}
+
+async function underLock<T>(
+  dataSource: DataSource,
+  lock: LockOptions,
+  operation: string,
+  work: (executor: LockedMigrationExecutor) => Promise<T>,
+): Promise<T> {
+  return withMigrationLock(dataSource, lock, async (lost) => {
+    const runner = dataSource.createQueryRunner('master');
+    const executor = new LockedMigrationExecutor(dataSource, runner, lock);
+    try {
+      await endWith(lost, runner);
+      return await work(executor);
+    } catch (error) {
+      throw failure(lost.aborted ? lost.reason : error, operation, executor);
+    } finally {
+      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => {});
+      await runner.release();
+    }
+  });
+}
+
+/** Ends the connection when the lock is lost: what it had begun must not be committed any more. */
+async function endWith(lost: AbortSignal, runner: QueryRunner): Promise<void> {
+  const client = (await runner.connect()) as PgClient;
+  lost.addEventListener('abort', () => void client.end(), { once: true });
+}
+
+function failure(
+  cause: unknown,
+  operation: string,
+  { current, transaction }: LockedMigrationExecutor,
+): unknown {
+  const error = fromDriver(cause, operation);
+  if (error instanceof DatabaseUnavailableError || error instanceof TransactionConflictError) {
+    return error;
+  }
+  if (cause instanceof MigrationError) return cause;
+  if (error instanceof ConfigurationError) {
+    return new ConfigurationError(
+      `${operation} is not allowed to this database role: ${reasonOf(cause)}. Migrate with the role ` +
+        `that owns the schema, by npx frameforge-db migrate, and set \`migrationsRun: false\` here. ` +
+        `docs/roles.md has the SQL for both roles.`,
+      { cause },
+    );
+  }
+  if (current === undefined) {
+    return new MigrationError(`${operation} failed: ${reasonOf(cause)}.`, { cause });
+  }
+  const remains = !current.inTransaction
+    ? 'It has no transaction: look what remains of it, such as an invalid index, and remove that'
+    : transaction === 'all'
+      ? 'All that this run had done was rolled back'
+      : 'It was rolled back; those before it are applied';
+  return new MigrationError(
+    `${operation}: ${current.name} failed: ${reasonOf(cause)}. ${remains}. ` +
+      `Correct the migration, and start again.`,
+    { cause },
+  );
+}
