@@ -15,7 +15,9 @@ import {
 import { collect, readId, readInput, readList } from '../input/input.js';
 import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
+import { claimJobs } from './job.claiming.js';
 import { createJob, createJobs } from './job.creation.js';
+import { announce } from './job.events.js';
 import {
   ClaimJobsInput,
   CountJobsInput,
@@ -63,15 +65,22 @@ export interface JobPage {
  * `options.manager` become part of that manager's transaction.
  */
 export class JobService {
+  /** Whether plans are kept by name. */
+  readonly preparedStatements: boolean;
   private readonly db: SqlRunner;
-  private readonly ownWorkerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
+  /** Who holds the leases that this service takes, unless the caller names another holder. */
+  readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
 
   /**
    * @param dataSource - an initialized data source with this package's entities
    * @param options - `preparedStatements`: whether plans are kept by name (default true)
    */
-  constructor(dataSource: DataSource, options: { preparedStatements?: boolean } = {}) {
-    this.db = new SqlRunner(dataSource, options.preparedStatements ?? true);
+  constructor(
+    readonly dataSource: DataSource,
+    options: { preparedStatements?: boolean } = {},
+  ) {
+    this.preparedStatements = options.preparedStatements ?? true;
+    this.db = new SqlRunner(dataSource, this.preparedStatements);
   }
 
   /**
@@ -85,7 +94,9 @@ export class JobService {
     const operation = 'createJob';
     const tx = readOptions(operation, options);
     const job = readInput(operation, CreateJobInput, input);
-    return createJob(this.db, job, tx);
+    const created = await createJob(this.db, job, tx);
+    announce(this.db.dataSource, 'jobs', 1, tx.manager);
+    return created;
   }
 
   /**
@@ -104,7 +115,9 @@ export class JobService {
     const jobs = readList(operation, 'inputs', inputs, BATCH, (input, path, problems) =>
       collect(CreateJobInput, input, path, true, problems),
     );
-    return createJobs(this.db, jobs, tx);
+    const created = await createJobs(this.db, jobs, tx);
+    announce(this.db.dataSource, 'jobs', created.length, tx.manager);
+    return created;
   }
 
   /**
@@ -181,7 +194,7 @@ export class JobService {
     const leased = leaseMs !== undefined || workerId !== undefined;
     const [row] = await this.db.run<Row>(operation, statements.startJob, [
       id,
-      leased ? (workerId ?? this.ownWorkerId) : null,
+      leased ? (workerId ?? this.workerId) : null,
       leased ? (leaseMs ?? DEFAULT_LEASE_MS) : 0,
     ]);
     return movedJob(id, 'started', row);
@@ -197,18 +210,18 @@ export class JobService {
    */
   async claimJobs(input: ClaimJobsInput = {}): Promise<VideoJob[]> {
     const operation = 'claimJobs';
-    const claim = readInput(operation, ClaimJobsInput, input);
-    const values = [
-      claim.limit ?? DEFAULT_LIMIT,
-      claim.leaseMs ?? DEFAULT_LEASE_MS,
-      claim.workerId ?? this.ownWorkerId,
-      claim.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
-    ];
+    const { limit, leaseMs, workerId, maxAttempts } = readInput(operation, ClaimJobsInput, input);
+    const claim = {
+      limit: limit ?? DEFAULT_LIMIT,
+      leaseMs: leaseMs ?? DEFAULT_LEASE_MS,
+      workerId: workerId ?? this.workerId,
+      maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
+    };
     for (;;) {
-      const rows = await this.db.run<Row>(operation, statements.claimJobs, values);
-      const claimed = rows.filter((row) => row['status'] === JobStatus.PROCESSING);
+      const { jobs, exhausted } = await claimJobs(this.db, claim, null);
+      announce(this.db.dataSource, 'notifications', exhausted, undefined);
       // When all that was found had no try left, there may be more behind it.
-      if (claimed.length > 0 || rows.length === 0) return claimed.map((row) => toJob(row));
+      if (jobs.length > 0 || exhausted === 0) return jobs;
     }
   }
 
@@ -335,7 +348,9 @@ export class JobService {
     const tx = readOptions(operation, options);
     const id = readId(operation, 'jobId', jobId);
     const [row] = await this.db.run<Row>(operation, statements.retryJob, [id], tx);
-    return movedJob(id, 'retried', row);
+    const job = movedJob(id, 'retried', row);
+    announce(this.db.dataSource, 'jobs', 1, tx.manager);
+    return job;
   }
 
   /** Reads what went wrong in the failed and lost runs of a job, in the order of the runs. */

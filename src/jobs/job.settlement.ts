@@ -1,9 +1,8 @@
-import { hydrate } from '../connection/hydrate.js';
 import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
 import { InvalidJobTransitionError, JobNotFoundError, LeaseLostError } from '../errors.js';
-import { NOTIFICATION_COLUMNS } from '../notifications/notification.sql.js';
-import { NotificationLog } from '../schema/entities/index.js';
-import type { JobStatus, VideoJob } from '../schema/entities/index.js';
+import { toNotification } from '../notifications/notification.row.js';
+import type { JobStatus, NotificationLog, VideoJob } from '../schema/entities/index.js';
+import { announce } from './job.events.js';
 import type { JobHandle } from './job.inputs.js';
 import { handleColumns, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
@@ -57,15 +56,15 @@ export async function settleJobs(
     ],
     tx,
   );
+  const logged = rows.filter((row) => row['notification.notificationId'] !== null);
+  announce(db.dataSource, 'notifications', logged.length, tx.manager);
   const byPosition = new Map(rows.map((row) => [row['position'], row]));
   return settlements.map(({ handle: { jobId } }, index) => {
     const row = byPosition.get(index + 1);
     if (row === undefined) return { error: new JobNotFoundError(jobId) };
     if (row['job.jobId'] === null) return { error: refusal(jobId, move, row) };
     const notification =
-      row['notification.notificationId'] === null
-        ? null
-        : hydrate(NotificationLog, NOTIFICATION_COLUMNS, row, 'notification.');
+      row['notification.notificationId'] === null ? null : toNotification(row, 'notification.');
     return { job: toJob(row, 'job.'), notification };
   });
 }

@@ -162,16 +162,17 @@ export const startJob = (t: Tables): Statement => sql`
   FROM locked LEFT JOIN started ON true`;
 
 /**
- * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts. The claimed jobs, and those that had no try
+ * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $5 the time from which jobs are due. The claimed jobs, and those that had no try
  * left: these fail here, with their notification. `= ANY(ARRAY(...))` stays on the primary key
  * where `UPDATE ... FROM` falls back to a sequential scan. Plain `FOR UPDATE` would also skip jobs
  * for which a notification is being inserted.
  */
 export const claimJobs = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "jobId", "attempts", "status", "runNumber", "workerId"
+    SELECT "jobId", "attempts", "status", "runNumber", "workerId", "availableAt"
     FROM ${t.videoJobs}
     WHERE ${CLAIMABLE}
+      AND "availableAt" >= $5::timestamptz
     ORDER BY "availableAt"
     LIMIT $1::integer
     FOR NO KEY UPDATE SKIP LOCKED
@@ -209,9 +210,11 @@ export const claimJobs = (t: Tables): Statement => sql`
     WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "attempts" < $4::integer))
     RETURNING ${job}
   )
-  SELECT ${columns(JOB_COLUMNS, 'claimed')} FROM claimed
+  SELECT ${columns(JOB_COLUMNS, 'claimed')}, (SELECT max("availableAt") FROM found) AS "dueUntil"
+  FROM claimed
   UNION ALL
-  SELECT ${columns(JOB_COLUMNS, 'exhausted')} FROM exhausted`;
+  SELECT ${columns(JOB_COLUMNS, 'exhausted')}, (SELECT max("availableAt") FROM found)
+  FROM exhausted`;
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. The ids of those still held. It waits
@@ -362,3 +365,10 @@ export const pruneJobs = (t: Tables): Statement => sql`
     RETURNING 1
   )
   SELECT count(*)::integer AS "count" FROM removed`;
+
+/** No parameter: how many jobs are due, and for how long the one that waits longest has been. */
+export const jobQueueState = (t: Tables): Statement => sql`
+  SELECT count(*)::integer AS "depth",
+    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::float8 AS "ageMs"
+  FROM ${t.videoJobs}
+  WHERE ${CLAIMABLE}`;

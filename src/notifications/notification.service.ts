@@ -1,5 +1,4 @@
 import type { DataSource } from 'typeorm';
-import { hydrate } from '../connection/hydrate.js';
 import { readOptions, SqlRunner } from '../connection/sql-runner.js';
 import type { TransactionOptions } from '../connection/sql-runner.js';
 import {
@@ -12,8 +11,9 @@ import {
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import { DEFAULT_LEASE_MS, DEFAULT_LIMIT, DEFAULT_MAX_ATTEMPTS } from '../input/defaults.js';
 import { readInput } from '../input/input.js';
-import { DeliveryStatus, NotificationLog, NotificationType } from '../schema/entities/index.js';
-import type { JobStatus } from '../schema/entities/index.js';
+import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
+import type { JobStatus, NotificationLog } from '../schema/entities/index.js';
+import { claimNotifications } from './notification.claiming.js';
 import {
   ClaimNotificationsInput,
   DeliveryFailure,
@@ -21,10 +21,9 @@ import {
   LogNotificationInput,
   NotificationHandle,
 } from './notification.inputs.js';
+import { toNotification } from './notification.row.js';
+import type { Row } from './notification.row.js';
 import * as statements from './notification.sql.js';
-import { NOTIFICATION_COLUMNS } from './notification.sql.js';
-
-type Row = Record<string, unknown>;
 
 /** A page of notifications, newest first. */
 export interface NotificationPage {
@@ -43,14 +42,20 @@ export interface NotificationPage {
  * `options.manager` become part of that manager's transaction.
  */
 export class NotificationService {
+  /** Whether plans are kept by name. */
+  readonly preparedStatements: boolean;
   private readonly db: SqlRunner;
 
   /**
    * @param dataSource - an initialized data source with this package's entities
    * @param options - `preparedStatements`: whether plans are kept by name (default true)
    */
-  constructor(dataSource: DataSource, options: { preparedStatements?: boolean } = {}) {
-    this.db = new SqlRunner(dataSource, options.preparedStatements ?? true);
+  constructor(
+    readonly dataSource: DataSource,
+    options: { preparedStatements?: boolean } = {},
+  ) {
+    this.preparedStatements = options.preparedStatements ?? true;
+    this.db = new SqlRunner(dataSource, this.preparedStatements);
   }
 
   /**
@@ -126,17 +131,16 @@ export class NotificationService {
    */
   async claimNotifications(input: ClaimNotificationsInput = {}): Promise<NotificationLog[]> {
     const operation = 'claimNotifications';
-    const claim = readInput(operation, ClaimNotificationsInput, input);
-    const values = [
-      claim.limit ?? DEFAULT_LIMIT,
-      claim.leaseMs ?? DEFAULT_LEASE_MS,
-      claim.maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
-    ];
+    const { limit, leaseMs, maxAttempts } = readInput(operation, ClaimNotificationsInput, input);
+    const claim = {
+      limit: limit ?? DEFAULT_LIMIT,
+      leaseMs: leaseMs ?? DEFAULT_LEASE_MS,
+      maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
+    };
     for (;;) {
-      const rows = await this.db.run<Row>(operation, statements.claimNotifications, values);
-      const claimed = rows.filter((row) => row['deliveryStatus'] === DeliveryStatus.PENDING);
+      const { notifications, found } = await claimNotifications(this.db, claim, null);
       // When all that was found had no try left, there may be more behind it.
-      if (claimed.length > 0 || rows.length === 0) return claimed.map((row) => toNotification(row));
+      if (notifications.length > 0 || found === 0) return notifications;
     }
   }
 
@@ -203,6 +207,3 @@ export class NotificationService {
     return toNotification(row, 'notification.');
   }
 }
-
-const toNotification = (row: Row, prefix?: string): NotificationLog =>
-  hydrate(NotificationLog, NOTIFICATION_COLUMNS, row, prefix);

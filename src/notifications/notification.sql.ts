@@ -80,15 +80,16 @@ export const listNotifications =
     );
 
 /**
- * $1 limit, $2 lease in ms, $3 maxAttempts. The claimed notifications, and those that had no try
+ * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due. The claimed notifications, and those that had no try
  * left, which end here as failed. A delivery that was neither sent nor failed when its lease ended
  * is counted as a retry here.
  */
 export const claimNotifications = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "notificationId", "deliveryNumber"
+    SELECT "notificationId", "deliveryNumber", "availableAt"
     FROM ${t.notificationLog}
     WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()
+      AND "availableAt" >= $4::timestamptz
     ORDER BY "availableAt"
     LIMIT $1::integer
     FOR NO KEY UPDATE SKIP LOCKED
@@ -109,9 +110,12 @@ export const claimNotifications = (t: Tables): Statement => sql`
       ANY(ARRAY(SELECT "notificationId" FROM found WHERE "deliveryNumber" < $3::integer))
     RETURNING ${notification}
   )
-  SELECT ${columns(NOTIFICATION_COLUMNS, 'claimed')} FROM claimed
+  SELECT ${columns(NOTIFICATION_COLUMNS, 'claimed')},
+    (SELECT max("availableAt") FROM found) AS "dueUntil"
+  FROM claimed
   UNION ALL
-  SELECT ${columns(NOTIFICATION_COLUMNS, 'exhausted')} FROM exhausted`;
+  SELECT ${columns(NOTIFICATION_COLUMNS, 'exhausted')}, (SELECT max("availableAt") FROM found)
+  FROM exhausted`;
 
 /**
  * $1 notificationId, $2 deliveryNumber, $3 the next status, $4 errorMessage, $5 ms until a pending
@@ -143,3 +147,10 @@ export const settleNotification = (t: Tables): Statement => sql`
   SELECT l."deliveryStatus" AS "statusBefore", l."deliveryNumber" AS "deliveryNumberBefore",
     ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
   FROM locked l LEFT JOIN settled n ON true`;
+
+/** No parameter: how many deliveries are due, and for how long the one that waits longest has been. */
+export const deliveryQueueState = (t: Tables): Statement => sql`
+  SELECT count(*)::integer AS "depth",
+    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::float8 AS "ageMs"
+  FROM ${t.notificationLog}
+  WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()`;

@@ -1,0 +1,43 @@
+import { channel } from 'node:diagnostics_channel';
+import type { DataSource, EntityManager } from 'typeorm';
+import { afterCommit } from '../connection/after-commit.js';
+
+/** What has just become visible in a database. */
+export interface QueueEvent {
+  readonly dataSource: DataSource;
+  /** Which queue has grown: jobs were created or retried, or notifications were logged. */
+  readonly queue: 'jobs' | 'notifications';
+  readonly count: number;
+}
+
+/**
+ * Tells the rest of the process that a queue has grown, after the commit. Workers wake up by it, and
+ * metrics count by it. Nobody listening costs nothing.
+ */
+const events = channel('frameforge:queue');
+
+export function announce(
+  dataSource: DataSource,
+  queue: QueueEvent['queue'],
+  count: number,
+  manager: EntityManager | undefined,
+): void {
+  if (count > 0 && events.hasSubscribers) {
+    afterCommit(manager, () => events.publish({ dataSource, queue, count } satisfies QueueEvent));
+  }
+}
+
+/** Calls back at each event of one data source. @returns how to end that */
+export function onQueueEvent(
+  dataSource: DataSource,
+  callback: (event: QueueEvent) => void,
+): () => void {
+  const listener = (message: unknown): void => {
+    const event = message as QueueEvent;
+    if (event.dataSource === dataSource) callback(event);
+  };
+  events.subscribe(listener);
+  return () => {
+    events.unsubscribe(listener);
+  };
+}

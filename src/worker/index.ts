@@ -1,0 +1,14 @@
+export { FrameForgeWorker } from './frameforge.worker.js';
+export type { WorkerStats } from './frameforge.worker.js';
+export { LeaseEndedError } from './lease.keeper.js';
+export { NotificationDeliverer, VideoJobProcessor } from './worker.decorators.js';
+export type { HandlerOptions } from './worker.decorators.js';
+export { FrameForgeWorkerModule } from './worker.module.js';
+export type { BackoffOptions, FrameForgeWorkerOptions } from './worker.options.js';
+export { UnrecoverableJobError } from './worker.types.js';
+export type {
+  JobOutcome,
+  NotificationHandler,
+  VideoJobHandler,
+  WorkContext,
+} from './worker.types.js';

@@ -1,0 +1,115 @@
+import type { JobService } from '../jobs/job.service.js';
+import type { VideoJob } from '../schema/entities/index.js';
+import type { OutageWatch } from './outage.watch.js';
+
+/** Why a lease's signal was aborted. */
+export class LeaseEndedError extends Error {
+  static {
+    this.prototype.name = 'LeaseEndedError';
+  }
+}
+
+/** The lease of one job in this process. */
+export interface Lease {
+  readonly job: VideoJob;
+  readonly abort: AbortController;
+  /** When the lease ends, on this process's monotonic clock. */
+  deadline: number;
+  /** The outcome is being written: from here on the row in the database tells who holds the job. */
+  settling: boolean;
+}
+
+/**
+ * Holds the leases of all jobs that this process works on. One statement extends them all, three times
+ * as often as they end, on a connection of its own, which a full pool or a slow transaction of a
+ * handler cannot keep from it.
+ *
+ * A lease ends by this process's monotonic clock, counted from before the statement that granted it was
+ * sent: whatever the network and the clocks do, it ends here before anybody else can be granted it.
+ */
+export class LeaseKeeper {
+  private readonly leases = new Map<string, Lease>();
+  private timer: NodeJS.Timeout | undefined;
+  private extending = false;
+  private nextExtension = 0;
+
+  constructor(
+    private readonly jobs: Pick<JobService, 'extendLeases'>,
+    private readonly leaseMs: number,
+    private readonly outage: OutageWatch,
+    private readonly onLost: (lease: Lease) => void,
+  ) {}
+
+  /** @param sentAt - `performance.now()` before the claim was sent */
+  hold(job: VideoJob, sentAt: number): Lease {
+    const lease = {
+      job,
+      abort: new AbortController(),
+      deadline: sentAt + this.leaseMs,
+      settling: false,
+    };
+    if (this.leases.size === 0) this.nextExtension = sentAt + this.leaseMs / 3;
+    this.leases.set(job.jobId, lease);
+    this.schedule();
+    return lease;
+  }
+
+  /** Ends the care for a lease. The lease itself ends by what is written about the job. */
+  drop(lease: Lease): void {
+    if (this.leases.get(lease.job.jobId) === lease) this.leases.delete(lease.job.jobId);
+    if (this.leases.size === 0) clearTimeout(this.timer);
+  }
+
+  /** Wakes up for the next extension or the next lease that ends, whichever is first. */
+  private schedule(): void {
+    clearTimeout(this.timer);
+    if (this.leases.size === 0) return;
+    let next = this.extending ? Infinity : this.nextExtension;
+    for (const { deadline } of this.leases.values()) next = Math.min(next, deadline);
+    // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
+    const tick = (): unknown => setImmediate(() => this.tick());
+    this.timer = setTimeout(tick, Math.max(next - performance.now(), 0));
+  }
+
+  private tick(): void {
+    const now = performance.now();
+    for (const lease of this.leases.values()) if (now >= lease.deadline) this.lose(lease);
+    if (!this.extending && now >= this.nextExtension && this.leases.size > 0) void this.extend();
+    this.schedule();
+  }
+
+  private async extend(): Promise<void> {
+    const leases = [...this.leases.values()];
+    const sentAt = performance.now();
+    this.extending = true;
+    try {
+      const handles = leases.map(({ job }) => job);
+      const held = new Set(await this.jobs.extendLeases(handles, { leaseMs: this.leaseMs }));
+      this.outage.succeeded();
+      for (const lease of leases) {
+        if (held.has(lease.job.jobId)) lease.deadline = sentAt + this.leaseMs;
+        else this.lose(lease);
+      }
+      this.nextExtension = sentAt + this.leaseMs / 3;
+    } catch (error) {
+      this.nextExtension =
+        performance.now() + Math.min(this.outage.failed(error), this.leaseMs / 10);
+    } finally {
+      this.extending = false;
+      this.schedule();
+    }
+  }
+
+  /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
+  private lose(lease: Lease): void {
+    if (this.leases.get(lease.job.jobId) !== lease) return;
+    if (lease.settling) {
+      lease.deadline = Infinity;
+      return;
+    }
+    this.drop(lease);
+    const reason = `The lease of run ${lease.job.runNumber} of job ${lease.job.jobId} has ended.`;
+    lease.abort.abort(new LeaseEndedError(reason));
+    this.onLost(lease);
+  }
+}

@@ -1,0 +1,115 @@
+import type { Logger } from '@nestjs/common';
+import { LeaseLostError, NotificationNotFoundError, reasonOf } from '../errors.js';
+import type { NotificationService } from '../notifications/notification.service.js';
+import type { NotificationLog } from '../schema/entities/index.js';
+import { backoffMs } from './backoff.js';
+import { errorText } from './error-text.js';
+import { LeaseEndedError } from './lease.keeper.js';
+import { isTransient } from './outage.watch.js';
+import type { OutageWatch } from './outage.watch.js';
+import type { Telemetry } from './telemetry.js';
+import type { ResolvedWorkerOptions } from './worker.options.js';
+import type { NotificationHandler } from './worker.types.js';
+
+/** What became of a delivery, as the statistics count it. */
+export type DeliveryOutcome = 'sent' | 'retried' | 'failed' | 'lost';
+
+/** A claimed notification in this process. */
+export interface Delivery {
+  readonly notification: NotificationLog;
+  readonly abort: AbortController;
+  /** When its lease ends, on this process's monotonic clock. */
+  readonly deadline: number;
+}
+
+/** Delivers claimed notifications by their handler, and records what came of it. Nothing escapes it. */
+export class NotificationRunner {
+  constructor(
+    private readonly handler: NotificationHandler,
+    private readonly notifications: NotificationService,
+    private readonly outage: OutageWatch,
+    private readonly options: ResolvedWorkerOptions,
+    private readonly telemetry: Telemetry,
+    private readonly logger: Logger,
+  ) {}
+
+  async run(delivery: Delivery): Promise<DeliveryOutcome> {
+    const { notificationId, deliveryNumber } = delivery.notification;
+    try {
+      return await this.telemetry.span('deliver', notificationId, deliveryNumber, () =>
+        this.attempt(delivery),
+      );
+    } catch (error) {
+      this.logger.error(
+        `The outcome of notification ${notificationId} could not be recorded: ${reasonOf(error)}`,
+      );
+      return 'lost';
+    }
+  }
+
+  /** Gives a notification back before its delivery began: it is due again at once. */
+  async giveBack({ notification }: Delivery): Promise<void> {
+    const failure = { errorMessage: 'The worker was stopped.', retryInMs: 0 };
+    await this.record(
+      () => this.notifications.markFailed(notification, failure),
+      'retried',
+      notification,
+    );
+  }
+
+  private async attempt({ notification, abort, deadline }: Delivery): Promise<DeliveryOutcome> {
+    const reason = `The lease of delivery ${notification.deliveryNumber} has ended.`;
+    const timer = setTimeout(
+      () => abort.abort(new LeaseEndedError(reason)),
+      deadline - performance.now(),
+    );
+    try {
+      const context = { signal: abort.signal, attempt: notification.deliveryNumber };
+      await this.handler.deliver(notification, context);
+    } catch (error) {
+      return await this.fail(notification, error);
+    } finally {
+      clearTimeout(timer);
+    }
+    return this.record(() => this.notifications.markSent(notification), 'sent', notification);
+  }
+
+  private async fail(notification: NotificationLog, cause: unknown): Promise<DeliveryOutcome> {
+    const { notificationId, deliveryNumber } = notification;
+    const final = deliveryNumber >= this.options.maxDeliveryAttempts;
+    const retryInMs = final ? undefined : backoffMs(deliveryNumber, this.options.deliveryBackoff);
+    this.logger.warn(
+      `Delivery ${deliveryNumber} of notification ${notificationId} failed, ` +
+        `${final ? 'for good' : `next try in ${retryInMs} ms`}: ${reasonOf(cause)}`,
+    );
+    const failure = { errorMessage: errorText(cause), retryInMs };
+    return this.record(
+      () => this.notifications.markFailed(notification, failure),
+      final ? 'failed' : 'retried',
+      notification,
+    );
+  }
+
+  /** Writes an outcome, waiting out a database that is away. */
+  private async record(
+    write: () => Promise<NotificationLog>,
+    outcome: DeliveryOutcome,
+    { notificationId }: NotificationLog,
+  ): Promise<DeliveryOutcome> {
+    for (;;) {
+      try {
+        await write();
+        this.outage.succeeded();
+        return outcome;
+      } catch (error) {
+        if (error instanceof LeaseLostError || error instanceof NotificationNotFoundError) {
+          this.logger.warn(`The outcome of a delivery was discarded: ${error.message}`);
+          return 'lost';
+        }
+        if (!isTransient(error)) throw error;
+        this.logger.debug(`Recording the delivery of ${notificationId} is tried again.`);
+        await this.outage.wait(error);
+      }
+    }
+  }
+}

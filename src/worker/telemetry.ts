@@ -1,0 +1,129 @@
+import type { Attributes, Counter, Meter, ObservableResult, Tracer } from '@opentelemetry/api';
+
+type OpenTelemetry = typeof import('@opentelemetry/api');
+
+/** What a worker counts; each is an OpenTelemetry counter `frameforge.<name>`. */
+export type Count =
+  | 'jobs.created'
+  | 'jobs.claimed'
+  | 'jobs.completed'
+  | 'jobs.retried'
+  | 'jobs.failed'
+  | 'jobs.lost'
+  | 'jobs.released'
+  | 'deliveries.claimed'
+  | 'deliveries.sent'
+  | 'deliveries.retried'
+  | 'deliveries.failed'
+  | 'deliveries.lost';
+
+/** A queue as it stands. */
+export interface QueueState {
+  readonly queue: string;
+  /** How many rows are due. */
+  readonly depth: number;
+  /** How long the one that waits longest has been due, in ms. */
+  readonly ageMs: number;
+}
+
+/** Counts what happens, for `worker.stats()` and, where it is installed, for OpenTelemetry. */
+export class Telemetry {
+  readonly counts: Record<Count, number> = {
+    'jobs.created': 0,
+    'jobs.claimed': 0,
+    'jobs.completed': 0,
+    'jobs.retried': 0,
+    'jobs.failed': 0,
+    'jobs.lost': 0,
+    'jobs.released': 0,
+    'deliveries.claimed': 0,
+    'deliveries.sent': 0,
+    'deliveries.retried': 0,
+    'deliveries.failed': 0,
+    'deliveries.lost': 0,
+  };
+
+  private readonly counters = new Map<Count, Counter>();
+
+  constructor(
+    private readonly api?: OpenTelemetry,
+    private readonly meter = api?.metrics.getMeter('@frameforge/shared-types') as Meter | undefined,
+    private readonly tracer = api?.trace.getTracer('@frameforge/shared-types') as
+      Tracer | undefined,
+  ) {}
+
+  /** With OpenTelemetry if the application has it: it is an optional peer. */
+  static async create(): Promise<Telemetry> {
+    try {
+      return new Telemetry(await import('@opentelemetry/api'));
+    } catch (error) {
+      if ((error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND') return new Telemetry();
+      throw error;
+    }
+  }
+
+  count(name: Count, by = 1): void {
+    if (by === 0) return;
+    this.counts[name] += by;
+    if (this.meter === undefined) return;
+    const counter = this.counters.get(name) ?? this.meter.createCounter(`frameforge.${name}`);
+    this.counters.set(name, counter);
+    counter.add(by);
+  }
+
+  /** @param ms - how long a claim took, from its sending to its reply */
+  claimed(queue: string, ms: number): void {
+    this.meter?.createHistogram('frameforge.claim.duration', { unit: 'ms' }).record(ms, { queue });
+  }
+
+  /** Reports the queues whenever the application's metrics are collected. @returns how to end that */
+  observeQueues(read: () => Promise<QueueState[]>): () => void {
+    const depth = this.meter?.createObservableGauge('frameforge.queue.depth');
+    const age = this.meter?.createObservableGauge('frameforge.queue.age', { unit: 'ms' });
+    if (depth === undefined || age === undefined) return () => {};
+    let states: Promise<QueueState[]> | undefined;
+    const observe =
+      (value: (state: QueueState) => number) =>
+      async (result: ObservableResult): Promise<void> => {
+        // Both gauges are collected together: one statement serves them.
+        states ??= read().finally(() => (states = undefined));
+        for (const state of await states) result.observe(value(state), { queue: state.queue });
+      };
+    const [onDepth, onAge] = [observe((state) => state.depth), observe((state) => state.ageMs)];
+    depth.addCallback(onDepth);
+    age.addCallback(onAge);
+    return () => {
+      depth.removeCallback(onDepth);
+      age.removeCallback(onAge);
+    };
+  }
+
+  /** Runs work in a span of its own; its outcome is an attribute, an error is recorded. */
+  span<T extends string>(
+    name: 'process' | 'deliver',
+    id: string,
+    attempt: number,
+    work: () => Promise<T>,
+  ): Promise<T> {
+    const { api, tracer } = this;
+    if (api === undefined || tracer === undefined) return work();
+    const attributes: Attributes = { 'messaging.message.id': id, 'frameforge.attempt': attempt };
+    const kind = api.SpanKind.CONSUMER;
+    return tracer.startActiveSpan(`frameforge ${name}`, { kind, attributes }, async (span) => {
+      try {
+        const outcome = await work();
+        span.setAttribute('frameforge.outcome', outcome);
+        if (outcome === 'failed' || outcome === 'retried') {
+          span.setStatus({ code: api.SpanStatusCode.ERROR });
+        }
+        return outcome;
+      } catch (error) {
+        span.recordException(error as Error);
+        span.setStatus({ code: api.SpanStatusCode.ERROR });
+        throw error;
+      } finally {
+        span.end();
+      }
+    });
+  }
+}

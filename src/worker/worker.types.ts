@@ -1,0 +1,42 @@
+import type { EntityManager } from 'typeorm';
+import type { JobResult } from '../jobs/job.inputs.js';
+import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
+
+/** What a handler gets beside its job or notification. */
+export interface WorkContext {
+  /** Aborted when the lease is lost or the process shuts down: stop, nothing will be recorded. */
+  readonly signal: AbortSignal;
+  /** 1 for the first try. */
+  readonly attempt: number;
+}
+
+/**
+ * What came of a job: its result, or a function that resolves to it and gets the manager of the
+ * transaction that completes the job, so that what it writes commits with that or not at all.
+ */
+export type JobOutcome = JobResult | ((manager: EntityManager) => Promise<JobResult>);
+
+/** The class that `@VideoJobProcessor` decorates. */
+export interface VideoJobHandler {
+  /**
+   * Does the work of a job. What it throws fails the attempt, and the job is tried again after a
+   * backoff, up to `maxAttempts`; an `UnrecoverableJobError` fails it at once.
+   */
+  process(job: VideoJob, context: WorkContext): Promise<JobOutcome>;
+}
+
+/** The class that `@NotificationDeliverer` decorates. */
+export interface NotificationHandler {
+  /**
+   * Delivers a notification, at least once: give the provider `notification.notificationId` as its
+   * idempotency key. What it throws fails the attempt, and it is tried again after a backoff.
+   */
+  deliver(notification: NotificationLog, context: WorkContext): Promise<void>;
+}
+
+/** Thrown by a handler, it fails the job at once, without another try. */
+export class UnrecoverableJobError extends Error {
+  static {
+    this.prototype.name = 'UnrecoverableJobError';
+  }
+}

@@ -1,0 +1,205 @@
+import { Injectable, Logger, Module } from '@nestjs/common';
+import type { INestApplicationContext } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FrameForgeDatabaseModule } from '../../src/database.module.js';
+import { JobService } from '../../src/jobs/job.service.js';
+import { NotificationService } from '../../src/notifications/notification.service.js';
+import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import {
+  FrameForgeWorker,
+  FrameForgeWorkerModule,
+  NotificationDeliverer,
+  UnrecoverableJobError,
+  VideoJobProcessor,
+} from '../../src/worker/index.js';
+import type {
+  FrameForgeWorkerOptions,
+  JobOutcome,
+  NotificationHandler,
+  VideoJobHandler,
+  WorkContext,
+} from '../../src/worker/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+
+let h: Harness;
+beforeAll(async () => {
+  h = await openHarness();
+});
+afterAll(() => h.close());
+
+type Process = (job: VideoJob, context: WorkContext) => Promise<JobOutcome>;
+const result = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
+
+async function boot(
+  behaviour: { process?: Process; deliver?: (n: NotificationLog) => Promise<void> },
+  options: FrameForgeWorkerOptions = {},
+): Promise<INestApplicationContext> {
+  @Injectable()
+  @VideoJobProcessor({ concurrency: 4 })
+  class Extractor implements VideoJobHandler {
+    process(job: VideoJob, context: WorkContext): Promise<JobOutcome> {
+      return (behaviour.process ?? (() => Promise.resolve(result)))(job, context);
+    }
+  }
+  @Injectable()
+  @NotificationDeliverer({ concurrency: 2 })
+  class Mailer implements NotificationHandler {
+    deliver(notification: NotificationLog): Promise<void> {
+      return (behaviour.deliver ?? (() => Promise.resolve()))(notification);
+    }
+  }
+  @Module({
+    imports: [
+      FrameForgeDatabaseModule.forRoot({ url: h.url }),
+      FrameForgeWorkerModule.forRoot({ backoff: { baseMs: 10, maxMs: 50 }, ...options }),
+    ],
+    providers: [Extractor, Mailer],
+  })
+  class App {}
+  return NestFactory.createApplicationContext(App, { logger: false });
+}
+
+const until = async (condition: () => Promise<boolean>): Promise<void> => {
+  for (let i = 0; i < 400; i += 1) {
+    if (await condition()) return;
+    await sleep(25);
+  }
+  throw new Error('it never came true');
+};
+
+const input = async () => ({
+  userId: (await h.user()).userId,
+  filename: 'a.mp4',
+  videoUrl: 's3://videos/a.mp4',
+});
+
+it('processes a job and delivers its notification', async () => {
+  const delivered: NotificationLog[] = [];
+  const app = await boot({ deliver: async (n) => void delivered.push(n) });
+  try {
+    const job = await app.get(JobService).createJob(await input());
+    await until(async () => delivered.length === 1);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'completed', ...result });
+    await until(async () => {
+      const page = await h.notifications.listNotifications({ jobId: job.jobId });
+      return page.notifications[0]?.deliveryStatus === 'sent';
+    });
+    expect(app.get(FrameForgeWorker).stats().counts).toMatchObject({
+      'jobs.created': 1,
+      'jobs.completed': 1,
+      'deliveries.sent': 1,
+    });
+  } finally {
+    await app.close();
+  }
+});
+
+it('tries again, keeps the errors, and gives up', async () => {
+  const app = await boot(
+    { process: async (_job, { attempt }) => Promise.reject(new Error(`broken ${attempt}`)) },
+    { maxAttempts: 3, pollMs: 20 },
+  );
+  try {
+    const { jobId } = await app.get(JobService).createJob(await input());
+    await until(async () => (await h.jobs.getJob(jobId)).status === 'failed');
+    const errors = await h.jobs.listAttemptErrors(jobId);
+    expect(errors.map((e) => e.errorMessage)).toEqual(['broken 1', 'broken 2', 'broken 3']);
+  } finally {
+    await app.close();
+  }
+});
+
+it('fails an unrecoverable job at once', async () => {
+  const app = await boot({
+    process: () => Promise.reject(new UnrecoverableJobError('no video stream')),
+  });
+  try {
+    const { jobId } = await app.get(JobService).createJob(await input());
+    await until(async () => (await h.jobs.getJob(jobId)).status === 'failed');
+    expect((await h.jobs.getJob(jobId)).attempts).toBe(1);
+  } finally {
+    await app.close();
+  }
+});
+
+it("commits the handler's own writes with the completion", async () => {
+  const app = await boot({
+    process: async (job) => async (manager) => {
+      await manager.query(`UPDATE users SET username = $1 WHERE "userId" = $2`, [
+        job.jobId,
+        job.userId,
+      ]);
+      return result;
+    },
+  });
+  try {
+    const job = await app.get(JobService).createJob(await input());
+    await until(async () => (await h.jobs.getJob(job.jobId)).status === 'completed');
+    expect(
+      await h.dataSource.query(`SELECT username FROM users WHERE "userId" = $1`, [job.userId]),
+    ).toEqual([{ username: job.jobId }]);
+  } finally {
+    await app.close();
+  }
+});
+
+it('releases what does not end in time at shutdown', async () => {
+  let aborted: unknown;
+  let started = false;
+  const app = await boot(
+    {
+      process: (_job, { signal }) =>
+        new Promise((_resolve, reject) => {
+          started = true;
+          signal.addEventListener('abort', () => {
+            aborted = signal.reason;
+            reject(signal.reason as Error);
+          });
+        }),
+    },
+    { shutdownMs: 50 },
+  );
+  const { jobId } = await app.get(JobService).createJob(await input());
+  await until(async () => started);
+  await app.close();
+  expect(aborted).toMatchObject({ name: 'LeaseEndedError' });
+  expect(await h.jobs.getJob(jobId)).toMatchObject({
+    status: 'pending',
+    attempts: 0,
+    runNumber: 1,
+  });
+});
+
+it('keeps leases alive while handlers work', async () => {
+  let runs = 0;
+  const app = await boot(
+    {
+      process: async () => {
+        runs += 1;
+        await sleep(2_500);
+        return result;
+      },
+    },
+    { leaseMs: 1_000 },
+  );
+  const app2 = await boot(
+    {
+      process: async () => {
+        runs += 1;
+        return result;
+      },
+    },
+    { leaseMs: 1_000, pollMs: 50 },
+  );
+  try {
+    const { jobId } = await app.get(JobService).createJob(await input());
+    await until(async () => (await h.jobs.getJob(jobId)).status === 'completed');
+    expect(runs).toBe(1);
+  } finally {
+    await Promise.all([app.close(), app2.close()]);
+  }
+});
+void NotificationService;
+void Logger;
