@@ -1,10 +1,12 @@
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import { connectionFrom } from './database.environment.js';
+import { isPort, sslProblems, urlProblems } from './database.url.js';
 import { ConfigurationError } from './errors.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { frameForgeMigrations } from './schema/migrations/index.js';
 
 /** Options of TypeORM that would let it change the schema behind the migrations' back. */
-type Forbidden = 'synchronize' | 'dropSchema' | 'entityPrefix';
+type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix';
 
 /**
  * TypeORM's options for PostgreSQL, and this package's own. `entities` and `migrations` are added to
@@ -13,8 +15,12 @@ type Forbidden = 'synchronize' | 'dropSchema' | 'entityPrefix';
  * `DB_NAME`, `DB_SSL`.
  */
 export interface FrameForgeDatabaseOptions extends Partial<
-  Omit<PostgresDataSourceOptions, Forbidden>
+  Omit<PostgresDataSourceOptions, Restricted>
 > {
+  /** The migrations own the schema: only what TypeORM's default is, too, is accepted. */
+  readonly synchronize?: false;
+  /** Likewise. */
+  readonly dropSchema?: false;
   /** Run pending migrations at boot, one replica at a time. Default true. */
   readonly migrationsRun?: boolean;
   /** How long to wait, in ms, for another replica that is migrating. Default 300,000. */
@@ -23,6 +29,8 @@ export interface FrameForgeDatabaseOptions extends Partial<
   readonly requireCurrentSchema?: boolean;
   /** How long to go on trying, in ms, to reach the database at boot. Default 60,000; 0 tries once. */
   readonly connectRetryMs?: number;
+  /** How long running statements may take to finish when the application closes, in ms. Default 10,000. */
+  readonly shutdownTimeoutMs?: number;
   /** Keep plans by name. Set false behind PgBouncer before 1.21 in transaction mode. Default true. */
   readonly preparedStatements?: boolean;
   /** Also load the entities that `TypeOrmModule.forFeature` names. Default false. */
@@ -35,6 +43,7 @@ export interface BootOptions {
   readonly migrationsLockTimeoutMs: number;
   readonly requireCurrentSchema: boolean;
   readonly connectRetryMs: number;
+  readonly shutdownTimeoutMs: number;
 }
 
 /** The options of a boot, checked and complete. */
@@ -87,51 +96,77 @@ const KNOWN: Record<keyof FrameForgeDatabaseOptions, true> = {
   cache: true,
   isolateWhereStatements: true,
   invalidWhereValuesBehavior: true,
+  synchronize: true,
+  dropSchema: true,
   migrationsRun: true,
   migrationsLockTimeoutMs: true,
   requireCurrentSchema: true,
   connectRetryMs: true,
+  shutdownTimeoutMs: true,
   preparedStatements: true,
   autoLoadEntities: true,
 };
 
 const CREDENTIALS = ['host', 'port', 'username', 'password', 'database'] as const;
 
-const REMEDIES: Record<string, string> = {
+const BOOLEANS = [
+  'migrationsRun',
+  'requireCurrentSchema',
+  'preparedStatements',
+  'autoLoadEntities',
+] as const;
+
+const MILLISECONDS = [
+  'migrationsLockTimeoutMs',
+  'connectRetryMs',
+  'shutdownTimeoutMs',
+  'connectTimeoutMS',
+  'maxQueryExecutionTime',
+] as const;
+
+const REMEDIES: Readonly<Record<string, string>> = {
   synchronize: 'the migrations own the schema: write a migration for your own entities',
   dropSchema: 'it would drop the data of every service: drop the schema by hand where you mean it',
   entityPrefix: 'the table names are fixed: use `schema` to keep them apart',
   name: 'give it beside useFactory, as forRootAsync({ name, useFactory }): Nest needs it earlier',
-  retryAttempts: 'use connectRetryMs',
-  retryDelay: 'use connectRetryMs',
-  toRetry: 'use connectRetryMs: only what can heal is retried',
+  retryAttempts: 'use `connectRetryMs`',
+  retryDelay: 'use `connectRetryMs`',
+  toRetry: 'use `connectRetryMs`: only what can heal is retried',
 };
 
 /**
- * Checks options, fills in the defaults and reads the environment where they name no connection.
+ * Checks options, fills in the defaults and reads the environment where they name no connection. An
+ * option that is undefined counts as left out.
  *
- * @throws ConfigurationError naming each option that is unknown or contradicts another, with the remedy
+ * @throws ConfigurationError naming each option and variable that is wrong, with the remedy
  */
 export function resolveOptions(
   options: FrameForgeDatabaseOptions = {},
   env: NodeJS.ProcessEnv = process.env,
 ): ResolvedOptions {
   refuse(problemsOf(options));
+  const given: FrameForgeDatabaseOptions = Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  );
   const {
     migrationsRun = true,
     migrationsLockTimeoutMs = 300_000,
     requireCurrentSchema = false,
     connectRetryMs = 60_000,
+    shutdownTimeoutMs = 10_000,
     preparedStatements = true,
     autoLoadEntities = false,
     entities = [],
     migrations = [],
     ...typeorm
-  } = options;
+  } = given;
   const connected =
     typeorm.url !== undefined ||
     typeorm.replication !== undefined ||
     CREDENTIALS.some((key) => typeorm[key] !== undefined);
+  const problems: string[] = [];
+  const connection = connected ? {} : connectionFrom(env, typeorm.ssl, problems);
+  refuse(problems);
   return {
     dataSource: {
       // The package's keys are gen_random_uuid(), which needs no extension.
@@ -139,107 +174,78 @@ export function resolveOptions(
       installExtensions: false,
       migrationsTransactionMode: 'each',
       ...typeorm,
-      ...(connected ? {} : connectionFrom(env, typeorm.ssl)),
+      ...connection,
       type: 'postgres',
       entities: [...new Set([...frameForgeEntities, ...Object.values(entities)])],
       migrations: [...new Set([...frameForgeMigrations, ...Object.values(migrations)])],
       // openDataSource runs them, under a lock.
       migrationsRun: false,
     },
-    boot: { migrationsRun, migrationsLockTimeoutMs, requireCurrentSchema, connectRetryMs },
+    boot: {
+      migrationsRun,
+      migrationsLockTimeoutMs,
+      requireCurrentSchema,
+      connectRetryMs,
+      shutdownTimeoutMs,
+    },
     preparedStatements,
     autoLoadEntities,
   };
 }
 
 function problemsOf(options: FrameForgeDatabaseOptions): string[] {
-  const problems: string[] = [];
-  for (const key of Object.keys(options)) {
-    if (!(key in KNOWN)) {
-      problems.push(
-        `\`${key}\` is not an option here: ${REMEDIES[key] ?? 'remove it, or correct its spelling'}`,
-      );
+  // What a factory returned may be anything.
+  if (typeof options !== 'object' || options === null) return ['its options must be an object'];
+  const problems = Object.keys(options)
+    .filter((key) => !Object.hasOwn(KNOWN, key))
+    .map((key) => `\`${key}\` is not an option here: ${remedyOf(key)}`);
+  const { type, url, ssl, port, poolSize, schema, replication } = options;
+  for (const key of ['synchronize', 'dropSchema'] as const) {
+    if ((options[key] ?? false) !== false) {
+      problems.push(`\`${key}\` must stay false: ${remedyOf(key)}`);
     }
   }
-  if (options.type !== undefined && options.type !== 'postgres') {
-    problems.push(
-      `\`type\` is '${String(options.type)}': this package needs 'postgres', the default`,
-    );
+  if (type !== undefined && type !== 'postgres') {
+    problems.push(`\`type\` is '${String(type)}': this package needs 'postgres', the default`);
   }
   const given = CREDENTIALS.filter((key) => options[key] !== undefined);
-  if (options.url !== undefined && given.length > 0) {
+  if (url !== undefined && given.length > 0) {
     problems.push(`\`url\` and \`${given.join('`, `')}\` contradict each other: give one of them`);
   }
-  if (options.replication !== undefined && (options.url !== undefined || given.length > 0)) {
+  if (replication !== undefined && (url !== undefined || given.length > 0)) {
     problems.push('`replication` names its own servers: remove `url`, `host` and its kin');
   }
   if (options.migrationsRun === false && options.migrationsLockTimeoutMs !== undefined) {
     problems.push('`migrationsLockTimeoutMs` does nothing with `migrationsRun: false`: remove one');
   }
-  for (const key of ['migrationsLockTimeoutMs', 'connectRetryMs'] as const) {
-    const value = options[key];
-    if (value !== undefined && !(Number.isInteger(value) && value >= 0)) {
+  for (const key of MILLISECONDS) {
+    if (options[key] !== undefined && !isWholeNumber(options[key], 0)) {
       problems.push(`\`${key}\` must be a whole number of milliseconds, 0 or more`);
     }
   }
-  for (const key of [
-    'migrationsRun',
-    'requireCurrentSchema',
-    'preparedStatements',
-    'autoLoadEntities',
-  ] as const) {
+  for (const key of BOOLEANS) {
     if (options[key] !== undefined && typeof options[key] !== 'boolean') {
       problems.push(`\`${key}\` must be true or false`);
     }
   }
-  if (options.url !== undefined) problems.push(...urlProblems('`url`', options.url));
+  if (poolSize !== undefined && !isWholeNumber(poolSize, 1)) {
+    problems.push('`poolSize` must be a whole number of connections, 1 or more');
+  }
+  if (port !== undefined && !isPort(port)) {
+    problems.push('`port` must be a port number from 1 to 65535');
+  }
+  if (schema === '') problems.push('`schema` must not be empty: leave it out for the default one');
+  if (url !== undefined) {
+    problems.push(...urlProblems('`url`', url), ...sslProblems('`url`', url, '`ssl`', ssl));
+  }
   return problems;
 }
 
-/** Reads the connection from the environment. */
-function connectionFrom(
-  env: NodeJS.ProcessEnv,
-  ssl: PostgresDataSourceOptions['ssl'],
-): Partial<PostgresDataSourceOptions> {
-  const { DATABASE_URL: url, DB_HOST: host, DB_PORT: port, DB_SSL: envSsl } = env;
-  const problems: string[] = [];
-  if (envSsl !== undefined && !['true', 'false', ''].includes(envSsl)) {
-    problems.push(`DB_SSL is '${envSsl}': set it to true or false`);
-  }
-  if (url) problems.push(...urlProblems('DATABASE_URL', url));
-  else if (!host) {
-    problems.push(
-      'no connection is configured: set DATABASE_URL (postgres://user:password@host:5432/name) or ' +
-        'DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, or give `url` to forRoot',
-    );
-  }
-  if (port && !(/^\d+$/.test(port) && Number(port) >= 1 && Number(port) <= 65_535)) {
-    problems.push(`DB_PORT is '${port}': set it to a port number from 1 to 65535`);
-  }
-  refuse(problems);
-  const tls = ssl ?? (envSsl === 'true' ? true : undefined);
-  const secure = tls === undefined ? {} : { ssl: tls };
-  if (url) return { url, ...secure };
-  return {
-    host,
-    port: port ? Number(port) : 5432,
-    username: env['DB_USER'],
-    password: env['DB_PASSWORD'],
-    database: env['DB_NAME'],
-    ...secure,
-  };
-}
+const isWholeNumber = (value: unknown, min: number): boolean =>
+  Number.isSafeInteger(value) && Number(value) >= min;
 
-/** A URL may hold a password: no message shows it. */
-function urlProblems(name: string, url: string): string[] {
-  const valid = /^postgres(ql)?:\/\//.test(url) && URL.canParse(url);
-  return valid
-    ? []
-    : [
-        `${name} is not a PostgreSQL URL: write it as postgres://user:password@host:5432/name, ` +
-          `with special characters of the password percent-encoded`,
-      ];
-}
+const remedyOf = (key: string): string =>
+  Object.hasOwn(REMEDIES, key) ? `${REMEDIES[key]}` : 'remove it, or correct its spelling';
 
 function refuse(problems: readonly string[]): void {
   if (problems.length > 0) {

@@ -1,0 +1,58 @@
+import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import { isPort, sslProblems, urlProblems } from './database.url.js';
+
+/**
+ * The connection that the environment names: `DATABASE_URL`, or else `DB_HOST`, `DB_PORT`, `DB_USER`,
+ * `DB_PASSWORD` and `DB_NAME`; with either, `DB_SSL`. A variable that is empty counts as not set, and
+ * one that is not used is not looked at: Kubernetes sets `DB_PORT` for a service named `db`.
+ *
+ * @param ssl - the option, which goes before `DB_SSL`
+ * @param problems - gets what is missing or wrong, without the value of any secret
+ */
+export function connectionFrom(
+  env: NodeJS.ProcessEnv,
+  ssl: PostgresDataSourceOptions['ssl'],
+  problems: string[],
+): Partial<PostgresDataSourceOptions> {
+  const get = (name: string): string | undefined => (env[name] === '' ? undefined : env[name]);
+  const wanted = get('DB_SSL');
+  if (wanted !== undefined && wanted !== 'true' && wanted !== 'false') {
+    problems.push(`DB_SSL is '${wanted}': set it to true or false`);
+  }
+  const tls = ssl ?? (wanted === 'true' ? true : undefined);
+  const secure = tls === undefined ? {} : { ssl: tls };
+  const url = get('DATABASE_URL');
+  if (url !== undefined) {
+    const option = ssl === undefined ? 'DB_SSL' : '`ssl`';
+    problems.push(...urlProblems('DATABASE_URL', url));
+    problems.push(...sslProblems('DATABASE_URL', url, option, tls));
+    return { url, ...secure };
+  }
+  const host = get('DB_HOST');
+  const port = get('DB_PORT');
+  if (host === undefined) {
+    problems.push(
+      'no connection is configured: set DATABASE_URL (postgres://user:password@host:5432/name) or ' +
+        'DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, or give `url` to forRoot',
+    );
+  } else {
+    // Without them the driver would take the name of whoever runs the process for both.
+    const missing = ['DB_USER', 'DB_NAME'].filter((name) => get(name) === undefined);
+    if (missing.length > 0) {
+      problems.push(
+        `DB_HOST is set, but not ${missing.join(' and ')}: set DB_USER and DB_NAME too`,
+      );
+    }
+    if (port !== undefined && !isPort(port)) {
+      problems.push(`DB_PORT is '${port}': set it to a port number from 1 to 65535`);
+    }
+  }
+  return {
+    host,
+    port: Number(port ?? 5432),
+    username: get('DB_USER'),
+    password: get('DB_PASSWORD'),
+    database: get('DB_NAME'),
+    ...secure,
+  };
+}

@@ -1,0 +1,325 @@
+import { resolveOptions } from '../../src/database.options.js';
+import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
+import { ConfigurationError } from '../../src/errors.js';
+import { frameForgeEntities, User } from '../../src/schema/entities/index.js';
+import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
+
+const SECRET = 'pa55word';
+const DATABASE = `postgres://app:${SECRET}@db.example.com:5433/frameforge`;
+const HOST = {
+  DB_HOST: 'db.example.com',
+  DB_USER: 'app',
+  DB_PASSWORD: SECRET,
+  DB_NAME: 'frameforge',
+};
+
+/** The message of the refusal, without what all of them begin with. */
+function refusal(options: unknown, env: NodeJS.ProcessEnv = {}): string {
+  try {
+    resolveOptions(options as FrameForgeDatabaseOptions, env);
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error).toMatchObject({ code: 'CONFIGURATION_INVALID', name: 'ConfigurationError' });
+    const { message } = error as Error;
+    const prefix = 'FrameForgeDatabaseModule cannot start: ';
+    expect(message.slice(0, prefix.length)).toBe(prefix);
+    expect(message).not.toContain(SECRET);
+    return message.slice(prefix.length);
+  }
+  throw new Error('The options were accepted.');
+}
+
+const connectionOf = (options: FrameForgeDatabaseOptions, env: NodeJS.ProcessEnv = {}): object => {
+  const { dataSource } = resolveOptions(options, env);
+  const { url, host, port, username, password, database, ssl } = dataSource;
+  return Object.fromEntries(
+    Object.entries({ url, host, port, username, password, database, ssl }).filter(
+      ([, value]) => value !== undefined,
+    ),
+  );
+};
+
+const port = (value: string): string =>
+  `DB_PORT is '${value}': set it to a port number from 1 to 65535.`;
+const contradiction = (option: string): string =>
+  `DATABASE_URL has parameters for TLS that contradict ${option}: remove one of them ` +
+  `(the driver would obey the URL).`;
+
+describe('defaults', () => {
+  it('are complete, and those of the documentation', () => {
+    expect(resolveOptions({ url: DATABASE }, {})).toEqual({
+      dataSource: {
+        type: 'postgres',
+        url: DATABASE,
+        uuidExtension: 'pgcrypto',
+        installExtensions: false,
+        migrationsTransactionMode: 'each',
+        entities: frameForgeEntities,
+        migrations: frameForgeMigrations,
+        migrationsRun: false,
+      },
+      boot: {
+        migrationsRun: true,
+        migrationsLockTimeoutMs: 300_000,
+        requireCurrentSchema: false,
+        connectRetryMs: 60_000,
+        shutdownTimeoutMs: 10_000,
+      },
+      preparedStatements: true,
+      autoLoadEntities: false,
+    });
+  });
+
+  it('stand for options that are undefined, and give way to 0 and false', () => {
+    const left = resolveOptions({ url: DATABASE }, {});
+    const others = ['preparedStatements', 'autoLoadEntities', 'installExtensions', 'uuidExtension'];
+    const keys = [...Object.keys(left.boot), ...others, 'schema'];
+    const undefineds = Object.fromEntries(keys.map((key) => [key, undefined]));
+    expect(resolveOptions({ url: DATABASE, ...undefineds }, {})).toEqual(left);
+    expect(
+      resolveOptions({ url: DATABASE, connectRetryMs: 0, shutdownTimeoutMs: 0 }, {}).boot,
+    ).toEqual({
+      ...left.boot,
+      connectRetryMs: 0,
+      shutdownTimeoutMs: 0,
+    });
+    expect(resolveOptions({ url: DATABASE, migrationsRun: false }, {}).boot.migrationsRun).toBe(
+      false,
+    );
+    expect(
+      resolveOptions({ url: DATABASE, preparedStatements: false }, {}).preparedStatements,
+    ).toBe(false);
+  });
+
+  it('are joined by the entities and migrations of the application, each once', () => {
+    class Theirs {}
+    class TheirMigration {}
+    const { dataSource } = resolveOptions(
+      {
+        url: DATABASE,
+        entities: [Theirs, User],
+        migrations: [TheirMigration, ...frameForgeMigrations] as never,
+      },
+      {},
+    );
+    expect(dataSource.entities).toEqual([...frameForgeEntities, Theirs]);
+    expect(dataSource.migrations).toEqual([...frameForgeMigrations, TheirMigration]);
+    expect(resolveOptions({ url: DATABASE, entities: { Theirs } }, {}).dataSource.entities).toEqual(
+      [...frameForgeEntities, Theirs],
+    );
+  });
+
+  it("pass TypeORM's own options through", () => {
+    const own = { poolSize: 7, schema: 's', applicationName: 'a', extra: { keepAlive: true } };
+    expect(resolveOptions({ url: DATABASE, ...own }, {}).dataSource).toMatchObject(own);
+    expect(
+      resolveOptions({ url: DATABASE, synchronize: false, dropSchema: false }, {}).dataSource,
+    ).toMatchObject({ synchronize: false });
+  });
+});
+
+describe('the environment', () => {
+  it.each<[string, NodeJS.ProcessEnv, object]>([
+    ['DATABASE_URL', { DATABASE_URL: DATABASE }, { url: DATABASE }],
+    ['DATABASE_URL before DB_HOST', { ...HOST, DATABASE_URL: DATABASE }, { url: DATABASE }],
+    [
+      // What Kubernetes sets for a service that is named `db`.
+      'DATABASE_URL whatever the unused variables are',
+      { DATABASE_URL: DATABASE, DB_PORT: 'tcp://10.0.0.1:5432' },
+      { url: DATABASE },
+    ],
+    [
+      'DB_HOST and its kin',
+      { ...HOST, DB_PORT: '5433' },
+      {
+        host: 'db.example.com',
+        port: 5433,
+        username: 'app',
+        password: SECRET,
+        database: 'frameforge',
+      },
+    ],
+    [
+      'the default port, and no password',
+      { ...HOST, DB_PASSWORD: '', DB_PORT: '', DATABASE_URL: '' },
+      { host: 'db.example.com', port: 5432, username: 'app', database: 'frameforge' },
+    ],
+    ['DB_SSL', { DATABASE_URL: DATABASE, DB_SSL: 'true' }, { url: DATABASE, ssl: true }],
+    ['DB_SSL that is off', { DATABASE_URL: DATABASE, DB_SSL: 'false' }, { url: DATABASE }],
+    [
+      'DB_SSL and a URL that agree',
+      { DATABASE_URL: `${DATABASE}?sslmode=require`, DB_SSL: 'true' },
+      { url: `${DATABASE}?sslmode=require`, ssl: true },
+    ],
+  ])('gives %s', (_, env, expected) => {
+    expect(connectionOf({}, env)).toEqual(expected);
+    expect(connectionOf({ url: undefined, host: undefined }, env)).toEqual(expected);
+  });
+
+  it('is not read when the options name a connection', () => {
+    const env = { DATABASE_URL: 'not a URL', DB_SSL: 'not a boolean', DB_PORT: 'x' };
+    expect(connectionOf({ url: DATABASE }, env)).toEqual({ url: DATABASE });
+    expect(connectionOf({ host: 'h', database: 'd' }, env)).toEqual({ host: 'h', database: 'd' });
+    const replication = { master: { url: DATABASE }, slaves: [{ url: DATABASE }] };
+    expect(resolveOptions({ replication }, env).dataSource).toMatchObject({ replication });
+  });
+
+  it('adds a connection to options of every other kind', () => {
+    expect(connectionOf({ ssl: { ca: 'x' } }, { DATABASE_URL: DATABASE, DB_SSL: 'true' })).toEqual({
+      url: DATABASE,
+      ssl: { ca: 'x' },
+    });
+  });
+
+  const notUrl =
+    'DATABASE_URL is not a PostgreSQL URL: write it as postgres://user:password@host:5432/name, ' +
+    'with special characters of the password percent-encoded.';
+  const none =
+    'no connection is configured: set DATABASE_URL (postgres://user:password@host:5432/name) or ' +
+    'DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, or give `url` to forRoot.';
+  it.each<[NodeJS.ProcessEnv, string]>([
+    [{}, none],
+    [{ DATABASE_URL: '', DB_HOST: '' }, none],
+    [{ DB_PORT: '5432', DB_NAME: 'x' }, none],
+    [{ DATABASE_URL: `mysql://app:${SECRET}@h/d` }, notUrl],
+    [{ DATABASE_URL: 'db.example.com:5432' }, notUrl],
+    [{ DATABASE_URL: `postgres://app:${SECRET}@h:port/d` }, notUrl],
+    // Special characters that nobody encoded: each would make a part of the password a host or worse.
+    [{ DATABASE_URL: `postgres://app:${SECRET}/x@h/d` }, notUrl],
+    [{ DATABASE_URL: `postgres://app:12/${SECRET}@h/d` }, notUrl],
+    [{ DATABASE_URL: `postgres://app:12#${SECRET}@h/d` }, notUrl],
+    [{ DATABASE_URL: `postgres://app:12?${SECRET}@h/d` }, notUrl],
+    [{ DATABASE_URL: `postgres://app:${SECRET}%@h/d` }, notUrl],
+    [{ DATABASE_URL: `postgres://app:p@ss/${SECRET}@h/d` }, notUrl],
+    [{ DATABASE_URL: ` ${DATABASE}` }, notUrl],
+    [{ DB_HOST: 'h' }, 'DB_HOST is set, but not DB_USER and DB_NAME: set DB_USER and DB_NAME too.'],
+    [
+      { DB_HOST: 'h', DB_USER: 'u', DB_PASSWORD: SECRET },
+      'DB_HOST is set, but not DB_NAME: set DB_USER and DB_NAME too.',
+    ],
+    ...['0', '65536', '-1', '5432.5', '5e3', '0x10', 'five', ' 5432', 'tcp://10.0.0.1:5432'].map(
+      (value): [NodeJS.ProcessEnv, string] => [{ ...HOST, DB_PORT: value }, port(value)],
+    ),
+    ...['yes', '1', 'TRUE', 'require'].map((value): [NodeJS.ProcessEnv, string] => [
+      { ...HOST, DB_SSL: value },
+      `DB_SSL is '${value}': set it to true or false.`,
+    ]),
+    [{ DATABASE_URL: `${DATABASE}?sslmode=disable`, DB_SSL: 'true' }, contradiction('DB_SSL')],
+    [{ DATABASE_URL: `${DATABASE}?sslmode=no-verify`, DB_SSL: 'true' }, contradiction('DB_SSL')],
+    [
+      { DB_HOST: 'h', DB_PORT: 'x', DB_SSL: 'x' },
+      "DB_SSL is 'x': set it to true or false; " +
+        'DB_HOST is set, but not DB_USER and DB_NAME: set DB_USER and DB_NAME too; ' +
+        "DB_PORT is 'x': set it to a port number from 1 to 65535.",
+    ],
+  ])('refuses %j', (env, message) => {
+    expect(refusal({}, env)).toBe(message);
+  });
+
+  it('refuses a URL whose parameters drop the certificate of the option', () => {
+    const env = { DATABASE_URL: `${DATABASE}?sslmode=require` };
+    expect(refusal({ ssl: { ca: 'x' } }, env)).toBe(contradiction('`ssl`'));
+    expect(refusal({ ssl: false }, env)).toBe(contradiction('`ssl`'));
+  });
+});
+
+describe('options', () => {
+  it.each<[unknown, string]>([
+    [null, 'its options must be an object.'],
+    ['postgres://', 'its options must be an object.'],
+    [{ ulr: DATABASE }, '`ulr` is not an option here: remove it, or correct its spelling.'],
+    [
+      { migrationRun: true, toString: 1 },
+      '`migrationRun` is not an option here: remove it, or correct its spelling; ' +
+        '`toString` is not an option here: remove it, or correct its spelling.',
+    ],
+    [
+      { password: SECRET, pasword: SECRET },
+      '`pasword` is not an option here: remove it, or correct its spelling.',
+    ],
+    [
+      { name: 'x' },
+      '`name` is not an option here: give it beside useFactory, as ' +
+        'forRootAsync({ name, useFactory }): Nest needs it earlier.',
+    ],
+    [{ retryAttempts: 3 }, '`retryAttempts` is not an option here: use `connectRetryMs`.'],
+    [{ retryDelay: 3 }, '`retryDelay` is not an option here: use `connectRetryMs`.'],
+    [
+      { entityPrefix: 'x_' },
+      '`entityPrefix` is not an option here: the table names are fixed: use `schema` to keep them apart.',
+    ],
+    [
+      { synchronize: true },
+      '`synchronize` must stay false: the migrations own the schema: ' +
+        'write a migration for your own entities.',
+    ],
+    [
+      { dropSchema: true },
+      '`dropSchema` must stay false: it would drop the data of every service: ' +
+        'drop the schema by hand where you mean it.',
+    ],
+    [{ type: 'mysql' }, "`type` is 'mysql': this package needs 'postgres', the default."],
+    [
+      { url: DATABASE, host: 'h', password: SECRET },
+      '`url` and `host`, `password` contradict each other: give one of them.',
+    ],
+    [
+      { url: DATABASE, replication: { master: {}, slaves: [] } },
+      '`replication` names its own servers: remove `url`, `host` and its kin.',
+    ],
+    [
+      { migrationsRun: false, migrationsLockTimeoutMs: 1 },
+      '`migrationsLockTimeoutMs` does nothing with `migrationsRun: false`: remove one.',
+    ],
+    ...[
+      'migrationsLockTimeoutMs',
+      'connectRetryMs',
+      'shutdownTimeoutMs',
+      'connectTimeoutMS',
+    ].flatMap((key) =>
+      [-1, 0.5, Number.NaN, Infinity, '60'].map((value): [unknown, string] => [
+        { [key]: value },
+        `\`${key}\` must be a whole number of milliseconds, 0 or more.`,
+      ]),
+    ),
+    ...['migrationsRun', 'requireCurrentSchema', 'preparedStatements', 'autoLoadEntities'].flatMap(
+      (key) =>
+        ['true', 1, null].map((value): [unknown, string] => [
+          { [key]: value },
+          `\`${key}\` must be true or false.`,
+        ]),
+    ),
+    ...[0, -1, 1.5, '10'].map((value): [unknown, string] => [
+      { poolSize: value },
+      '`poolSize` must be a whole number of connections, 1 or more.',
+    ]),
+    ...[0, 65_536, Number.NaN, 'x', '', null].map((value): [unknown, string] => [
+      { host: 'h', port: value },
+      '`port` must be a port number from 1 to 65535.',
+    ]),
+    [{ schema: '' }, '`schema` must not be empty: leave it out for the default one.'],
+    ...[`app:${SECRET}@h/d`, '', 5, `postgres://app:${SECRET}@h:x/d`].map(
+      (url): [unknown, string] => [
+        { url },
+        '`url` is not a PostgreSQL URL: write it as postgres://user:password@host:5432/name, ' +
+          'with special characters of the password percent-encoded.',
+      ],
+    ),
+    [
+      { url: `${DATABASE}?sslmode=disable`, ssl: true },
+      '`url` has parameters for TLS that contradict `ssl`: remove one of them ' +
+        '(the driver would obey the URL).',
+    ],
+  ])('refuses %j', (options, message) => {
+    expect(refusal(options, { DATABASE_URL: DATABASE })).toBe(message);
+  });
+
+  it('takes a port as a configuration service returns it', () => {
+    expect(connectionOf({ host: 'h', port: '5433' as never })).toEqual({ host: 'h', port: '5433' });
+  });
+
+  it('takes a password with encoded special characters', () => {
+    const url = `postgres://app:${encodeURIComponent('p@/#?:%ss')}@h/d`;
+    expect(connectionOf({ url })).toEqual({ url });
+  });
+});
