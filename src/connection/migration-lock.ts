@@ -35,8 +35,11 @@ export async function withMigrationLock<T>(
 ): Promise<T> {
   const lost = new AbortController();
   const client = openClient(dataSource);
+  let ending = false;
   client.on('error', (error) => lost.abort(error));
-  client.on('end', () => lost.abort(new Error('Connection terminated unexpectedly')));
+  client.on('end', () => {
+    if (!ending) lost.abort(new Error('Connection terminated unexpectedly'));
+  });
   await client.connect();
   try {
     const key = migrationLockKey(dataSource);
@@ -48,6 +51,7 @@ export async function withMigrationLock<T>(
   } finally {
     // A pooler would keep the connection, and the transaction with it.
     if (!lost.signal.aborted) await client.query('ROLLBACK').catch(() => {});
+    ending = true;
     await client.end();
   }
 }
