@@ -42,20 +42,24 @@ export async function settleJobs(
   settlements: readonly Settlement[],
   tx: TransactionOptions,
 ): Promise<(SettledJob | { readonly error: JobRefusal })[]> {
-  const rows = await db.run<Row>(
-    operation,
-    statements.settleJobs,
-    [
-      ...handleColumns(settlements.map(({ handle }) => handle)),
-      settlements.map(({ next }) => next),
-      settlements.map(({ resultUrl }) => resultUrl ?? null),
-      settlements.map(({ frameCount }) => frameCount ?? null),
-      settlements.map(({ errorMessage }) => errorMessage ?? null),
-      settlements.map(({ delayMs }) => delayMs ?? 0),
-      settlements.map(({ refund }) => refund ?? 0),
-    ],
-    tx,
-  );
+  const values = [
+    ...handleColumns(settlements.map(({ handle }) => handle)),
+    settlements.map(({ next }) => next),
+    settlements.map(({ resultUrl }) => resultUrl ?? null),
+    settlements.map(({ frameCount }) => frameCount ?? null),
+    settlements.map(({ errorMessage }) => errorMessage ?? null),
+    settlements.map(({ delayMs }) => delayMs ?? 0),
+    settlements.map(({ refund }) => refund ?? 0),
+  ];
+  const rows =
+    settlements.length === 1
+      ? await db.run<Row>(
+          operation,
+          statements.settleJob,
+          values.map(([value]) => value),
+          tx,
+        )
+      : await db.run<Row>(operation, statements.settleJobs, values, tx);
   const logged = rows.filter((row) => row['notification.notificationId'] !== null);
   announce(db.dataSource, 'notifications', logged.length, tx.manager);
   const byPosition = new Map(rows.map((row) => [row['position'], row]));

@@ -241,27 +241,28 @@ export const extendLeases = (t: Tables): Statement => sql`
   SELECT "jobId" FROM held`;
 
 /**
- * Every move out of `processing`. Arrays: $1 jobId, $2 runNumber, $3 workerId, $4 the next status,
+ * Every move out of `processing`. $1 jobId, $2 runNumber, $3 workerId, $4 the next status,
  * $5 resultUrl, $6 frameCount, $7 errorMessage, $8 ms until a pending job is available, $9 the
  * attempts given back.
  *
- * One row for each job that exists, by "position" in the arrays: its state before, and, if the
+ * One row for each job that exists, by its "position" in the input: its state before, and, if the
  * caller held it, the job and its notification after. The row is locked first, so that the verdict
  * and the update see the same version of it whatever else runs. The run's notification is in the
  * same statement: neither exists without the other.
  *
  * A run that a service without runs started after a retry has the number of the run before, which is
  * reported already: it gets the next number when it ends.
+ *
+ * @param input - the parameters as a relation
  */
-export const settleJobs = (t: Tables): Statement => sql`
+const settle = (t: Tables, input: string): Statement => sql`
   WITH locked AS MATERIALIZED (
     SELECT i."position", i."next", i."resultUrl", i."frameCount", i."errorMessage",
       i."delay", i."refund", i."workerId", j."jobId", j."status", j."runNumber",
       j."status" = 'processing' AND j."runNumber" = i."runNumber"
         AND j."workerId" IS NOT DISTINCT FROM i."workerId" AS "accepted",
       j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "lost"
-    FROM unnest($1::uuid[], $2::integer[], $3::varchar[], $4::varchar[], $5::text[],
-        $6::integer[], $7::text[], $8::integer[], $9::integer[]) WITH ORDINALITY
+    FROM ${input}
       AS i("jobId", "runNumber", "workerId", "next", "resultUrl",
         "frameCount", "errorMessage", "delay", "refund", "position")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
@@ -311,6 +312,25 @@ export const settleJobs = (t: Tables): Statement => sql`
   FROM locked l
   LEFT JOIN settled s ON s."jobId" = l."jobId"
   LEFT JOIN notified n ON n."jobId" = l."jobId"`;
+
+/** Parameters are arrays, with an entry for each job. */
+export const settleJobs = (t: Tables): Statement =>
+  settle(
+    t,
+    `unnest($1::uuid[], $2::integer[], $3::varchar[], $4::varchar[], $5::text[],
+        $6::integer[], $7::text[], $8::integer[], $9::integer[]) WITH ORDINALITY`,
+  );
+
+/**
+ * One job. Not a batch of one: PostgreSQL guesses ten rows for an array that it does not know, so that
+ * it would plan each batch of one anew, which takes longer than to run it.
+ */
+export const settleJob = (t: Tables): Statement =>
+  settle(
+    t,
+    `(VALUES ($1::uuid, $2::integer, $3::varchar, $4::varchar, $5::text,
+        $6::integer, $7::text, $8::integer, $9::integer, 1))`,
+  );
 
 /** $1 jobId. One row unless the job does not exist: its state before, and the job if it was moved. */
 export const retryJob = (t: Tables): Statement => sql`
