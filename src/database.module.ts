@@ -1,11 +1,15 @@
 import { ConfigurableModuleBuilder, Inject, Logger, Module } from '@nestjs/common';
-import type { DynamicModule, InjectionToken, Provider } from '@nestjs/common';
+import type { DynamicModule, Type } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import { openDataSource } from './connection/open-data-source.js';
 import { resolveOptions } from './database.options.js';
-import type { BootOptions, FrameForgeDatabaseOptions } from './database.options.js';
+import type {
+  BootOptions,
+  FrameForgeDatabaseOptions,
+  ResolvedOptions,
+} from './database.options.js';
 import { ConfigurationError } from './errors.js';
 import { JobService } from './jobs/job.service.js';
 import { NotificationService } from './notifications/notification.service.js';
@@ -24,43 +28,46 @@ export interface FrameForgeDatabaseOptionsFactory {
   createFrameForgeDatabaseOptions(): FrameForgeDatabaseOptions | Promise<FrameForgeDatabaseOptions>;
 }
 
-/** Hands the options to TypeORM's module and to ours: both have to import where they live. */
+const GIVEN = Symbol('FrameForgeDatabaseOptions');
+
+/**
+ * Holds the options of one data source for whoever needs them: TypeORM's module, which opens it, and
+ * every module that has services on it. Global under the data source's name, like TypeORM's own.
+ */
 @Module({})
 class OptionsModule {}
 
-const OPTIONS = Symbol('FrameForgeDatabaseOptions');
-
 const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
-  new ConfigurableModuleBuilder<FrameForgeDatabaseOptions>({ optionsInjectionToken: OPTIONS })
+  new ConfigurableModuleBuilder<FrameForgeDatabaseOptions>({ optionsInjectionToken: GIVEN })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createFrameForgeDatabaseOptions')
     .setExtras<{ name?: string }>(
       { name: undefined },
-      ({ module, providers, imports }, { name }) => {
+      ({ module, providers = [], imports = [] }, { name }) => {
+        const token = optionsToken(name);
         const options: DynamicModule = {
           module: OptionsModule,
+          global: true,
           imports,
-          providers,
-          exports: [OPTIONS],
+          providers: [
+            ...providers,
+            { provide: token, inject: [GIVEN], useFactory: resolveOptions },
+          ],
+          exports: [token],
         };
         const connection = TypeOrmModule.forRootAsync({
           name,
-          imports: [options],
-          inject: [OPTIONS],
-          useFactory: (given?: FrameForgeDatabaseOptions) => {
-            const { dataSource, boot, autoLoadEntities } = resolveOptions(given);
-            // Nest would retry whatever fails, a broken migration too: openDataSource knows better.
-            return {
-              ...dataSource,
-              boot,
-              autoLoadEntities,
-              retryAttempts: 1,
-              toRetry: () => false,
-            };
-          },
+          inject: [token],
+          // Nest would retry whatever fails, a broken migration too: openDataSource knows better.
+          useFactory: ({ dataSource, boot, autoLoadEntities }: ResolvedOptions) => ({
+            ...dataSource,
+            boot,
+            autoLoadEntities,
+            toRetry: () => false,
+          }),
           dataSourceFactory: open,
         });
-        return room(module, name, [options, connection], OPTIONS);
+        return { ...room(module, name, [options, connection]), global: isDefault(name) };
       },
     )
     .build();
@@ -69,42 +76,43 @@ const logger = new Logger('FrameForgeDatabaseModule');
 
 /** Opens the data source of what the factory above returned, after Nest has added its entities. */
 function open(given?: object): Promise<DataSource> {
-  const { boot, autoLoadEntities, retryAttempts, toRetry, name, ...dataSource } = given as {
+  const { boot, autoLoadEntities, toRetry, name, ...dataSource } = given as {
     boot: BootOptions;
   } & Record<string, unknown>;
   return openDataSource(dataSource as unknown as PostgresDataSourceOptions, boot, logger);
 }
 
-/** The repositories and services on one data source. */
+/**
+ * The repositories and services on one data source.
+ *
+ * @param preparedStatements - what this module asks for; if left out, what the data source's own
+ *   options say
+ */
 function room(
   module: DynamicModule['module'],
   name: string | undefined,
   imports: DynamicModule['imports'] & object,
-  optionsToken: InjectionToken,
+  preparedStatements?: boolean,
 ): DynamicModule {
-  const services = [JobService, NotificationService].flatMap((Service): Provider[] => [
-    {
-      provide: Service,
-      inject: [getDataSourceToken(name), { token: optionsToken, optional: true }],
-      useFactory: (dataSource: DataSource, options?: { preparedStatements?: boolean }) => {
-        requireEntities(dataSource);
-        return new Service(dataSource, { preparedStatements: options?.preparedStatements });
-      },
+  const services = [JobService, NotificationService].map((Service) => ({
+    provide: Service,
+    inject: [getDataSourceToken(name), { token: optionsToken(name), optional: true }],
+    useFactory: (dataSource: DataSource, options?: ResolvedOptions) => {
+      requireEntities(dataSource);
+      return new Service(dataSource, {
+        preparedStatements: preparedStatements ?? options?.preparedStatements,
+      });
     },
-    ...(name === undefined ? [] : [{ provide: serviceToken(Service, name), useExisting: Service }]),
-  ]);
+  }));
+  const named = [JobService, NotificationService]
+    .filter(() => !isDefault(name))
+    .map((Service) => ({ provide: serviceToken(Service, name), useExisting: Service }));
   const repositories = TypeOrmModule.forFeature(frameForgeEntities, name);
   return {
     module,
-    // Like TypeORM's own connection: imported once, known everywhere. A named one is imported where
-    // it is wanted, so that JobService by its class means one data source.
-    global: name === undefined,
     imports: [...imports, repositories],
-    providers: services,
-    exports: [
-      repositories,
-      ...services.map((service) => (service as { provide: InjectionToken }).provide),
-    ],
+    providers: [...services, ...named],
+    exports: [repositories, ...[...services, ...named].map(({ provide }) => provide)],
   };
 }
 
@@ -112,38 +120,59 @@ function requireEntities(dataSource: DataSource): void {
   const missing = frameForgeEntities.filter((entity) => !dataSource.hasMetadata(entity));
   if (missing.length > 0) {
     throw new ConfigurationError(
-      `The data source of FrameForgeDatabaseModule.forFeature lacks the entities ` +
+      `The data source that FrameForgeDatabaseModule is to use lacks the entities ` +
         `${missing.map(({ name }) => name).join(', ')}. Add frameForgeEntities to its \`entities\` ` +
         `and frameForgeMigrations to its \`migrations\`.`,
     );
   }
 }
 
-/** The token of a service on a named data source. */
-function serviceToken(service: { name: string }, dataSource: string): string {
-  return `${dataSource}${service.name}`;
+/** TypeORM's name of the data source that has none. */
+const isDefault = (name?: string): boolean => name === undefined || name === 'default';
+
+const optionsToken = (name?: string): string => `${name ?? 'default'}FrameForgeDatabaseOptions`;
+
+/** The token of a service: its class, or on a named data source what `@nestjs/typeorm` would call it. */
+function serviceToken(service: Type, name?: string): Type | string {
+  return isDefault(name) ? service : `${name}${service.name}`;
 }
 
-/** Injects the `JobService` of a named data source, where one module imports several. */
+/** Injects the `JobService` of a named data source. */
 export const InjectJobService = (dataSource?: string): ParameterDecorator & PropertyDecorator =>
-  Inject(dataSource === undefined ? JobService : serviceToken(JobService, dataSource));
+  Inject(serviceToken(JobService, dataSource));
 
-/** Injects the `NotificationService` of a named data source, where one module imports several. */
+/** Injects the `NotificationService` of a named data source. */
 export const InjectNotificationService = (
   dataSource?: string,
-): ParameterDecorator & PropertyDecorator =>
-  Inject(
-    dataSource === undefined ? NotificationService : serviceToken(NotificationService, dataSource),
-  );
+): ParameterDecorator & PropertyDecorator => Inject(serviceToken(NotificationService, dataSource));
+
+/**
+ * Refuses what has no such meaning: a misspelt `dataSource` would quietly mean the default one.
+ *
+ * @param method - what the options were given to
+ */
+function refuseUnknown(method: string, options: object, known: readonly string[]): void {
+  const unknown = Object.keys(options).filter((key) => !known.includes(key));
+  if (unknown.length > 0) {
+    throw new ConfigurationError(
+      `FrameForgeDatabaseModule.${method} does not take \`${unknown.join('`, `')}\`: ` +
+        `it takes ${known.join(', ')}.`,
+    );
+  }
+}
 
 /**
  * The FrameForge database in a Nest application: its data source, migrated on boot, the repositories
  * (`@InjectRepository(VideoJob)`), `JobService` and `NotificationService`.
+ *
+ * On the default data source, `forRoot` makes them known in every module. Those of a named one are
+ * known where it is imported, by their classes and by name (`@InjectJobService(name)`). In a module
+ * that imports several, inject by name: by class it gets those of the first import.
  */
 @Module({})
 export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   /**
-   * Opens a data source of the package's own.
+   * Opens a data source of the package's own. The options are checked at boot.
    *
    * @param options - see `FrameForgeDatabaseOptions`; `name` makes it a named data source
    */
@@ -155,26 +184,32 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
 
   /**
    * Likewise, with options that are made at boot: `{ imports, inject, useFactory }`, or `useClass` or
-   * `useExisting` with a `FrameForgeDatabaseOptionsFactory`.
+   * `useExisting` with a `FrameForgeDatabaseOptionsFactory`; and `name`.
+   *
+   * @throws ConfigurationError unless exactly one of the three ways is given
    */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
+    const ways = ['useFactory', 'useClass', 'useExisting'] as const;
+    const others = ['imports', 'inject', 'provideInjectionTokensFrom', 'name'];
+    refuseUnknown('forRootAsync', options, [...ways, ...others]);
+    if (ways.filter((way) => options[way] !== undefined).length !== 1) {
+      throw new ConfigurationError(
+        `FrameForgeDatabaseModule.forRootAsync takes exactly one of ${ways.join(', ')}.`,
+      );
+    }
     return super.forRootAsync(options);
   }
 
   /**
-   * The same repositories and services on a data source that the application has already. Its options
-   * need `frameForgeEntities` and `frameForgeMigrations`, and `uuidExtension: 'pgcrypto'`.
+   * The same repositories and services on a data source that the application has already, or that a
+   * `forRoot` with a `name` opened. Options of the application's own need `frameForgeEntities`,
+   * `frameForgeMigrations`, and `uuidExtension: 'pgcrypto'`.
+   *
+   * @throws ConfigurationError at boot if the data source lacks the entities
    */
-  static forFeature({
-    dataSource,
-    preparedStatements,
-  }: FrameForgeFeatureOptions = {}): DynamicModule {
-    const token = Symbol('FrameForgeFeatureOptions');
-    const options: DynamicModule = {
-      module: OptionsModule,
-      providers: [{ provide: token, useValue: { preparedStatements } }],
-      exports: [token],
-    };
-    return { ...room(FrameForgeDatabaseModule, dataSource, [options], token), global: false };
+  static forFeature(options: FrameForgeFeatureOptions = {}): DynamicModule {
+    refuseUnknown('forFeature', options, ['dataSource', 'preparedStatements']);
+    const { dataSource, preparedStatements } = options;
+    return room(FrameForgeDatabaseModule, dataSource, [], preparedStatements);
   }
 }

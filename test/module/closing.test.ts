@@ -1,0 +1,31 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { createDatabase } from '../support/server.js';
+import type { TestDatabase } from '../support/server.js';
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await createDatabase();
+});
+afterAll(() => database.drop());
+
+/** Nothing ends the process but that nothing is left to do: a timer or a socket would keep it. */
+const run = async (url: string): Promise<string> => {
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--import', './test/support/typescript.mjs', 'test/module/closing.fixture.ts'],
+    { env: { ...process.env, DATABASE_URL: url }, timeout: 50_000 },
+  );
+  return stdout.trim();
+};
+
+it('leaves nothing open when the application is closed', async () => {
+  expect(await run(database.url)).toBe('closed');
+});
+
+it.each([
+  ['options that are wrong', () => 'mysql://h', /is not a PostgreSQL URL/],
+  ['a database that is not there', () => `${database.url}_not`, /database "\w+" does not exist/],
+])('leaves nothing open when the boot fails: %s', async (_, url, message) => {
+  expect(await run(url())).toMatch(message);
+});
