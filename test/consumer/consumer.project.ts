@@ -1,0 +1,191 @@
+import { spawn } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
+
+interface Manifest {
+  readonly exports: Record<string, string | { types: string; default: string }>;
+  readonly peerDependencies: Record<string, string>;
+  readonly peerDependenciesMeta: Record<string, { optional?: boolean }>;
+  readonly dependencies?: Record<string, string>;
+}
+
+export const manifest = JSON.parse(
+  readFileSync(join(REPOSITORY, 'package.json'), 'utf8'),
+) as Manifest;
+
+const PEERS = Object.keys(manifest.peerDependencies);
+const isOptional = (peer: string): boolean =>
+  manifest.peerDependenciesMeta[peer]?.optional === true;
+export const REQUIRED_PEERS = PEERS.filter((peer) => !isOptional(peer));
+export const OPTIONAL_PEERS = PEERS.filter(isOptional);
+
+/** The version that this repository is developed with, as npm takes it. */
+export function current(name: string): string {
+  const file = join(REPOSITORY, 'node_modules', name, 'package.json');
+  const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
+  return `${name}@${version}`;
+}
+
+/** The lowest version that the range of a peer dependency allows. */
+export function oldest(peer: string): string {
+  const lowest = /\d+\.\d+\.\d+[\w.-]*/.exec(manifest.peerDependencies[peer] ?? '')?.[0];
+  if (lowest === undefined) throw new Error(`The range of the peer ${peer} has no lower end.`);
+  return `${peer}@${lowest}`;
+}
+
+/** How a command ended, and what it printed. */
+export interface Ended {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs a command to its end. A failing one is for the caller to judge. */
+export async function run(
+  directory: string,
+  [file, ...args]: readonly [string, ...string[]],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
+  // Jest's own options must not reach the processes of a stranger.
+  const {
+    NODE_OPTIONS: _jest,
+    NODE_ENV: _test,
+    JEST_WORKER_ID: _worker,
+    ...inherited
+  } = process.env;
+  const child = spawn(file, args, {
+    cwd: directory,
+    env: { ...inherited, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const printed = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream].setEncoding('utf8').on('data', (text: string) => {
+      printed[stream] += text;
+    });
+  }
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject).once('close', resolve);
+  });
+  return { code, ...printed };
+}
+
+/** Runs a command that must succeed, and returns what it printed to stdout. */
+export async function runOk(...given: Parameters<typeof run>): Promise<string> {
+  const { code, stdout, stderr } = await run(...given);
+  if (code === 0) return stdout;
+  throw new Error(`${given[1].join(' ')} ended with code ${code}:\n${stdout}\n${stderr}`);
+}
+
+/** The package as it would be published. */
+export interface PackedPackage {
+  readonly tarball: string;
+  /** The files in it, by path. */
+  readonly files: readonly string[];
+  /** A checkout in which it was built. */
+  readonly checkout: string;
+  remove(): void;
+}
+
+/** Packs the package, in a copy of the repository: `dist` may be in use by others. */
+export async function packPackage(): Promise<PackedPackage> {
+  const checkout = mkdtempSync(join(tmpdir(), 'frameforge-pack-'));
+  const unwanted = new Set(['.git', 'node_modules', 'dist', 'coverage']);
+  for (const name of readdirSync(REPOSITORY).filter((entry) => !unwanted.has(entry))) {
+    cpSync(join(REPOSITORY, name), join(checkout, name), { recursive: true });
+  }
+  symlinkSync(join(REPOSITORY, 'node_modules'), join(checkout, 'node_modules'));
+  await runOk(checkout, ['npm', 'pack', '--silent']);
+  const tarball = readdirSync(checkout).find((name) => name.endsWith('.tgz'));
+  if (tarball === undefined) throw new Error('npm pack made no tarball.');
+  const list = await runOk(checkout, ['tar', '-tzf', tarball]);
+  return {
+    tarball: join(checkout, tarball),
+    files: list
+      .trim()
+      .split('\n')
+      .map((path) => path.replace(/^package\//, ''))
+      .toSorted(),
+    checkout,
+    remove: () => rmSync(checkout, { recursive: true, force: true }),
+  };
+}
+
+/** An application outside of this repository. */
+export class ConsumerProject {
+  readonly directory = mkdtempSync(join(tmpdir(), 'frameforge-consumer-'));
+
+  /** Makes an application with these packages installed from the registry. */
+  static async create(
+    type: 'module' | 'commonjs',
+    packed: PackedPackage,
+    packages: readonly string[],
+  ): Promise<ConsumerProject> {
+    const project = new ConsumerProject();
+    project.write('package.json', JSON.stringify({ name: 'consumer', private: true, type }));
+    const install = ['npm', 'install', '--prefer-offline', '--no-audit', '--no-fund'] as const;
+    await project.runOk([...install, packed.tarball, ...packages]);
+    return project;
+  }
+
+  write(path: string, text: string): void {
+    const file = join(this.directory, path);
+    mkdirSync(dirname(file), { recursive: true });
+    writeFileSync(file, text);
+  }
+
+  has(path: string): boolean {
+    return existsSync(join(this.directory, path));
+  }
+
+  /** Compiles all TypeScript of the project, the declarations of its packages included. */
+  compile(): Promise<string> {
+    this.write(
+      'tsconfig.json',
+      JSON.stringify({
+        compilerOptions: {
+          target: 'es2022',
+          module: 'nodenext',
+          moduleResolution: 'nodenext',
+          strict: true,
+          skipLibCheck: false,
+          experimentalDecorators: true,
+          emitDecoratorMetadata: true,
+          useDefineForClassFields: false,
+          types: ['node'],
+          rootDir: 'src',
+          outDir: 'dist',
+        },
+        include: ['src'],
+      }),
+    );
+    // The compiler is no peer: the one of this repository saves an installation of 24 MB.
+    return this.runOk(['node', join(REPOSITORY, 'node_modules/typescript/bin/tsc')]);
+  }
+
+  run(command: readonly [string, ...string[]], env?: NodeJS.ProcessEnv): Promise<Ended> {
+    return run(this.directory, command, env);
+  }
+
+  runOk(command: readonly [string, ...string[]], env?: NodeJS.ProcessEnv): Promise<string> {
+    return runOk(this.directory, command, env);
+  }
+
+  remove(): void {
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,218 @@
+import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
+import { query } from '../support/query.js';
+import { createDatabase } from '../support/server.js';
+import type { TestDatabase } from '../support/server.js';
+import {
+  ConsumerProject,
+  current,
+  manifest,
+  oldest,
+  OPTIONAL_PEERS,
+  packPackage,
+  REQUIRED_PEERS,
+  runOk,
+} from './consumer.project.js';
+import type { PackedPackage } from './consumer.project.js';
+
+const NODE_TYPES = current('@types/node');
+
+/** A service that adopts the package, as its author would write it. */
+const APP = `
+import 'reflect-metadata';
+import { FrameForgeDatabaseModule, JobService, User, VideoJob } from '@frameforge/shared-types';
+import { Injectable, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { InjectRepository } from '@nestjs/typeorm';
+import { Repository } from 'typeorm';
+
+@Injectable()
+class Uploads {
+  constructor(
+    private readonly jobs: JobService,
+    @InjectRepository(User) private readonly users: Repository<User>,
+  ) {}
+
+  async upload(): Promise<VideoJob> {
+    const user = await this.users.save(
+      this.users.create({ username: 'ada', email: 'ada@example.com', passwordHash: 'secret' }),
+    );
+    return this.jobs.createJob({
+      userId: user.userId,
+      filename: 'cat.mp4',
+      videoUrl: 's3://uploads/cat.mp4',
+    });
+  }
+}
+
+@Module({
+  imports: [FrameForgeDatabaseModule.forRoot({ url: process.env['DATABASE_URL'] })],
+  providers: [Uploads],
+})
+class AppModule {}
+
+async function main(): Promise<void> {
+  const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
+  const job = await app.get(Uploads).upload();
+  const again = await app.get(JobService).getJob(job.jobId, { userId: job.userId });
+  await app.close();
+  process.stdout.write(JSON.stringify({ same: again instanceof VideoJob, ...again }));
+}
+
+void main();
+`;
+
+/** The snippet of the document that the migrations came with, its entities filled in. */
+const SNIPPET = `
+import { DataSource } from 'typeorm';
+import * as migrations from '@frameforge/shared-types';
+
+const dataSource = new DataSource({
+  type: 'postgres',
+  host: process.env.DB_HOST,
+  port: parseInt(process.env.DB_PORT || '5432'),
+  username: process.env.DB_USER,
+  password: process.env.DB_PASSWORD,
+  database: process.env.DB_NAME,
+  entities: [migrations.User, migrations.VideoJob, migrations.NotificationLog],
+  migrations: [
+    migrations.CreateUsersTable1700000001000,
+    migrations.CreateVideoJobsTable1700000002000,
+    migrations.CreateNotificationLogTable1700000003000,
+  ],
+  synchronize: false, // Always use migrations in production
+  logging: true,
+});
+
+// Initialize and run migrations
+await dataSource.initialize();
+await dataSource.runMigrations();
+`;
+
+const ENTRIES = Object.keys(manifest.exports)
+  .filter((entry) => !entry.endsWith('.json'))
+  .map(
+    (entry, index) =>
+      `export * as entry${index} from '@frameforge/shared-types${entry.replace('.', '')}';`,
+  );
+
+/** A registry may be slow. */
+const INSTALLING_MS = 300_000;
+
+let packed: PackedPackage;
+let database: TestDatabase;
+let project: ConsumerProject;
+beforeAll(async () => {
+  packed = await packPackage();
+}, INSTALLING_MS);
+afterAll(() => packed?.remove());
+beforeEach(async () => {
+  database = await createDatabase();
+});
+afterEach(() => database.drop());
+
+const environment = () => ({ DATABASE_URL: database.url });
+
+async function appliedMigrations(): Promise<unknown[]> {
+  const rows = await query(database.url, 'SELECT name FROM migrations ORDER BY id');
+  return rows.map(({ name }) => name);
+}
+
+/** What `migration:show` prints: whether each migration has run. */
+const shown = (output: string): string[] =>
+  [...output.matchAll(/\[(X| )\] (?:\d+ )?(\w+)/g)].map(([, mark, name]) => `${mark} ${name}`);
+
+/** TypeORM's command line: shows, runs and reverts the migrations through the shipped data source. */
+async function typeormCommands(directory: string, dataSource: string): Promise<void> {
+  const typeorm = (command: string): Promise<string> =>
+    runOk(directory, ['npx', 'typeorm', `migration:${command}`, '-d', dataSource], environment());
+  const known = frameForgeMigrations.map(({ name }) => name);
+
+  expect(shown(await typeorm('show'))).toEqual(known.map((name) => `  ${name}`));
+  await typeorm('run');
+  expect(await appliedMigrations()).toEqual(known);
+  await typeorm('revert');
+  expect(await appliedMigrations()).toEqual(known.slice(0, -1));
+  expect(shown(await typeorm('show'))).toEqual(
+    known.map((name, index) => `${index < known.length - 1 ? 'X' : ' '} ${name}`),
+  );
+}
+
+async function createsAJob(): Promise<void> {
+  const stdout = await project.runOk(['node', 'dist/main.js'], environment());
+  expect(JSON.parse(stdout)).toMatchObject({
+    same: true,
+    filename: 'cat.mp4',
+    status: 'pending',
+  });
+}
+
+describe('an ES module application, with today’s versions and all optional peers', () => {
+  beforeAll(async () => {
+    const peers = [...REQUIRED_PEERS, ...OPTIONAL_PEERS];
+    project = await ConsumerProject.create('module', packed, [NODE_TYPES, ...peers.map(current)]);
+    project.write('src/main.ts', APP);
+    project.write('src/snippet.ts', SNIPPET);
+    // Makes the compiler read the declarations of every entry point.
+    project.write('src/entries.ts', ENTRIES.join('\n'));
+    await project.compile();
+  }, INSTALLING_MS);
+  afterAll(() => project?.remove());
+
+  it('boots and creates a job', createsAJob);
+
+  it('runs the snippet of the migrations document', async () => {
+    const { username, password, hostname, port, pathname } = new URL(database.url);
+    await project.runOk(['node', 'dist/snippet.js'], {
+      DB_HOST: hostname,
+      DB_PORT: port,
+      DB_USER: username,
+      DB_PASSWORD: password,
+      DB_NAME: pathname.slice(1),
+    });
+    expect(await appliedMigrations()).toEqual([
+      'CreateUsersTable1700000001000',
+      'CreateVideoJobsTable1700000002000',
+      'CreateNotificationLogTable1700000003000',
+    ]);
+  });
+
+  it('takes the commands of TypeORM', () =>
+    typeormCommands(
+      project.directory,
+      'node_modules/@frameforge/shared-types/dist/connection/data-source.js',
+    ));
+});
+
+it('takes the commands of TypeORM in a checkout', () =>
+  typeormCommands(packed.checkout, 'dist/connection/data-source.js'));
+
+describe('a CommonJS application, with the oldest versions and no optional peer', () => {
+  beforeAll(async () => {
+    const peers = REQUIRED_PEERS.map(oldest);
+    project = await ConsumerProject.create('commonjs', packed, [NODE_TYPES, ...peers]);
+    project.write('src/main.ts', APP);
+    await project.compile();
+  }, INSTALLING_MS);
+  afterAll(() => project?.remove());
+
+  it('has no optional peer installed', () => {
+    expect(OPTIONAL_PEERS.length).toBeGreaterThan(0);
+    expect(OPTIONAL_PEERS.filter((peer) => project.has(`node_modules/${peer}`))).toEqual([]);
+  });
+
+  it('boots and creates a job', createsAJob);
+
+  it('gets the same classes from require and from import', async () => {
+    project.write(
+      'same.cjs',
+      `const required = require('@frameforge/shared-types');
+      import('@frameforge/shared-types').then((imported) => {
+        const names = Object.keys(imported).filter((name) => name !== 'default');
+        const same = names.every((name) => imported[name] === required[name]);
+        process.stdout.write(JSON.stringify({ same, job: names.includes('VideoJob') }));
+      });`,
+    );
+    const stdout = await project.runOk(['node', 'same.cjs']);
+    expect(JSON.parse(stdout)).toEqual({ same: true, job: true });
+  });
+});
