@@ -221,10 +221,10 @@ export class ConfigurationError extends FrameForgeError {
 
 /** The message of anything thrown, also of an AggregateError (whose own message is empty). */
 export function reasonOf(error: unknown): string {
-  if (error instanceof AggregateError && error.message === '') {
-    return error.errors.map(reasonOf).join(', ');
-  }
-  return error instanceof Error && error.message !== '' ? error.message : String(error);
+  // Not instanceof: an error may come from another realm.
+  const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
+  if (typeof message === 'string' && message !== '') return message;
+  return Array.isArray(errors) ? errors.map(reasonOf).join(', ') : String(error);
 }
 
 /** The node errors of a connection that could not be opened or broke. */
@@ -244,6 +244,14 @@ const UNREACHABLE = new Set([
 const BROKEN =
   /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|Query runner already released|Driver not Connected)/i;
 
+/** What PgBouncer says, under the code of a broken connection, of a login that cannot succeed. */
+const POOLER_LOGIN =
+  /authentication failed|auth failed|no such (user|database)|does not exist|unsupported startup parameter/i;
+
+/** The codes of node for a certificate that it does not trust. */
+const CERTIFICATE =
+  /^(CERT_|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_CERT|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA)/;
+
 /**
  * Turns an error of the driver into one of this package's, where the caller can act on it; any other
  * error is returned as it is. SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -257,6 +265,28 @@ export function fromDriver(error: unknown, operation: string): unknown {
   const state = typeof code === 'string' ? code : '';
   if (state === '40001' || state === '40P01') {
     return new TransactionConflictError(operation, { cause });
+  }
+  if (state.startsWith('28') || state === '3D000' || isRefusedByPooler(state, message)) {
+    return new ConfigurationError(
+      `${operation} could not log in to the database: ${reasonOf(cause)}. ` +
+        `Correct the user, the password or the database's name.`,
+      { cause },
+    );
+  }
+  if (CERTIFICATE.test(state)) {
+    return new ConfigurationError(
+      `${operation} could not verify the certificate of the database's server: ${reasonOf(cause)}. ` +
+        `Give the certificate of the authority that issued it, as ssl: { ca }, and connect by the ` +
+        `host name that it is for.`,
+      { cause },
+    );
+  }
+  if (message === 'The server does not support SSL connections') {
+    return new ConfigurationError(
+      `${operation} asked for TLS, and the database's server has none. ` +
+        `Turn it on there, or \`ssl\` off here.`,
+      { cause },
+    );
   }
   if (isUnreachable(state, cause) || (state === '' && BROKEN.test(String(message)))) {
     return new DatabaseUnavailableError(operation, { cause });
@@ -275,14 +305,11 @@ export function fromDriver(error: unknown, operation: string): unknown {
       { cause },
     );
   }
-  if (state.startsWith('28') || state === '3D000') {
-    return new ConfigurationError(
-      `${operation} could not log in to the database: ${reasonOf(cause)}. ` +
-        `Correct the user, the password or the database's name.`,
-      { cause },
-    );
-  }
   return error;
+}
+
+function isRefusedByPooler(state: string, message: unknown): boolean {
+  return state === '08P01' && POOLER_LOGIN.test(String(message));
 }
 
 /**
@@ -290,7 +317,8 @@ export function fromDriver(error: unknown, operation: string): unknown {
  * 25006 (a read-only server, as during a failover), or no connection at all.
  */
 function isUnreachable(state: string, cause: unknown): boolean {
-  if (cause instanceof AggregateError) return cause.errors.every((e) => isUnreachable(e.code, e));
+  const { errors } = (cause ?? {}) as { errors?: { code: string }[] };
+  if (Array.isArray(errors)) return errors.every((error) => isUnreachable(error.code, error));
   return (
     UNREACHABLE.has(state) ||
     state.startsWith('08') ||

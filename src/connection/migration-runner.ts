@@ -75,8 +75,8 @@ function failure(
   if (cause instanceof MigrationError) return cause;
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(
-      `${operation} is not allowed to this database role: ${reasonOf(cause)}. Migrate with the role ` +
-        `that owns the schema, by npx frameforge-db migrate, and set \`migrationsRun: false\` here. ` +
+      `${operation} ${current?.name ?? 'the database'} is not allowed to this database role: ` +
+        `${reasonOf(cause)}. Migrate with the role that owns the schema, by npx frameforge-db migrate, and set \`migrationsRun: false\` here. ` +
         `docs/roles.md has the SQL for both roles.`,
       { cause },
     );

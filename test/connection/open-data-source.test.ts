@@ -1,0 +1,317 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { Client } from 'pg';
+import { migrationLockKey } from '../../src/connection/migration-lock.js';
+import { ConfigurationError, DatabaseUnavailableError, MigrationError } from '../../src/errors.js';
+import { Proxy } from '../support/proxy.js';
+import { query } from '../support/query.js';
+import type { TestDatabase } from '../support/server.js';
+import { createDatabase } from '../support/server.js';
+import { until } from '../support/until.js';
+import { Boot, bootOnce, failedBoot, migration } from './boot.js';
+
+const OURS = [
+  'CreateUsersTable1700000001000',
+  'CreateVideoJobsTable1700000002000',
+  'CreateNotificationLogTable1700000003000',
+];
+
+let database: TestDatabase;
+let url: string;
+beforeEach(async () => {
+  database = await createDatabase();
+  url = database.url;
+});
+afterEach(() => database.drop());
+
+const applied = async (): Promise<unknown[]> =>
+  (await query(url, 'SELECT name FROM migrations ORDER BY id')).map(({ name }) => name);
+const tables = async (): Promise<unknown[]> =>
+  (await query(url, `SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1`)).map(
+    ({ tablename }) => tablename,
+  );
+
+/** A port on which nothing listens. */
+async function deadUrl(): Promise<{ dead: string; port: number }> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  const dead = new URL(url);
+  dead.host = `127.0.0.1:${port}`;
+  return { dead: dead.href, port };
+}
+
+describe('migrations at boot', () => {
+  it('run on an empty database, and are told once', async () => {
+    const told = await bootOnce({ url });
+    expect(told).toHaveLength(1);
+    expect(told[0]).toContain(`Migrated: ${OURS.join(', ')}`);
+    expect((await applied()).slice(0, 3)).toEqual(OURS);
+  });
+
+  it('find nothing pending on a second boot, and tell nothing', async () => {
+    await bootOnce({ url });
+    expect(await bootOnce({ url })).toEqual([]);
+  });
+
+  it('of the host run among ours, in the order of their timestamps', async () => {
+    const early = migration('Early1600000000000', (q) => q.query('CREATE TABLE early (n int)'));
+    const late = migration('Late1800000000000', (q) => q.query('CREATE TABLE late (n int)'));
+    await bootOnce({ url, migrations: [late, early] });
+    const names = await applied();
+    expect(names[0]).toBe('Early1600000000000');
+    expect(names.at(-1)).toBe('Late1800000000000');
+  });
+
+  it('create a schema that is missing, and put all into it', async () => {
+    await bootOnce({ url, schema: 'Frame Forge' });
+    expect(await tables()).toEqual([]);
+    const rows = await query(url, 'SELECT count(*)::int AS n FROM "Frame Forge".migrations');
+    expect(rows[0]?.['n']).toBeGreaterThanOrEqual(OURS.length);
+  });
+
+  it('do with a pool of one connection', async () => {
+    await bootOnce({ url, poolSize: 1 });
+    expect(await applied()).toContain(OURS[0]);
+  });
+
+  it('may create an index concurrently while other replicas wait for the lock', async () => {
+    const migrations = [
+      migration(
+        'CreateIndexConcurrently1800000000000',
+        (q) => q.query('CREATE INDEX CONCURRENTLY "idx_host" ON "users" ("createdAt")'),
+        { transaction: false },
+      ),
+    ];
+    const boots = Array.from({ length: 4 }, () => bootOnce({ url, migrations, poolSize: 1 }));
+    const told = (await Promise.all(boots)).flat();
+    expect(told.filter((line) => line.includes('Migrated'))).toHaveLength(1);
+    const valid = await query(
+      url,
+      `SELECT indisvalid AS valid FROM pg_index WHERE indexrelid = '"idx_host"'::regclass`,
+    );
+    expect(valid).toEqual([{ valid: true }]);
+  });
+});
+
+describe('a migration that fails', () => {
+  const broken = migration('Broken1800000000000', async (q) => {
+    await q.query('CREATE TABLE half (n int)');
+    await q.query('SELECT * FROM no_such_table');
+  });
+
+  it('is reported at once, by name, and leaves nothing of itself', async () => {
+    const { error, told } = await failedBoot({ url, migrations: [broken] });
+    expect(error).toBeInstanceOf(MigrationError);
+    expect(error.message).toBe(
+      'Migrating: Broken1800000000000 failed: relation "no_such_table" does not exist. ' +
+        'It was rolled back; those before it are applied. Correct the migration, and start again.',
+    );
+    expect(told).toEqual([]);
+    expect(await tables()).not.toContain('half');
+    expect(await applied()).toEqual(expect.arrayContaining(OURS));
+  });
+
+  it('says what to look at when it has no transaction', async () => {
+    const bare = migration('Bare1800000000000', new broken().up, { transaction: false });
+    const { error } = await failedBoot({ url, migrations: [bare] });
+    expect(error.message).toContain('Bare1800000000000 failed');
+    expect(error.message).toContain('It has no transaction: look what remains of it');
+    expect(await tables()).toContain('half');
+  });
+
+  it('takes the others with it in transaction mode "all", and is still named', async () => {
+    const { error } = await failedBoot({
+      url,
+      migrations: [broken],
+      migrationsTransactionMode: 'all',
+    });
+    expect(error.message).toContain('Broken1800000000000 failed');
+    expect(error.message).toContain('All that this run had done was rolled back');
+    expect(await applied()).toEqual([]);
+  });
+
+  it('leaves a database on which the corrected release boots', async () => {
+    await failedBoot({ url, migrations: [broken] });
+    const mended = migration('Broken1800000000000', (q) => q.query('CREATE TABLE half (n int)'));
+    await bootOnce({ url, migrations: [mended] });
+    expect(await tables()).toContain('half');
+  });
+
+  it('because the role may not change the schema tells which role may', async () => {
+    await query(url, 'CREATE ROLE "no_ddl" LOGIN PASSWORD \'secret\'').catch(() => {});
+    await query(url, 'REVOKE CREATE ON SCHEMA public FROM PUBLIC');
+    const asRole = new URL(url);
+    asRole.username = 'no_ddl';
+    asRole.password = 'secret';
+    const { error } = await failedBoot({ url: asRole.href });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toBe(
+      'Migrating the database is not allowed to this database role: permission denied for schema ' +
+        'public. Migrate with the role that owns the schema, by npx frameforge-db migrate, and set ' +
+        '`migrationsRun: false` here. docs/roles.md has the SQL for both roles.',
+    );
+  });
+
+  it('because two have the same name is reported before anything runs', async () => {
+    const twin = migration(OURS[0] ?? '', async () => {});
+    const { error } = await failedBoot({ url, migrations: [twin] });
+    expect(error).toBeInstanceOf(MigrationError);
+    expect(error.message).toBe(
+      `This application's migrations cannot run: Duplicate migrations: ${OURS[0]}. Rename them.`,
+    );
+    expect(await tables()).toEqual([]);
+  });
+});
+
+describe('a database of another release', () => {
+  const newer = migration('FromTheFuture1900000000000', async () => {});
+
+  it('that is newer is told once, and used', async () => {
+    await bootOnce({ url, migrations: [newer] });
+    const told = await bootOnce({ url });
+    expect(told).toEqual([
+      'The database has migrations that this release does not know: FromTheFuture1900000000000. ' +
+        'A newer release has migrated it; going on, as a rolling deployment does.',
+    ]);
+  });
+
+  it('that is newer is refused with requireCurrentSchema', async () => {
+    await bootOnce({ url, migrations: [newer] });
+    const { error } = await failedBoot({ url, requireCurrentSchema: true });
+    expect(error).toBeInstanceOf(MigrationError);
+    expect(error.message).toContain('FromTheFuture1900000000000');
+    expect(error.message).toContain('deploy that release, or drop requireCurrentSchema');
+  });
+
+  it('that is older is told with migrationsRun: false, and not touched', async () => {
+    const told = await bootOnce({ url, migrationsRun: false });
+    expect(told).toHaveLength(1);
+    expect(told[0]).toContain(`${OURS.join(', ')}`);
+    expect(told[0]).toContain('npx frameforge-db migrate');
+    expect(await tables()).toEqual([]);
+  });
+
+  it('that is older is refused with migrationsRun: false and requireCurrentSchema', async () => {
+    const { error } = await failedBoot({ url, migrationsRun: false, requireCurrentSchema: true });
+    expect(error).toBeInstanceOf(MigrationError);
+    expect(error.message).toContain(OURS[0]);
+  });
+});
+
+describe('nothing pending', () => {
+  it('takes no lock: it boots while another process holds it', async () => {
+    const dataSource = await new Boot().open({ url });
+    const holder = new Client({ connectionString: url, application_name: 'the holder' });
+    await holder.connect();
+    await holder.query(`BEGIN; SELECT pg_advisory_xact_lock(${migrationLockKey(dataSource)})`);
+    try {
+      await dataSource.destroy();
+      expect(await bootOnce({ url, migrationsLockTimeoutMs: 0 })).toEqual([]);
+    } finally {
+      await holder.end();
+    }
+  });
+
+  it('costs one round trip more than TypeORM alone', async () => {
+    await bootOnce({ url });
+    const proxy = await Proxy.start(url);
+    try {
+      const boot = new Boot();
+      const ours = await boot.open({ url: proxy.url });
+      const { connections, roundTrips } = proxy.traffic;
+      const { options } = ours;
+      await ours.destroy();
+      const { DataSource } = await import('typeorm');
+      proxy.reset();
+      const bare = await new DataSource({ ...options, migrations: [] }).initialize();
+      expect({ connections, roundTrips }).toEqual({
+        connections: proxy.traffic.connections,
+        roundTrips: proxy.traffic.roundTrips + 1,
+      });
+      await bare.destroy();
+    } finally {
+      await proxy.stop();
+    }
+  });
+});
+
+describe('a database that cannot be reached', () => {
+  it('is waited for, and the wait is told with its reason', async () => {
+    const { dead, port } = await deadUrl();
+    const boot = new Boot();
+    const opening = boot.open({ url: dead });
+    await until(() => boot.told.length > 0);
+    const proxy = await Proxy.start(url, port);
+    try {
+      await (await opening).destroy();
+      const name = new URL(url).pathname.slice(1);
+      expect(boot.told[0]).toBe(
+        `Waiting for the database 127.0.0.1:${port}/${name}: connect ECONNREFUSED 127.0.0.1:${port}.`,
+      );
+    } finally {
+      await proxy.stop();
+    }
+  });
+
+  it('fails the boot when the time is over', async () => {
+    const { dead, port } = await deadUrl();
+    const { error, told } = await failedBoot({ url: dead, connectRetryMs: 500 });
+    expect(error).toBeInstanceOf(DatabaseUnavailableError);
+    expect(error.message).toContain(`Booting on 127.0.0.1:${port}/`);
+    expect(error.message).toContain('ECONNREFUSED');
+    // Each reason is told once, however often it was tried.
+    expect(told).toHaveLength(1);
+  });
+
+  it('fails at once with connectRetryMs: 0', async () => {
+    const { dead } = await deadUrl();
+    const { error, told } = await failedBoot({ url: dead, connectRetryMs: 0 });
+    expect(error).toBeInstanceOf(DatabaseUnavailableError);
+    expect(told).toEqual([]);
+  });
+
+  it('is told of when it accepts connections and is silent', async () => {
+    const proxy = await Proxy.start(url);
+    proxy.silent = true;
+    const boot = new Boot();
+    const opening = boot.open({ url: proxy.url });
+    try {
+      await until(() => boot.told.length > 0);
+      expect(boot.told[0]).toMatch(/^Waiting for the database .*: it has not answered yet\.$/);
+      proxy.silent = false;
+      proxy.cut();
+      await (await opening).destroy();
+    } finally {
+      await proxy.stop();
+    }
+  });
+});
+
+describe('what cannot heal is reported at once, as what it is', () => {
+  const cases: [string, (url: URL) => void, string][] = [
+    ['a wrong password', (u) => (u.password = 'wrong'), 'password authentication failed for user'],
+    ['an unknown user', (u) => (u.username = 'no_such_role'), 'password authentication failed'],
+    ['a missing database', (u) => (u.pathname = 'no_such_db'), '"no_such_db" does not exist'],
+  ];
+  it.each(cases)('%s', async (_name, spoil, reason) => {
+    const spoilt = new URL(url);
+    spoil(spoilt);
+    const { error, told } = await failedBoot({ url: spoilt.href });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(`Booting on ${spoilt.host}${spoilt.pathname} could not log in`);
+    expect(error.message).toContain(reason);
+    expect(error.message).not.toContain(spoilt.password);
+    expect(told).toEqual([]);
+  });
+
+  it('TLS asked of a server that has none', async () => {
+    const { error, told } = await failedBoot({ url, ssl: true });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain("asked for TLS, and the database's server has none");
+    expect(told).toEqual([]);
+  });
+});
