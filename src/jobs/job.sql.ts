@@ -162,15 +162,22 @@ export const startJob = (t: Tables): Statement => sql`
   FROM locked LEFT JOIN started ON true`;
 
 /**
- * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $5 the time from which jobs are due. The claimed jobs, and those that had no try
- * left: these fail here, with their notification. `= ANY(ARRAY(...))` stays on the primary key
- * where `UPDATE ... FROM` falls back to a sequential scan. Plain `FOR UPDATE` would also skip jobs
- * for which a notification is being inserted.
+ * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $5 the time from which jobs are due. The
+ * claimed jobs, and those that had no try left: these fail here, with their notification.
+ * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
+ * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted.
+ *
+ * A job without a try left whose run is reported already was retried by a service that knows no
+ * attempts: it has all of its tries again.
  */
 export const claimJobs = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "jobId", "attempts", "status", "runNumber", "workerId", "availableAt"
-    FROM ${t.videoJobs}
+    SELECT "jobId", "status", "runNumber", "workerId", "availableAt",
+      CASE WHEN "attempts" >= $4::integer THEN NOT EXISTS (
+        SELECT FROM ${t.notificationLog} n
+        WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber")
+      ELSE false END AS "spent"
+    FROM ${t.videoJobs} j
     WHERE ${CLAIMABLE}
       AND "availableAt" >= $5::timestamptz
     ORDER BY "availableAt"
@@ -192,7 +199,7 @@ export const claimJobs = (t: Tables): Statement => sql`
         ELSE format('Gave up after %s attempts: worker %s was lost during run %s.',
           "attempts", "workerId", "runNumber")
         END
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "attempts" >= $4::integer))
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "spent"))
     RETURNING ${job}
   ), notified AS (
     INSERT INTO ${t.notificationLog}
@@ -206,8 +213,8 @@ export const claimJobs = (t: Tables): Statement => sql`
       "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000),
       "runNumber" = "runNumber" + 1,
       "workerId" = $3::varchar,
-      "attempts" = "attempts" + 1
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "attempts" < $4::integer))
+      "attempts" = CASE WHEN "attempts" >= $4::integer THEN 1 ELSE "attempts" + 1 END
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE NOT "spent"))
     RETURNING ${job}
   )
   SELECT ${columns(JOB_COLUMNS, 'claimed')}, (SELECT max("availableAt") FROM found) AS "dueUntil"
@@ -259,6 +266,11 @@ const settle = (t: Tables, input: string): Statement => sql`
   WITH locked AS MATERIALIZED (
     SELECT i."position", i."next", i."resultUrl", i."frameCount", i."errorMessage",
       i."delay", i."refund", i."workerId", j."jobId", j."status", j."runNumber",
+      j."runNumber" + CASE
+        WHEN j."workerId" IS NULL AND i."next" <> 'pending' AND EXISTS (
+          SELECT FROM ${t.notificationLog} n
+          WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber") THEN 1
+        ELSE 0 END AS "runNumberAfter",
       j."status" = 'processing' AND j."runNumber" = i."runNumber"
         AND j."workerId" IS NOT DISTINCT FROM i."workerId" AS "accepted",
       j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "lost"
@@ -280,11 +292,7 @@ const settle = (t: Tables, input: string): Statement => sql`
       "availableAt" = CASE l."next"
         WHEN 'pending' THEN ${NOW} + make_interval(secs => l."delay"::double precision / 1000)
         ELSE j."availableAt" END,
-      "runNumber" = j."runNumber" + CASE
-        WHEN j."workerId" IS NULL AND l."next" <> 'pending' AND EXISTS (
-          SELECT FROM ${t.notificationLog} n
-          WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber") THEN 1
-        ELSE 0 END,
+      "runNumber" = l."runNumberAfter",
       "workerId" = NULL,
       "attempts" = GREATEST(j."attempts" - l."refund", 0)
     FROM locked l
@@ -300,7 +308,7 @@ const settle = (t: Tables, input: string): Statement => sql`
     RETURNING ${columns(NOTIFICATION_COLUMNS, 'n')}
   ), noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
-    SELECT l."jobId", l."runNumber", l."workerId", l."errorMessage", ${NOW}
+    SELECT l."jobId", l."runNumberAfter", l."workerId", l."errorMessage", ${NOW}
     FROM locked l
     WHERE l."accepted" AND l."errorMessage" IS NOT NULL
     ON CONFLICT DO NOTHING

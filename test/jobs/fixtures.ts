@@ -1,0 +1,139 @@
+import type { DataSource } from 'typeorm';
+import { openDataSource } from '../../src/connection/open-data-source.js';
+import { resolveOptions } from '../../src/database.options.js';
+import { JobService } from '../../src/jobs/job.service.js';
+import { NotificationService } from '../../src/notifications/notification.service.js';
+import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+
+export const HOUR_MS = 3_600_000;
+
+export const video = { filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' };
+export const result = { resultUrl: 's3://frames/cat.zip', frameCount: 42 };
+
+/** The services on connections of their own, as another process has them. */
+export interface Peer {
+  readonly dataSource: DataSource;
+  readonly jobs: JobService;
+  readonly notifications: NotificationService;
+  close(): Promise<void>;
+}
+
+export async function openPeer(url: string): Promise<Peer> {
+  const { dataSource: options, boot } = resolveOptions({ url });
+  const dataSource = await openDataSource(options, boot, { log: () => {}, warn: () => {} });
+  return {
+    dataSource,
+    jobs: new JobService(dataSource),
+    notifications: new NotificationService(dataSource),
+    close: () => dataSource.destroy(),
+  };
+}
+
+/** Makers of jobs in each state, for a user of their own unless one is given. */
+export function makers(h: Harness) {
+  const pending = async (userId?: string): Promise<VideoJob> =>
+    h.jobs.createJob({ ...video, userId: userId ?? (await h.user()).userId });
+  /** In run 1, leased to `workerId`. */
+  const leased = async (workerId = 'worker-1', userId?: string): Promise<VideoJob> =>
+    h.jobs.startJob((await pending(userId)).jobId, { leaseMs: HOUR_MS, workerId });
+  /** In run 1, without a lease. */
+  const unleased = async (): Promise<VideoJob> => h.jobs.startJob((await pending()).jobId);
+  const completed = async (): Promise<VideoJob> =>
+    (await h.jobs.completeJob(await leased(), result)).job;
+  const failed = async (): Promise<VideoJob> =>
+    (await h.jobs.failJob(await leased(), { errorMessage: 'no video stream' })).job;
+  return { pending, leased, unleased, completed, failed };
+}
+
+/** Ends a lease, or a wait, as if its time had passed. */
+export async function lapse(dataSource: DataSource, ...jobs: { jobId: string }[]): Promise<void> {
+  await dataSource.query(
+    `UPDATE video_jobs SET "availableAt" = "availableAt" - interval '1 day'
+     WHERE "jobId" = ANY($1::uuid[])`,
+    [jobs.map(({ jobId }) => jobId)],
+  );
+}
+
+/** Ends the lease of a delivery. */
+export async function lapseDelivery(
+  dataSource: DataSource,
+  { notificationId }: { notificationId: string },
+): Promise<void> {
+  await dataSource.query(
+    `UPDATE notification_log SET "availableAt" = "availableAt" - interval '1 day'
+     WHERE "notificationId" = $1`,
+    [notificationId],
+  );
+}
+
+/** A row of the ledger: a job's state, and what was logged of its current run. */
+export interface LedgerRow {
+  readonly status: string;
+  readonly notifications: string[];
+  readonly jobs: number;
+}
+
+/** Jobs by status and by the notifications of their current run. */
+export async function ledger(dataSource: DataSource, userIds?: string[]): Promise<LedgerRow[]> {
+  return dataSource.query(
+    `SELECT status, notifications, count(*)::integer AS jobs
+     FROM (
+       SELECT j.status, ARRAY(
+           SELECT n."notificationType"::text FROM notification_log n
+           WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber"
+         ) AS notifications
+       FROM video_jobs j
+       WHERE $1::uuid[] IS NULL OR j."userId" = ANY($1::uuid[])
+     ) AS job
+     GROUP BY status, notifications
+     ORDER BY status, notifications`,
+    [userIds ?? null],
+  );
+}
+
+/**
+ * What rule 1 forbids, in words; empty when the ledger is right. It holds for jobs that only the
+ * services finished: a service that writes the tables by hand keeps its own books.
+ */
+export async function violations(dataSource: DataSource): Promise<string[]> {
+  const rows: { violation: string }[] = await dataSource.query(
+    `SELECT format('job %s is %s in run %s, but the notifications of that run are %s',
+         j."jobId", j.status, j."runNumber", reported) AS violation
+     FROM video_jobs j
+     CROSS JOIN LATERAL (
+       SELECT ARRAY(SELECT n."notificationType"::text FROM notification_log n
+         WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber") AS reported
+     ) AS n
+     WHERE reported <> CASE j.status
+       WHEN 'completed' THEN '{success}'
+       WHEN 'failed' THEN '{failure}'
+       -- retryJob keeps the earlier run's notification, until the next run begins.
+       WHEN 'pending' THEN array_remove(reported, 'success')
+       ELSE '{}' END::text[]
+     UNION ALL
+     SELECT format('a %s of run %s is logged, but job %s is %s in run %s',
+       n."notificationType", n."runNumber", j."jobId", j.status, j."runNumber")
+     FROM notification_log n JOIN video_jobs j USING ("jobId")
+     WHERE n."runNumber" > j."runNumber"
+        OR (n."notificationType" = 'success'
+          AND (j.status <> 'completed' OR n."runNumber" <> j."runNumber"))`,
+  );
+  return rows.map(({ violation }) => violation);
+}
+
+/** The row as the database has it, whatever the services say. */
+export async function stored(dataSource: DataSource, jobId: string): Promise<VideoJob> {
+  const [row] = await dataSource.query(`SELECT * FROM video_jobs WHERE "jobId" = $1`, [jobId]);
+  return row as VideoJob;
+}
+
+export async function notificationsOf(
+  dataSource: DataSource,
+  jobId: string,
+): Promise<NotificationLog[]> {
+  return dataSource.query(
+    `SELECT * FROM notification_log WHERE "jobId" = $1 ORDER BY "runNumber", "createdAt"`,
+    [jobId],
+  );
+}
