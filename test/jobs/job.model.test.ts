@@ -1,0 +1,72 @@
+import * as fc from 'fast-check';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { HOUR_MS, openPeer, video } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+import { queueCommands } from './queue.commands.js';
+import { settleCommands } from './settle.commands.js';
+import { newModel } from './job.world.js';
+import type { Real } from './job.world.js';
+import { legacyCommands } from './legacy.commands.js';
+
+let h: Harness;
+let peers: Peer[];
+beforeAll(async () => {
+  h = await openHarness();
+  peers = [await openPeer(h.url), await openPeer(h.url)];
+});
+afterAll(async () => {
+  await Promise.all(peers.map((peer) => peer.close()));
+  await h.close();
+});
+
+/** The name that a service has made up for itself. */
+async function workerIdOf({ jobs }: Peer): Promise<string> {
+  const { userId } = await h.user();
+  const { jobId } = await jobs.createJob({ ...video, userId });
+  return (await jobs.startJob(jobId, { leaseMs: HOUR_MS })).workerId as string;
+}
+
+const verdicts = (moves: string[], codes: string[]): string[] =>
+  moves.flatMap((move) => codes.map((code) => `${move}: ${code}`));
+
+const OUTCOMES = [
+  verdicts(['claimJobs'], ['claimed', 'exhausted']),
+  verdicts(['extendLeases'], ['held', 'lost']),
+  verdicts(
+    ['completed', 'failed', 'retried', 'released', 'completeJobs'],
+    ['done', 'LEASE_LOST', 'INVALID_JOB_TRANSITION'],
+  ),
+  verdicts(['startJob', 'retryJob', 'logNotification'], ['done', 'INVALID_JOB_TRANSITION']),
+  ['settled under a number of its own', 'logged under a number of its own'],
+  ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],
+].flat();
+
+it('does what the model of the state machine does, whoever works on the jobs', async () => {
+  const workers = await Promise.all(
+    peers.map(async (peer) => ({ peer, workerId: await workerIdOf(peer) })),
+  );
+  expect(workers[0]?.workerId).not.toBe(workers[1]?.workerId);
+  const seen = new Map<string, number>();
+  await fc.assert(
+    fc.asyncProperty(
+      fc.commands([...queueCommands, ...settleCommands, ...legacyCommands], {
+        maxCommands: 70,
+        size: 'max',
+      }),
+      async (sequence) => {
+        const user = await h.user();
+        const real: Real = { dataSource: h.dataSource, workers, user, seen };
+        try {
+          await fc.asyncModelRun(() => ({ model: newModel(user.email), real }), sequence);
+        } finally {
+          // A claim must find this sequence's jobs only.
+          await h.dataSource.query(`DELETE FROM users WHERE "userId" = $1`, [user.userId]);
+        }
+      },
+    ),
+    { numRuns: 500 },
+  );
+  // A move that no sequence made, or was never refused, has not been tested.
+  expect(OUTCOMES.filter((outcome) => (seen.get(outcome) ?? 0) === 0)).toEqual([]);
+}, 180_000);

@@ -1,0 +1,173 @@
+import type { JobHandle } from '../../src/jobs/job.inputs.js';
+
+export type Status = 'pending' | 'processing' | 'completed' | 'failed';
+export type Told = 'success' | 'failure';
+
+/** A notification, as far as the model knows it. `run` is null in a row of an older service. */
+export interface Report {
+  readonly told: Told;
+  readonly run: number | null;
+  readonly email: string;
+}
+
+/** A job in the model: what the row must say, and what a caller may still hold of it. */
+export interface ModelJob {
+  readonly jobId: string;
+  status: Status;
+  run: number;
+  worker: string | null;
+  attempts: number;
+  /** Whether `availableAt` has passed. */
+  due: boolean;
+  resultUrl: string | null;
+  frameCount: number | null;
+  errorMessage: string | null;
+  reports: Report[];
+  /** The runs of which `job_attempt_errors` keeps what went wrong. */
+  errors: Set<number>;
+  /** Every handle that was ever given out, the latest first. */
+  handles: JobHandle[];
+}
+
+/** What a move comes to: done, or the refusal with what it has to say. */
+export type Verdict =
+  | 'done'
+  | {
+      readonly code: 'LEASE_LOST' | 'INVALID_JOB_TRANSITION';
+      readonly status: Status;
+      readonly runNumber: number;
+    };
+
+export function newJob(jobId: string, due: boolean): ModelJob {
+  return {
+    jobId,
+    status: 'pending',
+    run: 0,
+    worker: null,
+    attempts: 0,
+    due,
+    resultUrl: null,
+    frameCount: null,
+    errorMessage: null,
+    reports: [],
+    errors: new Set(),
+    handles: [],
+  };
+}
+
+const refused = (
+  code: 'LEASE_LOST' | 'INVALID_JOB_TRANSITION',
+  { status, run }: ModelJob,
+): Verdict => ({ code, status, runNumber: run });
+
+const isReported = (job: ModelJob): boolean => job.reports.some(({ run }) => run === job.run);
+
+export const isLeased = (job: ModelJob): boolean =>
+  job.status === 'processing' && job.worker !== null;
+
+export const isClaimable = (job: ModelJob): boolean =>
+  job.due && (job.status === 'pending' || isLeased(job));
+
+/** A run that is reported already was retried by a service that knows no attempts: it has them all. */
+export const isExhausted = (job: ModelJob, maxAttempts: number): boolean =>
+  job.attempts >= maxAttempts && !isReported(job);
+
+function begin(job: ModelJob, worker: string | null): void {
+  if (isLeased(job)) job.errors.add(job.run);
+  job.status = 'processing';
+  job.run += 1;
+  job.worker = worker;
+  job.due = worker === null;
+  job.handles.unshift({ jobId: job.jobId, runNumber: job.run, workerId: worker });
+}
+
+export function claim(job: ModelJob, worker: string, maxAttempts: number): void {
+  job.attempts = job.attempts >= maxAttempts ? 1 : job.attempts + 1;
+  begin(job, worker);
+}
+
+/** The claim that finds no try left. */
+export function exhaust(job: ModelJob, email: string): void {
+  const tried = `Gave up after ${job.attempts} attempts`;
+  job.errorMessage = isLeased(job)
+    ? `${tried}: worker ${job.worker} was lost during run ${job.run}.`
+    : (job.errorMessage ?? `${tried}.`);
+  if (isLeased(job)) job.errors.add(job.run);
+  job.status = 'failed';
+  job.worker = null;
+  job.reports.push({ told: 'failure', run: job.run, email });
+}
+
+export function start(job: ModelJob, worker: string | null): Verdict {
+  if (job.status !== 'pending' && !(isLeased(job) && job.due)) {
+    return refused('INVALID_JOB_TRANSITION', job);
+  }
+  job.attempts += 1;
+  begin(job, worker);
+  return 'done';
+}
+
+const isLost = (job: ModelJob, { runNumber, workerId }: JobHandle): boolean =>
+  job.run !== runNumber || job.worker !== workerId;
+
+/** Whether `extendLeases` says that it is held. */
+export function extend(job: ModelJob, handle: JobHandle): boolean {
+  if (isLost(job, handle) || !isLeased(job)) return false;
+  job.due = false;
+  return true;
+}
+
+export type Outcome =
+  | { readonly to: 'completed'; readonly resultUrl: string; readonly frameCount: number }
+  | { readonly to: 'failed'; readonly errorMessage: string }
+  | { readonly to: 'retried'; readonly errorMessage: string; readonly due: boolean }
+  | { readonly to: 'released' };
+
+export function settle(job: ModelJob, handle: JobHandle, outcome: Outcome, email: string): Verdict {
+  if (isLost(job, handle)) return refused('LEASE_LOST', job);
+  if (job.status !== 'processing') return refused('INVALID_JOB_TRANSITION', job);
+  if ('errorMessage' in outcome) job.errorMessage = outcome.errorMessage;
+  job.resultUrl = null;
+  job.frameCount = null;
+  if (outcome.to === 'completed' || outcome.to === 'failed') {
+    // A service without runs has started it again, under the number of the run before.
+    if (job.worker === null && isReported(job)) job.run += 1;
+    job.status = outcome.to;
+    job.reports.push({ told: tells(outcome.to), run: job.run, email });
+    if (outcome.to === 'completed') {
+      job.errorMessage = null;
+      job.resultUrl = outcome.resultUrl;
+      job.frameCount = outcome.frameCount;
+    }
+  } else {
+    job.status = 'pending';
+    job.due = outcome.to === 'released' || outcome.due;
+    if (outcome.to === 'released') job.attempts = Math.max(job.attempts - 1, 0);
+  }
+  if ('errorMessage' in outcome) job.errors.add(job.run);
+  job.worker = null;
+  return 'done';
+}
+
+export function retry(job: ModelJob): Verdict {
+  if (job.status !== 'failed') return refused('INVALID_JOB_TRANSITION', job);
+  Object.assign(job, { status: 'pending', worker: null, attempts: 0, due: true });
+  job.errorMessage = null;
+  return 'done';
+}
+
+export const tells = (status: 'completed' | 'failed'): Told =>
+  status === 'completed' ? 'success' : 'failure';
+
+/** `logNotification`: once a run, and only of what became of it. */
+export function log(job: ModelJob, told: Told, email: string): Verdict {
+  if (job.status !== (told === 'success' ? 'completed' : 'failed')) {
+    return refused('INVALID_JOB_TRANSITION', job);
+  }
+  const ofRun = job.reports.find(({ run }) => run === job.run);
+  if (ofRun?.told === told) return 'done';
+  // The row that is there reports the run before: a service without runs has worked since.
+  if (ofRun !== undefined) job.run += 1;
+  job.reports.push({ told, run: job.run, email });
+  return 'done';
+}
