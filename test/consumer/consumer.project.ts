@@ -21,6 +21,7 @@ interface Manifest {
   readonly peerDependencies: Record<string, string>;
   readonly peerDependenciesMeta: Record<string, { optional?: boolean }>;
   readonly dependencies?: Record<string, string>;
+  readonly scripts: Record<string, string>;
 }
 
 export const manifest = JSON.parse(

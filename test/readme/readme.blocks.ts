@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { REPOSITORY } from '../consumer/consumer.project.js';
+
+/** A fenced block of a document. */
+export interface Block {
+  /** What stands behind the opening fence: ts, bash, mermaid, text. */
+  readonly kind: string;
+  readonly text: string;
+  /** The heading that it stands under, and its number there: `Transactions 1`. */
+  readonly place: string;
+  /** The file that a block of code is, where its first line says so: `src/app.module.ts`. */
+  readonly file?: string;
+}
+
+/** Reads the fenced blocks of a document of this repository, in order. */
+export function blocksOf(document: string): Block[] {
+  const blocks: Block[] = [];
+  const counts = new Map<string, number>();
+  let heading = '';
+  let open: { kind: string; lines: string[] } | undefined;
+  for (const line of readFileSync(join(REPOSITORY, document), 'utf8').split('\n')) {
+    if (open !== undefined && line === '```') {
+      const count = (counts.get(heading) ?? 0) + 1;
+      counts.set(heading, count);
+      const file = /^\/\/ (src\/[\w./-]+)$/.exec(open.lines[0] ?? '')?.[1];
+      const text = open.lines.join('\n');
+      blocks.push({ kind: open.kind, text, place: `${heading} ${count}`, file });
+      open = undefined;
+    } else if (open !== undefined) {
+      open.lines.push(line);
+    } else if (/^\s*(?:```|~~~)/.test(line)) {
+      open = { kind: line.trim().slice(3), lines: [] };
+    } else {
+      heading = /^#+ (.+)$/.exec(line)?.[1] ?? heading;
+    }
+  }
+  if (open !== undefined) throw new Error(`A block under "${heading}" is not closed.`);
+  return blocks;
+}
+
+/** Reads the rows of the tables under a heading, as cells without their backticks' outside. */
+export function tablesUnder(document: string, heading: string): string[][] {
+  const text = readFileSync(join(REPOSITORY, document), 'utf8');
+  const section = text.split(/^#+ /m).find((part) => part.startsWith(`${heading}\n`)) ?? '';
+  return section
+    .split('\n')
+    .filter((line) => line.startsWith('|') && !/^[|\s:-]+$/.test(line))
+    .map((line) =>
+      line
+        .slice(1, -1)
+        .split('|')
+        .map((cell) => cell.trim()),
+    );
+}
+
+/** The names in backticks. */
+export function namesIn(text: string): string[] {
+  return [...text.matchAll(/`([^`]+)`/g)].map(([, name]) => name as string);
+}

@@ -1,0 +1,149 @@
+import type { VideoJob } from '../../src/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { blocksOf } from './readme.blocks.js';
+
+let h: Harness;
+beforeAll(async () => {
+  h = await openHarness();
+});
+afterAll(() => h.close());
+
+const diagram = (kind: string): string => {
+  const found = blocksOf('README.md').filter((block) => block.text.startsWith(`${kind}\n`));
+  expect(found).toHaveLength(1);
+  return found[0]?.text ?? '';
+};
+
+describe('the ER diagram', () => {
+  it('has the columns of the database, in order', async () => {
+    const tables = [...diagram('erDiagram').matchAll(/^ {4}(\w+) \{\n([^}]*)\}/gm)];
+    const shown = tables.flatMap(([, table, body = '']) =>
+      body
+        .trim()
+        .split('\n')
+        .map((line) => {
+          const [, type, column, keys = ''] =
+            /^\s*(\S+) (\w+)((?:,? (?:PK|FK|UK))*)(?: "[^"]+")?$/.exec(line) ?? [];
+          const nullable = line.includes('"nullable');
+          return { table, column, type, keys: keys.match(/\w+/g) ?? [], nullable };
+        }),
+    );
+    expect(shown).toEqual(await columnsOf());
+  });
+
+  it('has the relations of the database', async () => {
+    const shown = [...diagram('erDiagram').matchAll(/^ {4}(\w+) \|\|--o\{ (\w+) : /gm)];
+    const rows = await h.dataSource.query(
+      `SELECT confrelid::regclass::text AS parent, conrelid::regclass::text AS child
+       FROM pg_constraint WHERE contype = 'f'`,
+    );
+    expect(shown.map(([, parent, child]) => ({ parent, child })).toSorted(byText)).toEqual(
+      (rows as object[]).toSorted(byText),
+    );
+  });
+});
+
+const byText = (a: object, b: object): number => JSON.stringify(a).localeCompare(JSON.stringify(b));
+
+async function columnsOf(): Promise<unknown[]> {
+  return h.dataSource.query(
+    `SELECT r.relname AS "table", a.attname AS "column", NOT a.attnotnull AS "nullable",
+       replace(regexp_replace(format_type(a.atttypid, a.atttypmod),
+         'timestamp\\((\\d)\\) with time zone', 'timestamptz(\\1)'), 'character varying', 'varchar')
+         AS "type",
+       array_remove(ARRAY[
+         CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid
+           AND k.contype = 'p' AND a.attnum = ANY(k.conkey)) THEN 'PK' END,
+         CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid
+           AND k.contype = 'f' AND a.attnum = ANY(k.conkey)) THEN 'FK' END,
+         CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid
+           AND k.contype = 'u' AND k.conkey = ARRAY[a.attnum]) THEN 'UK' END], NULL) AS "keys"
+     FROM pg_class r JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum > 0
+     WHERE r.relkind = 'r' AND r.relnamespace = 'public'::regnamespace AND r.relname <> 'migrations'
+       AND NOT a.attisdropped
+     ORDER BY array_position(ARRAY['users', 'video_jobs', 'notification_log'], r.relname::text),
+       r.relname, a.attnum`,
+  );
+}
+
+const result = { resultUrl: 's3://frames/cat.zip', frameCount: 1 };
+const failure = { errorMessage: 'no video stream' };
+
+async function pending(): Promise<VideoJob> {
+  const { userId } = await h.user();
+  return h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' });
+}
+
+async function started(): Promise<VideoJob> {
+  return h.jobs.startJob((await pending()).jobId, { leaseMs: 60_000 });
+}
+
+/** A job whose worker was lost: its lease is over. */
+async function abandoned(): Promise<VideoJob> {
+  const job = await started();
+  await h.dataSource.query(
+    `UPDATE video_jobs SET "availableAt" = now() - interval '1 s' WHERE "jobId" = $1`,
+    [job.jobId],
+  );
+  return job;
+}
+
+async function failed(): Promise<VideoJob> {
+  return (await h.jobs.failJob(await started(), failure)).job;
+}
+
+/** Claims all that is due; what was tried `maxAttempts` times fails instead. */
+const claim = (maxAttempts = 5): Promise<unknown> =>
+  h.jobs.claimJobs({ limit: 1_000, maxAttempts });
+
+/** Each arrow by method: what makes a job of the first state, and what moves it. */
+const MOVES: Record<
+  string,
+  [before: () => Promise<VideoJob>, move: (job: VideoJob) => Promise<unknown>]
+> = {
+  'pending → processing by claimJobs': [pending, () => claim()],
+  'pending → processing by startJob': [pending, ({ jobId }) => h.jobs.startJob(jobId)],
+  'processing → processing by claimJobs': [abandoned, () => claim()],
+  'processing → processing by startJob': [abandoned, ({ jobId }) => h.jobs.startJob(jobId)],
+  'processing → completed by completeJob': [started, (job) => h.jobs.completeJob(job, result)],
+  'processing → completed by completeJobs': [
+    started,
+    (job) => h.jobs.completeJobs([{ job, result }]),
+  ],
+  'processing → failed by failJob': [started, (job) => h.jobs.failJob(job, failure)],
+  'processing → failed by claimJobs': [abandoned, () => claim(1)],
+  'processing → pending by failJob': [
+    started,
+    (job) => h.jobs.failJob(job, { ...failure, retryInMs: 60_000 }),
+  ],
+  'processing → pending by releaseJob': [started, (job) => h.jobs.releaseJob(job)],
+  'failed → pending by retryJob': [failed, ({ jobId }) => h.jobs.retryJob(jobId)],
+};
+
+function arrowsOf(states: string): string[] {
+  return [...states.matchAll(/^ {4}(\w+) --> (\w+) : (.+)$/gm)].flatMap(
+    ([, from, to, label = '']) => {
+      const methods = label.replaceAll(/\([^)]*\)/g, '').split(',');
+      return methods.map((method) => `${from} → ${to} by ${method.trim()}`);
+    },
+  );
+}
+
+describe('the state diagram', () => {
+  it('has the moves below', () => {
+    const states = diagram('stateDiagram-v2');
+    expect(arrowsOf(states).toSorted()).toEqual(Object.keys(MOVES).toSorted());
+    expect(states).toContain('[*] --> pending : createJob, createJobs\n');
+  });
+
+  it.each(Object.entries(MOVES))('tells the truth: %s', async (arrow, [before, move]) => {
+    const job = await before();
+    expect(arrow.startsWith(`${job.status} → `)).toBe(true);
+    await move(job);
+    const { status, runNumber } = await h.jobs.getJob(job.jobId);
+    expect(arrow).toContain(` → ${status} by `);
+    const newRun = status === 'processing' ? 1 : 0;
+    expect(runNumber).toBe(job.runNumber + newRun);
+  });
+});

@@ -1,0 +1,143 @@
+import { createDatabase } from '../support/server.js';
+import { query } from '../support/query.js';
+import {
+  ConsumerProject,
+  current,
+  manifest,
+  packPackage,
+  REQUIRED_PEERS,
+  runOk,
+} from '../consumer/consumer.project.js';
+import type { PackedPackage } from '../consumer/consumer.project.js';
+import { CONTEXT, programOf, SUPPORT, USES } from './block.uses.js';
+import { blocksOf } from './readme.blocks.js';
+import type { Block } from './readme.blocks.js';
+
+const BLOCKS = blocksOf('README.md');
+const of = (kind: string): Block[] => BLOCKS.filter((block) => block.kind === kind);
+const programName = ({ place }: Block): string =>
+  `use.${place.toLowerCase().replaceAll(/\W+/g, '-')}`;
+
+const PACKAGE = '@frameforge/shared-types';
+
+let packed: PackedPackage;
+let project: ConsumerProject;
+beforeAll(async () => {
+  packed = await packPackage();
+  // What a Nest application has before it adopts the package.
+  const present = ['@nestjs/platform-express', '@types/node', ...REQUIRED_PEERS].map(current);
+  project = await ConsumerProject.create('module', packed, present);
+  for (const line of of('bash').flatMap(linesOf)) {
+    if (line.startsWith('npm install ')) await project.runOk(installation(line));
+  }
+  project.write('src/support.ts', SUPPORT);
+  project.write('src/context.ts', CONTEXT);
+  for (const block of of('ts')) {
+    if (block.file !== undefined) project.write(block.file, exported(block));
+    project.write(
+      `src/${programName(block)}.ts`,
+      programOf(block, USES[block.file ?? block.place] ?? ''),
+    );
+  }
+  await project.compile();
+}, 300_000);
+afterAll(() => {
+  project?.remove();
+  packed?.remove();
+});
+
+const linesOf = ({ text }: Block): string[] =>
+  text
+    .split('\n')
+    .map((line) => line.replace(/ # .*$/, '').trim())
+    .filter((line) => line !== '');
+
+/** The tarball in place of the package's name, and versions that are known to this repository. */
+function installation(line: string): [string, ...string[]] {
+  const [npm = 'npm', ...words] = line.split(' ');
+  const pinned = words.map((word, index) => {
+    if (index === 0 || word.startsWith('-')) return word;
+    return word === PACKAGE ? packed.tarball : current(word);
+  });
+  return [npm, ...pinned, '--prefer-offline', '--no-audit', '--no-fund'];
+}
+
+/** A main file keeps what it made to itself; its use has to close it. */
+const exported = ({ text }: Block): string => text.replace(/^const app = /m, 'export const app = ');
+
+async function inDatabase(use: (url: string) => Promise<void>): Promise<void> {
+  const database = await createDatabase();
+  try {
+    await use(database.url);
+  } finally {
+    await database.drop();
+  }
+}
+
+it('has no block of a kind that no test runs', () => {
+  const kinds = new Set(BLOCKS.map(({ kind }) => kind));
+  // The diagrams are compared with the database in readme.diagrams.test.ts.
+  expect([...kinds].toSorted()).toEqual(['bash', 'mermaid', 'text', 'ts']);
+});
+
+it('has a use for every block of TypeScript, and none besides', () => {
+  const needed = of('ts').map(({ file, place }) => file ?? place);
+  expect(Object.keys(USES).toSorted()).toEqual(needed.toSorted());
+  expect(new Set(needed).size).toBe(needed.length);
+});
+
+describe('TypeScript', () => {
+  it.each(of('ts').map((block) => [block.file ?? block.place, block] as const))(
+    'runs: %s',
+    async (_name, block) =>
+      inDatabase(async (url) => {
+        await project.runOk(['node', `dist/${programName(block)}.js`], { DATABASE_URL: url });
+      }),
+  );
+});
+
+describe('the shell', () => {
+  it('has only commands that are run here', () => {
+    const others = of('bash')
+      .flatMap(linesOf)
+      .filter((line) => !/^(?:npm install|npx) |^npm ci && npm (?:test|run demo)$/.test(line));
+    expect(others).toEqual([]);
+  });
+
+  it('npm ci && npm test is what runs this', () => {
+    expect(of('bash').flatMap(linesOf)).toContain('npm ci && npm test');
+    expect(manifest.scripts['test']).toContain('jest');
+  });
+
+  it.each(of('bash').filter(({ text }) => /^npx /m.test(text)))('runs: $place', (block) =>
+    inDatabase(async (url) => {
+      for (const line of linesOf(block)) {
+        const [file = 'npx', ...words] = line.split(' ');
+        await project.runOk([file, ...words], { DATABASE_URL: url });
+      }
+      // Run, and the last one reverted.
+      const [row] = await query(url, 'SELECT count(*)::int AS applied FROM migrations');
+      expect(row?.['applied']).toBeGreaterThan(1);
+    }),
+  );
+});
+
+/** All but how long it took. */
+const comparable = (text: string): string => text.replaceAll(/\(\d+\.\d s\)/g, '(… s)').trim();
+
+it('shows what the demonstration prints', async () => {
+  const [shown, ...more] = of('text');
+  expect(more).toEqual([]);
+  const stdout = await runOk(packed.checkout, ['npm', '--silent', 'run', 'demo'], {
+    DATABASE_URL: '',
+  });
+  expect(comparable(shown?.text ?? '')).toBe(comparable(stdout));
+});
+
+it('has a demonstration that ends with a reason and exit code 1 when it fails', async () => {
+  const nowhere = 'postgres://nobody:nothing@127.0.0.1:1/nowhere';
+  const running = runOk(packed.checkout, ['npm', '--silent', 'run', 'demo'], {
+    DATABASE_URL: nowhere,
+  });
+  await expect(running).rejects.toThrow(/ended with code 1:[^]*✘[^]*ECONNREFUSED/);
+});
