@@ -19,6 +19,11 @@ const STAGES = [
     command: [...ON_POSTGRES_15, 'node', 'scripts/jest.mjs', ...DATABASE_TESTS],
     minutes: 8,
   },
+  {
+    name: 'the example with real videos and e-mails',
+    command: ['npm', '--silent', 'run', 'test:examples'],
+    minutes: 8,
+  },
 ];
 
 /** What the stages start, and what that starts in turn, inherits it. */

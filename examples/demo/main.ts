@@ -1,9 +1,8 @@
 import 'reflect-metadata';
-import { FrameForgeError } from '@frameforge/shared-types';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
 import { openDatabase } from './database.js';
-import { ClaimFailed, Narrator } from './narrator.js';
+import { failWith, Narrator } from './narrator.js';
 import { Story } from './story.js';
 
 async function main(): Promise<void> {
@@ -30,8 +29,5 @@ async function main(): Promise<void> {
 try {
   await main();
 } catch (error) {
-  const expected = error instanceof ClaimFailed || error instanceof FrameForgeError;
-  const reason = expected ? error.message : String((error as Error).stack);
-  process.stderr.write(`\n✘ ${reason}\n`);
-  process.exitCode = 1;
+  failWith(error);
 }

@@ -1,3 +1,5 @@
+import { FrameForgeError } from '@frameforge/shared-types';
+
 /** A claim of the demonstration that turned out not to be true. */
 export class ClaimFailed extends Error {}
 
@@ -34,4 +36,12 @@ export class Narrator {
   end(seconds: number): void {
     say(`\nAll ${this.claims} claims were checked and hold (${seconds.toFixed(1)} s).`);
   }
+}
+
+/** Lets the process end with exit code 1, and says why. */
+export function failWith(error: unknown): void {
+  const expected = error instanceof ClaimFailed || error instanceof FrameForgeError;
+  const reason = expected ? error.message : String((error as Error).stack);
+  process.stderr.write(`\n✘ ${reason}\n`);
+  process.exitCode = 1;
 }
