@@ -1,5 +1,5 @@
 import type { Rule } from './rules.js';
-import { uuid } from './rules.js';
+import { instant, uuid } from './rules.js';
 
 /** A place in a list that is ordered by time and id, newest first (keyset pagination). */
 export interface Position {
@@ -18,6 +18,7 @@ export function decodeCursor(cursor: string): Position | undefined {
     /^(\d{1,15})\.(.{36})$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? [];
   if (time === undefined || id === undefined || !uuid.accepts(id)) return undefined;
   const position = { createdAt: new Date(Number(time)), id };
+  if (!instant.accepts(position.createdAt)) return undefined;
   // base64 has many spellings of the same bytes, and numbers have leading zeros: ours is the only one.
   return encodeCursor(position) === cursor ? position : undefined;
 }

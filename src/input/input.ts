@@ -27,8 +27,10 @@ const schemas = new WeakMap<object, Map<string, Property>>();
 export function Is(rule: Rule, presence: Presence = 'required'): PropertyDecorator {
   return (prototype, key) => {
     const property = String(key);
-    const schema = schemas.get(prototype.constructor) ?? new Map<string, Property>();
-    schemas.set(prototype.constructor, schema.set(property, { rule, presence }));
+    const inputClass = prototype.constructor;
+    const schema =
+      schemas.get(inputClass) ?? new Map(schemas.get(Object.getPrototypeOf(inputClass)));
+    schemas.set(inputClass, schema.set(property, { rule, presence }));
     ValidateBy({
       name: rule.name,
       validator: {
@@ -36,15 +38,24 @@ export function Is(rule: Rule, presence: Presence = 'required'): PropertyDecorat
         defaultMessage: () => `$property ${rule.message}`,
       },
     })(prototype, property);
-    ValidateIf((input: object) => !isAbsent(input, property, presence))(prototype, property);
+    ValidateIf((input: object, value) => !isAbsent(input, property, value, presence))(
+      prototype,
+      property,
+    );
   };
 }
 
-function isAbsent(input: object, property: string, presence: Presence): boolean {
+function isAbsent(input: object, property: string, value: unknown, presence: Presence): boolean {
   if (presence === 'required') return false;
-  if (presence === 'omittable') return !(property in input);
-  return ((input as Record<string, unknown>)[property] ?? undefined) === undefined;
+  return presence === 'optional' ? (value ?? undefined) === undefined : !(property in input);
 }
+
+/**
+ * Whether a value can carry properties by their names. Arrays, dates, maps and promises cannot:
+ * taken for an input without properties, a promise that nobody awaited would list every user's jobs.
+ */
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && Object.prototype.toString.call(value) === '[object Object]';
 
 /**
  * Checks an input by its class's rules and returns a copy of just what was checked, so that a getter
@@ -75,15 +86,16 @@ export function collect<T extends object>(
   problems: InputProblem[],
 ): T {
   const result = new inputClass();
-  if (typeof input !== 'object' || input === null || Array.isArray(input)) {
+  if (!isObject(input)) {
     problems.push({ property: path || 'input', message: 'must be an object' });
     return result;
   }
   const schema = schemas.get(inputClass) ?? new Map<string, Property>();
   const prefix = path === '' ? '' : `${path}.`;
   for (const [property, { rule, presence }] of schema) {
-    if (isAbsent(input, property, presence)) continue;
-    const value = (input as Record<string, unknown>)[property];
+    // Read once: a getter may say something else the next time.
+    const value = input[property];
+    if (isAbsent(input, property, value, presence)) continue;
     if (rule.accepts(value)) (result as Record<string, unknown>)[property] = value;
     else problems.push({ property: prefix + property, message: rule.message });
   }

@@ -14,6 +14,8 @@ const UUID =
 /** PostgreSQL's largest `integer`. */
 export const MAX_INTEGER = 2_147_483_647;
 
+const MAX_URL_LENGTH = 8_192;
+
 const CONTROL = /\p{Cc}/u;
 
 /** PostgreSQL stores no NUL in text, and a lone surrogate has no UTF-8 form. */
@@ -42,10 +44,12 @@ export function text(max: number): Rule {
 /** A URL with a scheme and `//`: `https://…`, `s3://…`, `http://minio:9000/…`. */
 export const url: Rule = {
   name: 'url',
-  message: 'must be a URL with a scheme, such as https://host/path or s3://bucket/key',
+  message:
+    `must be a URL with a scheme, such as https://host/path or s3://bucket/key, ` +
+    `of at most ${MAX_URL_LENGTH} characters`,
   accepts: (value) =>
     typeof value === 'string' &&
-    value.length <= 8192 &&
+    value.length <= MAX_URL_LENGTH &&
     // The parser drops control characters and outer spaces; what is stored is what was given.
     value.trim() === value &&
     !CONTROL.test(value) &&
@@ -57,7 +61,14 @@ export const url: Rule = {
 export const email: Rule = {
   name: 'email',
   message: 'must be an e-mail address of at most 255 characters',
-  accepts: (value) => typeof value === 'string' && value.length <= 255 && isEmail(value),
+  accepts: (value) =>
+    typeof value === 'string' &&
+    value.length <= 255 &&
+    // Quoted, isEmail takes line breaks: they would add headers of their own to a message.
+    !CONTROL.test(value) &&
+    // It throws at lone surrogates.
+    value.isWellFormed() &&
+    isEmail(value),
 };
 
 export function integer(min: number, max = MAX_INTEGER): Rule {
@@ -71,7 +82,7 @@ export function integer(min: number, max = MAX_INTEGER): Rule {
 /** An instant from 1970 to the end of 9999, which every part of the way can hold. */
 export const instant: Rule = {
   name: 'instant',
-  message: 'must be a Date from 1970 to 9999',
+  message: 'must be a Date from 1970 to 9999; in JSON, as 2030-01-31T12:00:00Z',
   accepts: (value) =>
     isDate(value) && value.getTime() >= 0 && value.getTime() < Date.UTC(10_000, 0, 1),
 };

@@ -1,8 +1,9 @@
-import { Type } from 'class-transformer';
+import { TransactionOptions } from '../connection/sql-runner.js';
 import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { Is } from '../input/input.js';
 import { instant, integer, oneOf, text, url, uuid } from '../input/rules.js';
+import { DateFromText, NumberFromText } from '../input/transforms.js';
 import { JobStatus } from '../schema/entities/index.js';
 
 const errorText = text(100_000);
@@ -18,11 +19,11 @@ export class CreateJobInput {
   /** The caller's own id of the job, which makes a repeated call return the same job. */
   @Is(uuid, 'optional') jobId?: string;
   /** The earliest time at which the job may be claimed; now if left out or past. */
-  @Is(instant, 'optional') @Type(() => Date) availableAt?: Date;
+  @Is(instant, 'optional') @DateFromText() availableAt?: Date;
 }
 
-/** Whose job is asked for. */
-export class GetJobFilter {
+/** Whose job is asked for, and in which transaction. */
+export class GetJobOptions extends TransactionOptions {
   /** Only this user's job; any other is "not found". Leave the key out to see every user's. */
   @Is(uuid, 'omittable') userId?: string;
 }
@@ -33,7 +34,7 @@ export class ListJobsInput {
   @Is(uuid, 'omittable') userId?: string;
   @Is(oneOf(Object.values(JobStatus)), 'optional') status?: JobStatus;
   /** 1 to 1,000; 50 if left out. */
-  @Is(integer(1, MAX_LIMIT), 'optional') @Type(() => Number) limit?: number;
+  @Is(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
   /** The `nextCursor` of the page before. */
   @Is(cursor, 'optional') cursor?: string | null;
 }
@@ -93,7 +94,7 @@ export class JobResult {
   /** Where the extracted frames are: a URL with a scheme. */
   @Is(url) resultUrl!: string;
   /** How many frames were extracted; 0 or more. */
-  @Is(integer(0)) @Type(() => Number) frameCount!: number;
+  @Is(integer(0)) frameCount!: number;
 }
 
 /** Why a job failed. */
@@ -101,7 +102,7 @@ export class JobFailure {
   /** 1 to 100,000 characters, for the job and its notification's reader. */
   @Is(errorText) errorMessage!: string;
   /** Try again after this many milliseconds; the job fails for good if left out. */
-  @Is(integer(0), 'optional') @Type(() => Number) retryInMs?: number;
+  @Is(integer(0), 'optional') retryInMs?: number;
 }
 
 /** One of the jobs that `completeJobs` completes. */
@@ -113,7 +114,7 @@ export interface JobCompletion {
 /** Which jobs to remove. */
 export class PruneJobsInput {
   /** Completed and failed jobs that ended before this time go. */
-  @Is(instant) olderThan!: Date;
+  @Is(instant) @DateFromText() olderThan!: Date;
   /** How many rows one statement removes; 1 to 10,000; 1,000 if left out. */
   @Is(integer(1, MAX_BATCH), 'optional') batchSize?: number;
 }

@@ -23,7 +23,7 @@ import {
   CountJobsInput,
   CreateJobInput,
   ExtendLeasesInput,
-  GetJobFilter,
+  GetJobOptions,
   JobFailure,
   JobHandle,
   JobResult,
@@ -126,11 +126,9 @@ export class JobService {
    * @param options - `userId`: another user's job is "not found"
    * @throws JobNotFoundError
    */
-  async getJob(jobId: string, options?: GetJobFilter & TransactionOptions): Promise<VideoJob> {
+  async getJob(jobId: string, options: GetJobOptions = {}): Promise<VideoJob> {
     const operation = 'getJob';
-    const { manager, ...filter } = options ?? {};
-    const tx = readOptions(operation, { manager });
-    const { userId } = readInput(operation, GetJobFilter, filter, { path: 'options' });
+    const { userId, ...tx } = readInput(operation, GetJobOptions, options, { path: 'options' });
     const id = readId(operation, 'jobId', jobId);
     const [row] = await this.db.run<Row>(operation, statements.getJob, [id, userId ?? null], tx);
     if (row === undefined) throw new JobNotFoundError(id);

@@ -1,8 +1,8 @@
-import { Type } from 'class-transformer';
 import { cursor } from '../input/cursor.js';
 import { MAX_LIMIT } from '../input/defaults.js';
 import { Is } from '../input/input.js';
 import { email, integer, oneOf, text, uuid } from '../input/rules.js';
+import { NumberFromText } from '../input/transforms.js';
 import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
 
 /** A notification to log, for services that finish jobs in their own way. */
@@ -20,7 +20,7 @@ export class ListNotificationsInput {
   @Is(uuid, 'omittable') jobId?: string;
   @Is(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
   /** 1 to 1,000; 50 if left out. */
-  @Is(integer(1, MAX_LIMIT), 'optional') @Type(() => Number) limit?: number;
+  @Is(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
   /** The `nextCursor` of the page before. */
   @Is(cursor, 'optional') cursor?: string | null;
 }
@@ -46,5 +46,5 @@ export class DeliveryFailure {
   /** 1 to 100,000 characters. */
   @Is(text(100_000)) errorMessage!: string;
   /** Try again after this many milliseconds; the notification fails for good if left out. */
-  @Is(integer(0), 'optional') @Type(() => Number) retryInMs?: number;
+  @Is(integer(0), 'optional') retryInMs?: number;
 }

@@ -1,0 +1,177 @@
+import { JobService } from '../../src/jobs/job.service.js';
+import { NotificationService } from '../../src/notifications/notification.service.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { DatabaseWatch, ID, input, job, result } from './watch.js';
+
+type Call = (...args: unknown[]) => Promise<unknown>;
+
+let h: Harness;
+let watch: DatabaseWatch;
+beforeAll(async () => {
+  h = await openHarness();
+  watch = new DatabaseWatch(h);
+});
+afterAll(() => h.close());
+
+const delivery = { notificationId: ID, deliveryNumber: 1 };
+
+it('would see a call that reaches the database', async () => {
+  const before = watch.taken;
+  await h.jobs.countJobs();
+  expect(watch.taken).toBe(before + 1);
+});
+
+/** Arguments that each method takes, by kind, so that one after the other can be made wrong. */
+type Kind = 'id' | 'input' | 'optional' | 'list' | 'options';
+const JOB_METHODS: Readonly<Record<string, readonly (readonly [Kind, unknown])[]>> = {
+  createJob: [
+    ['input', input],
+    ['options', {}],
+  ],
+  createJobs: [
+    ['list', [input]],
+    ['options', {}],
+  ],
+  getJob: [
+    ['id', ID],
+    ['options', {}],
+  ],
+  listJobs: [
+    ['optional', {}],
+    ['options', {}],
+  ],
+  countJobs: [
+    ['optional', {}],
+    ['options', {}],
+  ],
+  startJob: [
+    ['id', ID],
+    ['optional', {}],
+  ],
+  claimJobs: [['optional', {}]],
+  extendLeases: [
+    ['list', [job]],
+    ['input', { leaseMs: 1 }],
+  ],
+  completeJob: [
+    ['input', job],
+    ['input', result],
+    ['options', {}],
+  ],
+  completeJobs: [
+    ['list', [{ job, result }]],
+    ['options', {}],
+  ],
+  failJob: [
+    ['input', job],
+    ['input', { errorMessage: 'x' }],
+    ['options', {}],
+  ],
+  releaseJob: [
+    ['input', job],
+    ['options', {}],
+  ],
+  retryJob: [
+    ['id', ID],
+    ['options', {}],
+  ],
+  listAttemptErrors: [
+    ['id', ID],
+    ['options', {}],
+  ],
+  pruneJobs: [['input', { olderThan: new Date(0) }]],
+};
+const NOTIFICATION_METHODS: typeof JOB_METHODS = {
+  logNotification: [
+    ['input', { jobId: ID, notificationType: 'success' }],
+    ['options', {}],
+  ],
+  listNotifications: [
+    ['optional', {}],
+    ['options', {}],
+  ],
+  claimNotifications: [['optional', {}]],
+  markSent: [
+    ['input', delivery],
+    ['options', {}],
+  ],
+  markFailed: [
+    ['input', delivery],
+    ['input', { errorMessage: 'x' }],
+    ['options', {}],
+  ],
+};
+
+const NO_OBJECT: unknown[] = [
+  null,
+  5,
+  Number.NaN,
+  'text',
+  true,
+  5n,
+  Symbol('x'),
+  () => ({}),
+  [],
+  [1],
+];
+const STRANGE: unknown[] = [new Date(), new Map(), Promise.resolve({}), { surplus: 1 }];
+const WRONG: Readonly<Record<Kind, readonly unknown[]>> = {
+  id: [undefined, null, 5, {}, [], [ID], '', 'x', `${ID}x`, ` ${ID}`, Object(ID)],
+  input: [undefined, {}, ...NO_OBJECT, ...STRANGE],
+  optional: [...NO_OBJECT, ...STRANGE],
+  list: [
+    undefined,
+    null,
+    5,
+    'ab',
+    {},
+    { length: 1 },
+    new Set([input]),
+    [undefined],
+    [[]],
+    [null, 5],
+  ],
+  options: [
+    ...NO_OBJECT,
+    ...STRANGE,
+    { manger: {} },
+    { manager: 5 },
+    { manager: {} },
+    { manager: { dataSource: {} } },
+  ],
+};
+
+describe.each([
+  ['JobService', JobService, JOB_METHODS, ['settle', 'settleAll']],
+  ['NotificationService', NotificationService, NOTIFICATION_METHODS, ['settle']],
+] as const)('%s', (name, Service, methods, hidden) => {
+  it('has each of its methods in the table of this test', () => {
+    const all = Object.getOwnPropertyNames(Service.prototype).filter(
+      (method) => method !== 'constructor' && !(hidden as readonly string[]).includes(method),
+    );
+    expect(Object.keys(methods).toSorted()).toEqual(all.toSorted());
+  });
+
+  it.each(Object.keys(methods))(
+    '%s refuses arguments of the wrong kind by rejecting',
+    async (method) => {
+      const service = (name === 'JobService' ? h.jobs : h.notifications) as unknown as Record<
+        string,
+        Call
+      >;
+      const kinds = methods[method] ?? [];
+      for (const [position, [kind]] of kinds.entries()) {
+        for (const wrong of WRONG[kind]) {
+          const args = kinds.map(([, right], index) => (index === position ? wrong : right));
+          const problems = await watch.problemsOf(async () => service[method]?.(...args));
+          expect(problems.length).toBeGreaterThan(0);
+        }
+      }
+      // A throw would be no rejection: this call is not awaited inside of a function that is async.
+      expect(service[method]?.(Symbol('x'), Symbol('y')).catch(() => 'rejected')).toBeInstanceOf(
+        Promise,
+      );
+    },
+  );
+});
