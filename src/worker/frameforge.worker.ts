@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import type { DiscoveryService } from '@nestjs/core';
-import { DataSource } from 'typeorm';
+import type { DataSource } from 'typeorm';
 import { SqlRunner } from '../connection/sql-runner.js';
 import { ConfigurationError } from '../errors.js';
 import { claimJobs } from '../jobs/job.claiming.js';
@@ -12,7 +12,6 @@ import { jobQueueState } from '../jobs/job.sql.js';
 import { claimNotifications } from '../notifications/notification.claiming.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 import { deliveryQueueState } from '../notifications/notification.sql.js';
-import { frameForgeEntities } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
 import { JobCompleter } from './job.completer.js';
 import { JobRunner } from './job.runner.js';
@@ -21,6 +20,7 @@ import { LeaseEndedError, LeaseKeeper } from './lease.keeper.js';
 import { NotificationRunner } from './notification.runner.js';
 import type { Delivery } from './notification.runner.js';
 import { OutageWatch } from './outage.watch.js';
+import { openOwnConnections } from './own-connections.js';
 import { Telemetry } from './telemetry.js';
 import type { Count, QueueState } from './telemetry.js';
 import { WakeUpListener } from './wake-up.listener.js';
@@ -48,7 +48,7 @@ const ABORT_GRACE_MS = 100;
  */
 export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger('FrameForgeWorker');
-  private readonly outage = new OutageWatch(this.logger, 'The database');
+  private readonly outage = new OutageWatch(this.logger);
   private readonly leases = new Set<Lease>();
   private readonly deliveries = new Set<Delivery>();
   private readonly cleanups: (() => unknown)[] = [];
@@ -88,7 +88,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     this.telemetry = telemetry;
     const { dataSource, preparedStatements } = this.jobs;
     const db = new SqlRunner(dataSource, preparedStatements);
-    const own = await this.openOwnConnections();
+    const own = await openOwnConnections(dataSource, this.options.leaseMs);
     if (processor !== undefined) this.jobLoop = this.processJobs(processor, db, own, telemetry);
     if (deliverer !== undefined) this.deliveryLoop = this.deliver(deliverer, db, telemetry);
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
@@ -100,8 +100,8 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
       telemetry.observeQueues(() => queueStates(db)),
     );
     if (this.options.listen) {
-      const watch = new OutageWatch(this.logger, 'Listening for wake-ups');
-      const listener = new WakeUpListener(own, watch, (queue) => {
+      const listening = this.outage.activity('Listening for wake-ups');
+      const listener = new WakeUpListener(own, listening, (queue) => {
         loops[queue as keyof typeof loops]?.wake();
       });
       listener.start();
@@ -152,10 +152,12 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   private async abortAll(ended: Promise<unknown>): Promise<void> {
     const leases = [...this.leases].filter(({ settling }) => !settling);
     const reason = new LeaseEndedError('The process shuts down.');
-    for (const { abort } of [...leases, ...this.deliveries]) abort.abort(reason);
+    for (const work of [...leases, ...this.deliveries]) {
+      work.released = true;
+      work.abort.abort(reason);
+    }
     await Promise.race([ended, sleep(ABORT_GRACE_MS)]);
     await Promise.all(leases.map((lease) => this.runner?.release(lease)));
-    this.telemetry?.count('jobs.released', leases.length);
     this.logger.warn(
       `Stopped: ${leases.length} jobs were aborted and released for another worker.`,
     );
@@ -169,19 +171,21 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   ): WorkLoop<Lease> {
     const { options, jobs, logger, outage } = this;
     const ownJobs = new JobService(own, jobs);
-    const extending = new OutageWatch(logger, 'Extending leases');
+    const extending = outage.activity('Extending leases');
+    const recording = outage.activity('Recording what became of jobs');
     const keeper = new LeaseKeeper(ownJobs, options.leaseMs, extending, ({ job }) => {
       logger.warn(
         `The lease of run ${job.runNumber} of job ${job.jobId} was lost: it was aborted.`,
       );
     });
-    const completer = new JobCompleter(jobs, outage);
+    this.cleanups.push(() => keeper.stop());
     const runner = new JobRunner(
       handler,
       jobs,
+      ownJobs,
       keeper,
-      completer,
-      outage,
+      new JobCompleter(jobs, recording),
+      recording,
       options,
       telemetry,
       logger,
@@ -194,14 +198,15 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const queue = {
       concurrency,
       pollMs: options.pollMs,
-      claim: async (limit: number): Promise<Lease[]> => {
+      claim: async (limit: number) => {
         const sentAt = performance.now();
         const found = await claimer.next(limit);
         telemetry.claimed('jobs', performance.now() - sentAt);
         telemetry.count('jobs.claimed', found.jobs.length);
         telemetry.count('jobs.failed', found.exhausted);
         announce(db.dataSource, 'notifications', found.exhausted, undefined);
-        return found.jobs.map((job) => keeper.hold(job, sentAt));
+        const items = found.jobs.map((job) => keeper.hold(job, sentAt));
+        return { items, more: found.found >= limit };
       },
       run: async (lease: Lease): Promise<void> => {
         this.leases.add(lease);
@@ -211,7 +216,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
       },
       giveBack: (lease: Lease): Promise<void> => runner.release(lease),
     };
-    return new WorkLoop(queue, outage);
+    return new WorkLoop(queue, outage.activity('Claiming jobs'));
   }
 
   private deliver(
@@ -223,7 +228,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const runner = new NotificationRunner(
       handler,
       notifications,
-      outage,
+      outage.activity('Recording what became of deliveries'),
       options,
       telemetry,
       logger,
@@ -232,48 +237,34 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const claimer = new Claimer((limit, dueFrom) =>
       claimNotifications(db, { limit, leaseMs, maxAttempts }, dueFrom),
     );
+    const run = async (delivery: Delivery): Promise<void> => {
+      this.deliveries.add(delivery);
+      const outcome = await runner.run(delivery);
+      this.deliveries.delete(delivery);
+      telemetry.count(`deliveries.${outcome}`);
+    };
     const queue = {
       concurrency,
       pollMs: options.pollMs,
-      claim: async (limit: number): Promise<Delivery[]> => {
+      claim: async (limit: number) => {
         const sentAt = performance.now();
         const found = await claimer.next(limit);
         telemetry.claimed('notifications', performance.now() - sentAt);
         telemetry.count('deliveries.claimed', found.notifications.length);
         telemetry.count('deliveries.failed', found.found - found.notifications.length);
-        return found.notifications.map((notification) => ({
+        const items = found.notifications.map((notification) => ({
           notification,
           abort: new AbortController(),
           deadline: sentAt + leaseMs,
+          released: false,
         }));
+        return { items, more: found.found >= limit };
       },
-      run: async (delivery: Delivery): Promise<void> => {
-        this.deliveries.add(delivery);
-        const outcome = await runner.run(delivery);
-        this.deliveries.delete(delivery);
-        telemetry.count(`deliveries.${outcome}`);
-      },
-      giveBack: (delivery: Delivery): Promise<void> => runner.giveBack(delivery),
+      run,
+      // A claim counts as a try: it is made, for as long as the shutdown lasts.
+      giveBack: run,
     };
-    return new WorkLoop(queue, outage);
-  }
-
-  /**
-   * Two connections outside of the pool: one extends leases, so that a full pool or a handler's slow
-   * transaction endangers none, the other listens.
-   */
-  private openOwnConnections(): Promise<DataSource> {
-    const { options } = this.jobs.dataSource;
-    const pool = { max: 2, query_timeout: Math.ceil(this.options.leaseMs / 3) };
-    return new DataSource({
-      ...options,
-      entities: frameForgeEntities,
-      migrations: [],
-      subscribers: [],
-      cache: false,
-      poolSize: 2,
-      extra: { ...(options.extra as object | undefined), ...pool },
-    } as DataSource['options']).initialize();
+    return new WorkLoop(queue, outage.activity('Claiming notifications'));
   }
 }
 

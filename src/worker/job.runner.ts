@@ -8,10 +8,10 @@ import type { VideoJob } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
 import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from './lease.keeper.js';
-import { isTransient } from './outage.watch.js';
-import type { OutageWatch } from './outage.watch.js';
+import { isTransient, WorkerStoppedError } from './outage.watch.js';
+import type { Activity } from './outage.watch.js';
 import { errorText } from './error-text.js';
-import type { Telemetry } from './telemetry.js';
+import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 import { UnrecoverableJobError } from './worker.types.js';
 import type { JobOutcome, VideoJobHandler } from './worker.types.js';
@@ -21,12 +21,17 @@ export type RunOutcome = 'completed' | 'retried' | 'failed' | 'lost' | 'released
 
 /** Runs claimed jobs in their handler, and records what came of them. Nothing escapes it. */
 export class JobRunner {
+  /**
+   * @param jobs - records outcomes
+   * @param ownJobs - gives jobs back, on a connection that no handler's transaction holds
+   */
   constructor(
     private readonly handler: VideoJobHandler,
     private readonly jobs: JobService,
+    private readonly ownJobs: JobService,
     private readonly keeper: LeaseKeeper,
     private readonly completer: JobCompleter,
-    private readonly outage: OutageWatch,
+    private readonly recording: Activity,
     private readonly options: ResolvedWorkerOptions,
     private readonly telemetry: Telemetry,
     private readonly logger: Logger,
@@ -36,8 +41,8 @@ export class JobRunner {
   async run(lease: Lease): Promise<RunOutcome> {
     const { job } = lease;
     try {
-      return await this.telemetry.span('process', job.jobId, job.attempts, () =>
-        this.attempt(lease),
+      return await this.telemetry.span('process', job.jobId, job.attempts, (recordError) =>
+        this.attempt(lease, recordError),
       );
     } catch (error) {
       // What is left: an error that no retry mends. The lease ends, and the next claim counts the run.
@@ -54,7 +59,8 @@ export class JobRunner {
   async release(lease: Lease): Promise<void> {
     lease.settling = true;
     try {
-      await this.jobs.releaseJob(lease.job);
+      await this.ownJobs.releaseJob(lease.job);
+      this.telemetry.count('jobs.released');
     } catch (error) {
       // It was finished or taken meanwhile, or the database is away: then its lease ends by itself.
       if (!(error instanceof LeaseLostError)) {
@@ -65,36 +71,39 @@ export class JobRunner {
     }
   }
 
-  private async attempt(lease: Lease): Promise<RunOutcome> {
+  private async attempt(lease: Lease, recordError: RecordError): Promise<RunOutcome> {
     const { job, abort } = lease;
-    let outcome: JobOutcome;
     try {
-      outcome = await this.handler.process(job, { signal: abort.signal, attempt: job.attempts });
-      if (abort.signal.aborted) return 'lost';
-      lease.settling = true;
-      return await this.complete(job, outcome);
+      const context = { signal: abort.signal, attempt: job.attempts };
+      const outcome = await this.handler.process(job, context);
+      abort.signal.throwIfAborted();
+      return await this.complete(lease, outcome);
     } catch (error) {
-      if (abort.signal.aborted) return 'lost';
+      if (abort.signal.aborted) return lease.released ? 'released' : 'lost';
+      // The work was done, only not recorded: that is no failure of it.
+      if (error instanceof WorkerStoppedError) throw error;
+      if (error instanceof LeaseLostError && error.jobId === job.jobId) {
+        return this.lost(job, error, JobStatus.COMPLETED);
+      }
+      recordError(error);
       lease.settling = true;
       return await this.fail(job, error);
     }
   }
 
-  private async complete(job: VideoJob, outcome: JobOutcome): Promise<RunOutcome> {
+  private async complete(lease: Lease, outcome: JobOutcome): Promise<RunOutcome> {
     if (typeof outcome === 'function') {
-      await this.jobs.dataSource.transaction(async (manager) => {
-        const result = await outcome(manager);
-        await this.jobs.completeJob(job, result, { manager });
-      });
+      await this.completer.completeWith(lease, outcome);
       return 'completed';
     }
     const result = readInput('The outcome of a job', JobResult, outcome);
-    const verdict = await this.completer.complete(job, result);
-    return 'error' in verdict ? this.lost(job, verdict.error) : 'completed';
+    lease.settling = true;
+    const verdict = await this.completer.complete(lease.job, result);
+    if (!('error' in verdict)) return 'completed';
+    return this.lost(lease.job, verdict.error, JobStatus.COMPLETED);
   }
 
   private async fail(job: VideoJob, cause: unknown): Promise<RunOutcome> {
-    if (cause instanceof LeaseLostError) return this.lost(job, cause);
     const final =
       cause instanceof UnrecoverableJobError || job.attempts >= this.options.maxAttempts;
     const retryInMs = final ? undefined : backoffMs(job.attempts, this.options.backoff);
@@ -105,24 +114,33 @@ export class JobRunner {
     for (;;) {
       try {
         await this.jobs.failJob(job, { errorMessage: errorText(cause), retryInMs });
-        this.outage.succeeded();
+        this.recording.succeeded();
         return final ? 'failed' : 'retried';
       } catch (error) {
-        if (error instanceof LeaseLostError) return this.lost(job, error);
+        if (error instanceof LeaseLostError) {
+          return this.lost(job, error, final ? JobStatus.FAILED : JobStatus.PENDING);
+        }
         if (!isTransient(error)) throw error;
-        await this.outage.wait(error);
+        await this.recording.wait(error);
       }
     }
   }
 
-  /** The run was taken over, unless it is this run's own write whose reply was lost. */
-  private lost(job: VideoJob, error: Error): RunOutcome {
-    if (error instanceof LeaseLostError && error.runNumber === job.runNumber) {
-      if (error.status === JobStatus.COMPLETED) return 'completed';
-      if (error.status === JobStatus.FAILED) return 'failed';
-      if (error.status === JobStatus.PENDING) return 'retried';
-    }
+  /**
+   * The run was taken over, unless it is this run's own write whose reply was lost.
+   *
+   * @param written - the status that this write would have left
+   */
+  private lost(job: VideoJob, error: Error, written: JobStatus): RunOutcome {
+    const own = error instanceof LeaseLostError && error.runNumber === job.runNumber;
+    if (own && error.status === written) return OUTCOMES[written] ?? 'lost';
     this.logger.warn(`The outcome of run ${job.runNumber} was discarded: ${error.message}`);
     return 'lost';
   }
 }
+
+const OUTCOMES: Partial<Record<JobStatus, RunOutcome>> = {
+  completed: 'completed',
+  failed: 'failed',
+  pending: 'retried',
+};

@@ -1,6 +1,6 @@
 import type { JobService } from '../jobs/job.service.js';
 import type { VideoJob } from '../schema/entities/index.js';
-import type { OutageWatch } from './outage.watch.js';
+import type { Activity } from './outage.watch.js';
 
 /** Why a lease's signal was aborted. */
 export class LeaseEndedError extends Error {
@@ -17,6 +17,8 @@ export interface Lease {
   deadline: number;
   /** The outcome is being written: from here on the row in the database tells who holds the job. */
   settling: boolean;
+  /** The process shuts down, and gives the job back. */
+  released: boolean;
 }
 
 /**
@@ -36,7 +38,7 @@ export class LeaseKeeper {
   constructor(
     private readonly jobs: Pick<JobService, 'extendLeases'>,
     private readonly leaseMs: number,
-    private readonly outage: OutageWatch,
+    private readonly extendingLeases: Activity,
     private readonly onLost: (lease: Lease) => void,
   ) {}
 
@@ -47,6 +49,7 @@ export class LeaseKeeper {
       abort: new AbortController(),
       deadline: sentAt + this.leaseMs,
       settling: false,
+      released: false,
     };
     if (this.leases.size === 0) this.nextExtension = sentAt + this.leaseMs / 3;
     this.leases.set(job.jobId, lease);
@@ -57,7 +60,14 @@ export class LeaseKeeper {
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */
   drop(lease: Lease): void {
     if (this.leases.get(lease.job.jobId) === lease) this.leases.delete(lease.job.jobId);
-    if (this.leases.size === 0) clearTimeout(this.timer);
+    if (this.leases.size === 0) this.stop();
+  }
+
+  /** Lets all leases run out. */
+  stop(): void {
+    this.leases.clear();
+    clearTimeout(this.timer);
+    this.extendingLeases.forget();
   }
 
   /** Wakes up for the next extension or the next lease that ends, whichever is first. */
@@ -66,6 +76,7 @@ export class LeaseKeeper {
     if (this.leases.size === 0) return;
     let next = this.extending ? Infinity : this.nextExtension;
     for (const { deadline } of this.leases.values()) next = Math.min(next, deadline);
+    if (next === Infinity) return;
     // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
     const tick = (): unknown => setImmediate(() => this.tick());
     this.timer = setTimeout(tick, Math.max(next - performance.now(), 0));
@@ -85,7 +96,7 @@ export class LeaseKeeper {
     try {
       const handles = leases.map(({ job }) => job);
       const held = new Set(await this.jobs.extendLeases(handles, { leaseMs: this.leaseMs }));
-      this.outage.succeeded();
+      this.extendingLeases.succeeded();
       for (const lease of leases) {
         if (held.has(lease.job.jobId)) lease.deadline = sentAt + this.leaseMs;
         else this.lose(lease);
@@ -93,7 +104,8 @@ export class LeaseKeeper {
       this.nextExtension = sentAt + this.leaseMs / 3;
     } catch (error) {
       this.nextExtension =
-        performance.now() + Math.min(this.outage.failed(error), this.leaseMs / 10);
+        performance.now() + Math.min(this.extendingLeases.failed(error), this.leaseMs / 10);
+      if (this.leases.size === 0) this.extendingLeases.forget();
     } finally {
       this.extending = false;
       this.schedule();

@@ -6,8 +6,8 @@ import { backoffMs } from './backoff.js';
 import { errorText } from './error-text.js';
 import { LeaseEndedError } from './lease.keeper.js';
 import { isTransient } from './outage.watch.js';
-import type { OutageWatch } from './outage.watch.js';
-import type { Telemetry } from './telemetry.js';
+import type { Activity } from './outage.watch.js';
+import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 import type { NotificationHandler } from './worker.types.js';
 
@@ -20,6 +20,8 @@ export interface Delivery {
   readonly abort: AbortController;
   /** When its lease ends, on this process's monotonic clock. */
   readonly deadline: number;
+  /** The process shuts down. */
+  released: boolean;
 }
 
 /** Delivers claimed notifications by their handler, and records what came of it. Nothing escapes it. */
@@ -27,7 +29,7 @@ export class NotificationRunner {
   constructor(
     private readonly handler: NotificationHandler,
     private readonly notifications: NotificationService,
-    private readonly outage: OutageWatch,
+    private readonly recording: Activity,
     private readonly options: ResolvedWorkerOptions,
     private readonly telemetry: Telemetry,
     private readonly logger: Logger,
@@ -36,8 +38,8 @@ export class NotificationRunner {
   async run(delivery: Delivery): Promise<DeliveryOutcome> {
     const { notificationId, deliveryNumber } = delivery.notification;
     try {
-      return await this.telemetry.span('deliver', notificationId, deliveryNumber, () =>
-        this.attempt(delivery),
+      return await this.telemetry.span('deliver', notificationId, deliveryNumber, (recordError) =>
+        this.attempt(delivery, recordError),
       );
     } catch (error) {
       this.logger.error(
@@ -47,17 +49,8 @@ export class NotificationRunner {
     }
   }
 
-  /** Gives a notification back before its delivery began: it is due again at once. */
-  async giveBack({ notification }: Delivery): Promise<void> {
-    const failure = { errorMessage: 'The worker was stopped.', retryInMs: 0 };
-    await this.record(
-      () => this.notifications.markFailed(notification, failure),
-      'retried',
-      notification,
-    );
-  }
-
-  private async attempt({ notification, abort, deadline }: Delivery): Promise<DeliveryOutcome> {
+  private async attempt(delivery: Delivery, recordError: RecordError): Promise<DeliveryOutcome> {
+    const { notification, abort, deadline } = delivery;
     const reason = `The lease of delivery ${notification.deliveryNumber} has ended.`;
     const timer = setTimeout(
       () => abort.abort(new LeaseEndedError(reason)),
@@ -67,17 +60,23 @@ export class NotificationRunner {
       const context = { signal: abort.signal, attempt: notification.deliveryNumber };
       await this.handler.deliver(notification, context);
     } catch (error) {
-      return await this.fail(notification, error);
+      recordError(error);
+      return await this.fail(delivery, error);
     } finally {
       clearTimeout(timer);
     }
-    return this.record(() => this.notifications.markSent(notification), 'sent', notification);
+    return this.record(() => this.notifications.markSent(notification), 'sent');
   }
 
-  private async fail(notification: NotificationLog, cause: unknown): Promise<DeliveryOutcome> {
+  private async fail(
+    { notification, released }: Delivery,
+    cause: unknown,
+  ): Promise<DeliveryOutcome> {
     const { notificationId, deliveryNumber } = notification;
     const final = deliveryNumber >= this.options.maxDeliveryAttempts;
-    const retryInMs = final ? undefined : backoffMs(deliveryNumber, this.options.deliveryBackoff);
+    // What was broken off here can go on elsewhere at once: nothing is wrong with the provider.
+    const wait = released ? 0 : backoffMs(deliveryNumber, this.options.deliveryBackoff);
+    const retryInMs = final ? undefined : wait;
     this.logger.warn(
       `Delivery ${deliveryNumber} of notification ${notificationId} failed, ` +
         `${final ? 'for good' : `next try in ${retryInMs} ms`}: ${reasonOf(cause)}`,
@@ -86,7 +85,6 @@ export class NotificationRunner {
     return this.record(
       () => this.notifications.markFailed(notification, failure),
       final ? 'failed' : 'retried',
-      notification,
     );
   }
 
@@ -94,12 +92,11 @@ export class NotificationRunner {
   private async record(
     write: () => Promise<NotificationLog>,
     outcome: DeliveryOutcome,
-    { notificationId }: NotificationLog,
   ): Promise<DeliveryOutcome> {
     for (;;) {
       try {
         await write();
-        this.outage.succeeded();
+        this.recording.succeeded();
         return outcome;
       } catch (error) {
         if (error instanceof LeaseLostError || error instanceof NotificationNotFoundError) {
@@ -107,8 +104,7 @@ export class NotificationRunner {
           return 'lost';
         }
         if (!isTransient(error)) throw error;
-        this.logger.debug(`Recording the delivery of ${notificationId} is tried again.`);
-        await this.outage.wait(error);
+        await this.recording.wait(error);
       }
     }
   }

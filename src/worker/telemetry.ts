@@ -1,4 +1,11 @@
-import type { Attributes, Counter, Meter, ObservableResult, Tracer } from '@opentelemetry/api';
+import type {
+  Attributes,
+  Counter,
+  Histogram,
+  Meter,
+  ObservableResult,
+  Tracer,
+} from '@opentelemetry/api';
 
 type OpenTelemetry = typeof import('@opentelemetry/api');
 
@@ -26,6 +33,9 @@ export interface QueueState {
   readonly ageMs: number;
 }
 
+/** Notes in a span what went wrong. */
+export type RecordError = (error: unknown) => void;
+
 /** Counts what happens, for `worker.stats()` and, where it is installed, for OpenTelemetry. */
 export class Telemetry {
   readonly counts: Record<Count, number> = {
@@ -44,13 +54,19 @@ export class Telemetry {
   };
 
   private readonly counters = new Map<Count, Counter>();
+  private readonly claims: Histogram | undefined;
 
   constructor(
     private readonly api?: OpenTelemetry,
     private readonly meter = api?.metrics.getMeter('@frameforge/shared-types') as Meter | undefined,
     private readonly tracer = api?.trace.getTracer('@frameforge/shared-types') as
       Tracer | undefined,
-  ) {}
+  ) {
+    this.claims = meter?.createHistogram('frameforge.claim.duration', {
+      unit: 'ms',
+      description: 'How long a claim took, from its sending to its reply.',
+    });
+  }
 
   /** With OpenTelemetry if the application has it: it is an optional peer. */
   static async create(): Promise<Telemetry> {
@@ -73,7 +89,7 @@ export class Telemetry {
 
   /** @param ms - how long a claim took, from its sending to its reply */
   claimed(queue: string, ms: number): void {
-    this.meter?.createHistogram('frameforge.claim.duration', { unit: 'ms' }).record(ms, { queue });
+    this.claims?.record(ms, { queue });
   }
 
   /** Reports the queues whenever the application's metrics are collected. @returns how to end that */
@@ -103,22 +119,25 @@ export class Telemetry {
     name: 'process' | 'deliver',
     id: string,
     attempt: number,
-    work: () => Promise<T>,
+    work: (recordError: RecordError) => Promise<T>,
   ): Promise<T> {
     const { api, tracer } = this;
-    if (api === undefined || tracer === undefined) return work();
+    if (api === undefined || tracer === undefined) return work(() => {});
     const attributes: Attributes = { 'messaging.message.id': id, 'frameforge.attempt': attempt };
     const kind = api.SpanKind.CONSUMER;
     return tracer.startActiveSpan(`frameforge ${name}`, { kind, attributes }, async (span) => {
+      const recordError = (error: unknown): void => {
+        span.recordException(error instanceof Error ? error : String(error));
+      };
       try {
-        const outcome = await work();
+        const outcome = await work(recordError);
         span.setAttribute('frameforge.outcome', outcome);
         if (outcome === 'failed' || outcome === 'retried') {
           span.setStatus({ code: api.SpanStatusCode.ERROR });
         }
         return outcome;
       } catch (error) {
-        span.recordException(error as Error);
+        recordError(error);
         span.setStatus({ code: api.SpanStatusCode.ERROR });
         throw error;
       } finally {

@@ -1,6 +1,7 @@
 import type { DataSource } from 'typeorm';
+import { DatabaseUnavailableError, fromDriver } from '../errors.js';
 import { WAKE_UP_CHANNEL } from '../jobs/wake-up.sender.js';
-import type { OutageWatch } from './outage.watch.js';
+import type { Activity } from './outage.watch.js';
 
 /** What a client of `pg` does for a listener; TypeORM hands it out untyped. */
 interface ListeningClient {
@@ -8,6 +9,8 @@ interface ListeningClient {
   once(event: 'end', listener: () => void): void;
   removeAllListeners(event: 'notification'): void;
 }
+
+const OPERATION = 'Listening for wake-ups';
 
 /** Listens for the `NOTIFY` of other processes, on a connection that it opens again when it breaks. */
 export class WakeUpListener {
@@ -17,7 +20,7 @@ export class WakeUpListener {
 
   constructor(
     private readonly dataSource: DataSource,
-    private readonly outage: OutageWatch,
+    private readonly listening: Activity,
     private readonly onWakeUp: (queue: string) => void,
   ) {}
 
@@ -27,7 +30,6 @@ export class WakeUpListener {
 
   async stop(): Promise<void> {
     this.stopped = true;
-    this.outage.stop();
     this.end();
     await this.loop;
   }
@@ -43,14 +45,18 @@ export class WakeUpListener {
         });
         client.on('notification', ({ payload }) => this.onWakeUp(payload ?? ''));
         await queryRunner.query(`LISTEN ${WAKE_UP_CHANNEL}`);
-        this.outage.succeeded();
+        this.listening.succeeded();
         // What came while nobody listened.
         this.onWakeUp('jobs');
         this.onWakeUp('notifications');
         if (!this.stopped) await ended;
         client.removeAllListeners('notification');
+        if (!this.stopped) {
+          const cause = new Error('the connection ended');
+          throw new DatabaseUnavailableError(OPERATION, { cause });
+        }
       } catch (error) {
-        await this.outage.wait(error).catch(() => {});
+        await this.listening.wait(fromDriver(error, OPERATION)).catch(() => {});
       } finally {
         await queryRunner.release();
       }

@@ -1,15 +1,15 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { OutageWatch } from './outage.watch.js';
+import type { Activity } from './outage.watch.js';
 
 /** One of the two queues, as a loop sees it. */
 export interface WorkQueue<T> {
   readonly concurrency: number;
   readonly pollMs: number;
-  /** Claims up to `limit` items. */
-  claim(limit: number): Promise<T[]>;
+  /** Claims up to `limit` items. `more`: it found as many as it could, so that there may be others. */
+  claim(limit: number): Promise<{ items: T[]; more: boolean }>;
   /** Works on one; never rejects. */
   run(item: T): Promise<void>;
-  /** Gives back what was claimed while the loop was told to stop. */
+  /** Takes care of what was claimed while the loop was told to stop; never rejects. */
   giveBack(item: T): Promise<void>;
 }
 
@@ -21,12 +21,14 @@ export class WorkLoop<T> {
   private readonly running = new Set<Promise<void>>();
   private stopping = false;
   private woken = false;
-  private wakeUp: () => void = () => {};
+  /** What a pause ends by, besides its time. */
+  private waitsFor: 'work' | 'a place' | 'the database' = 'work';
+  private resume: () => void = () => {};
   private loop: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly queue: WorkQueue<T>,
-    private readonly outage: OutageWatch,
+    private readonly claiming: Activity,
   ) {}
 
   get size(): number {
@@ -37,16 +39,16 @@ export class WorkLoop<T> {
     this.loop = this.work();
   }
 
-  /** Looks for work at once. */
+  /** Looks for work at once, unless the database is away. */
   wake(): void {
     this.woken = true;
-    this.wakeUp();
+    if (this.waitsFor === 'work') this.resume();
   }
 
   /** Claims nothing more. @returns when all that was claimed has ended */
   async stop(): Promise<void> {
     this.stopping = true;
-    this.wakeUp();
+    this.resume();
     await this.loop;
     await Promise.all(this.running);
   }
@@ -55,39 +57,43 @@ export class WorkLoop<T> {
     while (!this.stopping) {
       const free = this.queue.concurrency - this.running.size;
       if (free === 0) {
-        await Promise.race(this.running);
+        await this.pause('a place');
         // What ended in the same batch frees its places first: one claim then fills them all.
         await nextTurn();
       } else {
-        const wait = await this.fill(free);
-        if (wait > 0 && !this.woken && !this.stopping) await this.pause(wait);
+        await this.fill(free);
       }
     }
   }
 
-  /** @returns how long to wait before the next claim, in ms */
-  private async fill(free: number): Promise<number> {
+  private async fill(free: number): Promise<void> {
     this.woken = false;
     try {
-      const items = await this.queue.claim(free);
-      this.outage.succeeded();
+      const { items, more } = await this.queue.claim(free);
+      this.claiming.succeeded();
       if (this.stopping) await Promise.all(items.map((item) => this.queue.giveBack(item)));
       else items.forEach((item) => this.dispatch(item));
-      return items.length === free ? 0 : this.queue.pollMs * (0.5 + Math.random());
+      if (more || this.woken) return;
+      await this.pause('work', this.queue.pollMs * (0.5 + Math.random()));
     } catch (error) {
-      return this.outage.failed(error);
+      await this.pause('the database', this.claiming.failed(error));
     }
   }
 
   private dispatch(item: T): void {
-    const run = this.queue.run(item).finally(() => this.running.delete(run));
+    const run = this.queue.run(item).finally(() => {
+      this.running.delete(run);
+      if (this.waitsFor === 'a place') this.resume();
+    });
     this.running.add(run);
   }
 
-  private pause(ms: number): Promise<void> {
+  private pause(waitsFor: typeof this.waitsFor, ms?: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.wakeUp = () => {
+      if (this.stopping) return resolve();
+      const timer = ms === undefined ? undefined : setTimeout(resolve, ms);
+      this.waitsFor = waitsFor;
+      this.resume = () => {
         clearTimeout(timer);
         resolve();
       };

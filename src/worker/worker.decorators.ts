@@ -1,4 +1,5 @@
 import { DiscoveryService } from '@nestjs/core';
+import { ConfigurationError } from '../errors.js';
 import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
 
 /** What the decorators take. */
@@ -39,19 +40,31 @@ export interface FoundHandler<T> {
   readonly concurrency: number;
 }
 
-/** Finds the decorated providers of an application. */
+/**
+ * Finds the decorated providers of an application, each once, however many tokens name it.
+ *
+ * @throws ConfigurationError if one is made anew for each request: there is none here
+ */
 export function findHandlers(discovery: DiscoveryService): {
   processors: FoundHandler<VideoJobHandler>[];
   deliverers: FoundHandler<NotificationHandler>[];
 } {
-  const find = <T>(decorator: typeof processor): FoundHandler<T>[] =>
-    discovery
-      .getProviders({ metadataKey: decorator.KEY })
-      .filter(({ instance }) => instance !== undefined && instance !== null)
-      .map((wrapper) => ({
-        handler: wrapper.instance as T,
-        name: wrapper.metatype?.name ?? String(wrapper.name),
-        concurrency: discovery.getMetadataByDecorator(decorator, wrapper)?.concurrency ?? 1,
-      }));
+  const find = <T>(decorator: typeof processor): FoundHandler<T>[] => {
+    const found = new Map<unknown, FoundHandler<T>>();
+    for (const wrapper of discovery.getProviders({ metadataKey: decorator.KEY })) {
+      const handler = wrapper.instance as T | null | undefined;
+      const name = wrapper.metatype?.name ?? String(wrapper.name);
+      if (!wrapper.isDependencyTreeStatic()) {
+        throw new ConfigurationError(
+          `${name} cannot work in the background: it, or what it injects, is request-scoped. ` +
+            `Make it a singleton, the default scope.`,
+        );
+      }
+      if (handler === undefined || handler === null) continue;
+      const { concurrency = 1 } = discovery.getMetadataByDecorator(decorator, wrapper) ?? {};
+      found.set(handler, { handler, name, concurrency });
+    }
+    return [...found.values()];
+  };
   return { processors: find(processor), deliverers: find(deliverer) };
 }

@@ -38,6 +38,9 @@ export type ResolvedWorkerOptions = Required<Omit<FrameForgeWorkerOptions, 'data
   readonly dataSource: string | undefined;
 };
 
+/** The longest time that Node's timers and PostgreSQL's integers hold: 24.8 days. */
+const MAX_MS = 2 ** 31 - 1;
+
 const DEFAULTS: ResolvedWorkerOptions = {
   leaseMs: DEFAULT_LEASE_MS,
   maxAttempts: DEFAULT_MAX_ATTEMPTS,
@@ -59,13 +62,14 @@ const DEFAULTS: ResolvedWorkerOptions = {
 export function resolveWorkerOptions(options: FrameForgeWorkerOptions = {}): ResolvedWorkerOptions {
   const problems: string[] = [];
   for (const key of Object.keys(options)) {
-    if (!(key in DEFAULTS)) problems.push(`\`${key}\` is not an option here: remove or correct it`);
+    if (!Object.hasOwn(DEFAULTS, key))
+      problems.push(`\`${key}\` is not an option here: remove or correct it`);
   }
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   const resolved: ResolvedWorkerOptions = { ...DEFAULTS, ...Object.fromEntries(given) };
   const atLeast = (name: string, value: unknown, min: number): void => {
-    if (!(Number.isInteger(value) && Number(value) >= min)) {
-      problems.push(`\`${name}\` must be a whole number, ${min} or more`);
+    if (!(Number.isInteger(value) && Number(value) >= min && Number(value) <= MAX_MS)) {
+      problems.push(`\`${name}\` must be a whole number from ${min} to ${MAX_MS}`);
     }
   };
   // A lease that ends within a few round trips would be lost before it could be extended.

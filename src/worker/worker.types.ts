@@ -12,7 +12,8 @@ export interface WorkContext {
 
 /**
  * What came of a job: its result, or a function that resolves to it and gets the manager of the
- * transaction that completes the job, so that what it writes commits with that or not at all.
+ * transaction that completes the job, so that what it writes commits with that or not at all. When the
+ * database undid the transaction (an outage, a collision), the function is called again in a new one.
  */
 export type JobOutcome = JobResult | ((manager: EntityManager) => Promise<JobResult>);
 
