@@ -12,6 +12,7 @@ import type {
 } from './database.options.js';
 import { ConfigurationError } from './errors.js';
 import { JobService } from './jobs/job.service.js';
+import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 
@@ -67,7 +68,14 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
           }),
           dataSourceFactory: open,
         });
-        return { ...room(module, name, [options, connection]), global: isDefault(name) };
+        const { providers: services = [], ...rest } = room(module, name, [options, connection]);
+        const announcer = {
+          provide: QueueAnnouncer,
+          inject: [getDataSourceToken(name), token],
+          useFactory: (dataSource: DataSource, { notifyWorkers }: ResolvedOptions) =>
+            QueueAnnouncer.start(dataSource, notifyWorkers, (message) => logger.warn(message)),
+        };
+        return { ...rest, providers: [...services, announcer], global: isDefault(name) };
       },
     )
     .build();

@@ -33,6 +33,11 @@ export interface FrameForgeDatabaseOptions extends Partial<
   readonly shutdownTimeoutMs?: number;
   /** Keep plans by name. Set false behind PgBouncer before 1.21 in transaction mode. Default true. */
   readonly preparedStatements?: boolean;
+  /**
+   * Wake up workers in other processes (`listen` of `FrameForgeWorkerModule`) by a `NOTIFY` after the
+   * commit, at most one each 10 ms. Without it they find new work by polling. Default false.
+   */
+  readonly notifyWorkers?: boolean;
   /** Also load the entities that `TypeOrmModule.forFeature` names. Default false. */
   readonly autoLoadEntities?: boolean;
 }
@@ -51,6 +56,7 @@ export interface ResolvedOptions {
   readonly dataSource: PostgresDataSourceOptions;
   readonly boot: BootOptions;
   readonly preparedStatements: boolean;
+  readonly notifyWorkers: boolean;
   readonly autoLoadEntities: boolean;
 }
 
@@ -104,6 +110,7 @@ const KNOWN: Record<keyof FrameForgeDatabaseOptions, true> = {
   connectRetryMs: true,
   shutdownTimeoutMs: true,
   preparedStatements: true,
+  notifyWorkers: true,
   autoLoadEntities: true,
 };
 
@@ -113,6 +120,7 @@ const BOOLEANS = [
   'migrationsRun',
   'requireCurrentSchema',
   'preparedStatements',
+  'notifyWorkers',
   'autoLoadEntities',
 ] as const;
 
@@ -155,6 +163,7 @@ export function resolveOptions(
     connectRetryMs = 60_000,
     shutdownTimeoutMs = 10_000,
     preparedStatements = true,
+    notifyWorkers = false,
     autoLoadEntities = false,
     entities = [],
     migrations = [],
@@ -189,6 +198,7 @@ export function resolveOptions(
       shutdownTimeoutMs,
     },
     preparedStatements,
+    notifyWorkers,
     autoLoadEntities,
   };
 }

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
 import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
 import type { VideoJob } from '../schema/entities/index.js';
+import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
 import { timestamp, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
@@ -19,12 +20,16 @@ export async function createJob(
   if (jobId === undefined) {
     const [created] = await db.run<Row>(operation, statements.createJob, values, tx);
     if (created === undefined) throw new UserNotFoundError([userId]);
+    announce(db.dataSource, 'jobs', 1, tx.manager);
     return toJob(created);
   }
   // The job that stood in the way can be deleted before it is read: then it is created after all.
   for (let tries = 0; tries < 3; tries += 1) {
     const [created] = await db.run<Row>(operation, statements.createJobWithId, values, tx);
-    if (created !== undefined) return toJob(created);
+    if (created !== undefined) {
+      announce(db.dataSource, 'jobs', 1, tx.manager);
+      return toJob(created);
+    }
     const [existing] = await db.run<Row>(operation, statements.getJobs, [[jobId]], tx);
     if (existing !== undefined) return sameJob(toJob(existing), input);
     await refuseUnknownUsers(db, operation, [userId], tx);
@@ -40,16 +45,18 @@ export async function createJobs(
 ): Promise<VideoJob[]> {
   if (inputs.length === 0) return [];
   // Without given ids nothing can collide, so that one statement is the whole of it.
-  return inputs.every(({ jobId }) => jobId === undefined)
-    ? insertJobs(db, inputs, tx)
-    : db.atomically('createJobs', tx, (manager) => insertJobs(db, inputs, { manager }));
+  const { jobs, inserted } = inputs.every(({ jobId }) => jobId === undefined)
+    ? await insertJobs(db, inputs, tx)
+    : await db.atomically('createJobs', tx, (manager) => insertJobs(db, inputs, { manager }));
+  announce(db.dataSource, 'jobs', inserted, tx.manager);
+  return jobs;
 }
 
 async function insertJobs(
   db: SqlRunner,
   inputs: readonly CreateJobInput[],
   tx: TransactionOptions,
-): Promise<VideoJob[]> {
+): Promise<{ jobs: VideoJob[]; inserted: number }> {
   const operation = 'createJobs';
   const wanted = inputs.map((input) => ({
     input,
@@ -88,7 +95,7 @@ async function insertJobs(
     }
     created.push(sameJob(job, input));
   }
-  return created;
+  return { jobs: created, inserted: rows.length };
 }
 
 async function refuseUnknownUsers(

@@ -8,6 +8,8 @@ export interface QueueEvent {
   /** Which queue has grown: jobs were created or retried, or notifications were logged. */
   readonly queue: 'jobs' | 'notifications';
   readonly count: number;
+  /** False for a job that was retried: it has been there before. */
+  readonly created: boolean;
 }
 
 /**
@@ -21,9 +23,11 @@ export function announce(
   queue: QueueEvent['queue'],
   count: number,
   manager: EntityManager | undefined,
+  created = true,
 ): void {
   if (count > 0 && events.hasSubscribers) {
-    afterCommit(manager, () => events.publish({ dataSource, queue, count } satisfies QueueEvent));
+    const event: QueueEvent = { dataSource, queue, count, created };
+    afterCommit(manager, () => events.publish(event));
   }
 }
 

@@ -94,9 +94,7 @@ export class JobService {
     const operation = 'createJob';
     const tx = readOptions(operation, options);
     const job = readInput(operation, CreateJobInput, input);
-    const created = await createJob(this.db, job, tx);
-    announce(this.db.dataSource, 'jobs', 1, tx.manager);
-    return created;
+    return createJob(this.db, job, tx);
   }
 
   /**
@@ -115,9 +113,7 @@ export class JobService {
     const jobs = readList(operation, 'inputs', inputs, BATCH, (input, path, problems) =>
       collect(CreateJobInput, input, path, true, problems),
     );
-    const created = await createJobs(this.db, jobs, tx);
-    announce(this.db.dataSource, 'jobs', created.length, tx.manager);
-    return created;
+    return createJobs(this.db, jobs, tx);
   }
 
   /**
@@ -347,7 +343,7 @@ export class JobService {
     const id = readId(operation, 'jobId', jobId);
     const [row] = await this.db.run<Row>(operation, statements.retryJob, [id], tx);
     const job = movedJob(id, 'retried', row);
-    announce(this.db.dataSource, 'jobs', 1, tx.manager);
+    announce(this.db.dataSource, 'jobs', 1, tx.manager, false);
     return job;
   }
 

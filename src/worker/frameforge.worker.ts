@@ -7,6 +7,7 @@ import { SqlRunner } from '../connection/sql-runner.js';
 import { ConfigurationError } from '../errors.js';
 import { claimJobs } from '../jobs/job.claiming.js';
 import { announce, onQueueEvent } from '../jobs/job.events.js';
+import { countCreatedJobs } from '../jobs/job.metrics.js';
 import { JobService } from '../jobs/job.service.js';
 import { jobQueueState } from '../jobs/job.sql.js';
 import { claimNotifications } from '../notifications/notification.claiming.js';
@@ -22,21 +23,14 @@ import type { Delivery } from './notification.runner.js';
 import { OutageWatch } from './outage.watch.js';
 import { openOwnConnections } from './own-connections.js';
 import { Telemetry } from './telemetry.js';
-import type { Count, QueueState } from './telemetry.js';
+import type { QueueState } from './telemetry.js';
 import { WakeUpListener } from './wake-up.listener.js';
 import { WorkLoop } from './work.loop.js';
 import { findHandlers } from './worker.decorators.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
+import type { WorkerStats } from './worker.stats.js';
 import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
-
-/** What a worker is doing, and has done since it started. */
-export interface WorkerStats {
-  readonly running: { readonly jobs: number; readonly deliveries: number };
-  readonly counts: Readonly<Record<Count, number>>;
-  /** Whether claims succeed. */
-  readonly database: 'up' | 'down';
-}
 
 /** How long, in ms, handlers that were aborted at shutdown have to end before their jobs are released. */
 const ABORT_GRACE_MS = 100;
@@ -93,8 +87,9 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     if (deliverer !== undefined) this.deliveryLoop = this.deliver(deliverer, db, telemetry);
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
-      onQueueEvent(dataSource, ({ queue, count }) => {
-        if (queue === 'jobs') telemetry.count('jobs.created', count);
+      await countCreatedJobs(dataSource),
+      onQueueEvent(dataSource, ({ queue, count, created }) => {
+        if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
         loops[queue]?.wake();
       }),
       telemetry.observeQueues(() => queueStates(db)),

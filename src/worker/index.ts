@@ -1,10 +1,10 @@
 export { FrameForgeWorker } from './frameforge.worker.js';
-export type { WorkerStats } from './frameforge.worker.js';
 export { LeaseEndedError } from './lease.keeper.js';
 export { NotificationDeliverer, VideoJobProcessor } from './worker.decorators.js';
 export type { HandlerOptions } from './worker.decorators.js';
 export { FrameForgeWorkerModule } from './worker.module.js';
 export type { BackoffOptions, FrameForgeWorkerOptions } from './worker.options.js';
+export type { Count, WorkerStats } from './worker.stats.js';
 export { UnrecoverableJobError } from './worker.types.js';
 export type {
   JobOutcome,

@@ -6,23 +6,10 @@ import type {
   ObservableResult,
   Tracer,
 } from '@opentelemetry/api';
+import { findOpenTelemetry, INSTRUMENTATION } from '../jobs/job.metrics.js';
+import type { Count } from './worker.stats.js';
 
 type OpenTelemetry = typeof import('@opentelemetry/api');
-
-/** What a worker counts; each is an OpenTelemetry counter `frameforge.<name>`. */
-export type Count =
-  | 'jobs.created'
-  | 'jobs.claimed'
-  | 'jobs.completed'
-  | 'jobs.retried'
-  | 'jobs.failed'
-  | 'jobs.lost'
-  | 'jobs.released'
-  | 'deliveries.claimed'
-  | 'deliveries.sent'
-  | 'deliveries.retried'
-  | 'deliveries.failed'
-  | 'deliveries.lost';
 
 /** A queue as it stands. */
 export interface QueueState {
@@ -58,9 +45,8 @@ export class Telemetry {
 
   constructor(
     private readonly api?: OpenTelemetry,
-    private readonly meter = api?.metrics.getMeter('@frameforge/shared-types') as Meter | undefined,
-    private readonly tracer = api?.trace.getTracer('@frameforge/shared-types') as
-      Tracer | undefined,
+    private readonly meter = api?.metrics.getMeter(INSTRUMENTATION) as Meter | undefined,
+    private readonly tracer = api?.trace.getTracer(INSTRUMENTATION) as Tracer | undefined,
   ) {
     this.claims = meter?.createHistogram('frameforge.claim.duration', {
       unit: 'ms',
@@ -68,20 +54,16 @@ export class Telemetry {
     });
   }
 
-  /** With OpenTelemetry if the application has it: it is an optional peer. */
+  /** With OpenTelemetry if the application has it. */
   static async create(): Promise<Telemetry> {
-    try {
-      return new Telemetry(await import('@opentelemetry/api'));
-    } catch (error) {
-      if ((error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND') return new Telemetry();
-      throw error;
-    }
+    return new Telemetry(await findOpenTelemetry());
   }
 
   count(name: Count, by = 1): void {
     if (by === 0) return;
     this.counts[name] += by;
-    if (this.meter === undefined) return;
+    // Those are counted where they are created, with or without a worker.
+    if (this.meter === undefined || name === 'jobs.created') return;
     const counter = this.counters.get(name) ?? this.meter.createCounter(`frameforge.${name}`);
     this.counters.set(name, counter);
     counter.add(by);

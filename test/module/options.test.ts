@@ -66,13 +66,20 @@ describe('defaults', () => {
         shutdownTimeoutMs: 10_000,
       },
       preparedStatements: true,
+      notifyWorkers: false,
       autoLoadEntities: false,
     });
   });
 
   it('stand for options that are undefined, and give way to 0 and false', () => {
     const left = resolveOptions({ url: DATABASE }, {});
-    const others = ['preparedStatements', 'autoLoadEntities', 'installExtensions', 'uuidExtension'];
+    const others = [
+      'preparedStatements',
+      'notifyWorkers',
+      'autoLoadEntities',
+      'installExtensions',
+      'uuidExtension',
+    ];
     const keys = [...Object.keys(left.boot), ...others, 'schema'];
     const undefineds = Object.fromEntries(keys.map((key) => [key, undefined]));
     expect(resolveOptions({ url: DATABASE, ...undefineds }, {})).toEqual(left);
@@ -282,12 +289,17 @@ describe('options', () => {
         `\`${key}\` must be a whole number of milliseconds, 0 or more.`,
       ]),
     ),
-    ...['migrationsRun', 'requireCurrentSchema', 'preparedStatements', 'autoLoadEntities'].flatMap(
-      (key) =>
-        ['true', 1, null].map((value): [unknown, string] => [
-          { [key]: value },
-          `\`${key}\` must be true or false.`,
-        ]),
+    ...[
+      'migrationsRun',
+      'requireCurrentSchema',
+      'preparedStatements',
+      'notifyWorkers',
+      'autoLoadEntities',
+    ].flatMap((key) =>
+      ['true', 1, null].map((value): [unknown, string] => [
+        { [key]: value },
+        `\`${key}\` must be true or false.`,
+      ]),
     ),
     ...[0, -1, 1.5, '10'].map((value): [unknown, string] => [
       { poolSize: value },
