@@ -1,0 +1,265 @@
+import { randomUUID } from 'node:crypto';
+import { VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { HOUR_MS, lapse, makers, notificationsOf, openPeer, stored } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+
+let h: Harness;
+let other: Peer;
+let make: ReturnType<typeof makers>;
+beforeAll(async () => {
+  h = await openHarness();
+  other = await openPeer(h.url);
+  make = makers(h);
+});
+// A claim finds every job that is due.
+beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
+afterAll(async () => {
+  await other.close();
+  await h.close();
+});
+
+const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId);
+const leaseOf = (job: VideoJob): number => job.availableAt.getTime() - job.startedAt!.getTime();
+
+describe('claimJobs', () => {
+  it('finds nothing where nothing is due', async () => {
+    expect(await h.jobs.claimJobs()).toEqual([]);
+    await make.leased();
+    await make.unleased();
+    await make.completed();
+    await make.failed();
+    expect(await h.jobs.claimJobs()).toEqual([]);
+  });
+
+  it('leases what is due, by default for 30 s, to a worker of the service', async () => {
+    const job = await make.pending();
+    const [claimed] = await h.jobs.claimJobs();
+    expect(claimed).toBeInstanceOf(VideoJob);
+    expect({ ...claimed }).toEqual({
+      ...job,
+      status: 'processing',
+      startedAt: expect.any(Date),
+      availableAt: expect.any(Date),
+      runNumber: 1,
+      attempts: 1,
+      workerId: expect.stringMatching(/^.+:\d+:.+$/),
+    });
+    expect(leaseOf(claimed!)).toBe(30_000);
+    expect(await stored(h.dataSource, job.jobId)).toEqual({ ...claimed });
+    await make.pending();
+    const [mine] = await h.jobs.claimJobs();
+    await make.pending();
+    const [theirs] = await other.jobs.claimJobs();
+    expect(mine!.workerId).toBe(claimed!.workerId);
+    expect(theirs!.workerId).not.toBe(claimed!.workerId);
+  });
+
+  it('takes the lease and the name that it is given', async () => {
+    await make.pending();
+    const [job] = await h.jobs.claimJobs({ leaseMs: 1, workerId: '工人 "1"' });
+    expect(job!.workerId).toBe('工人 "1"');
+    expect(leaseOf(job!)).toBe(1);
+  });
+
+  it('claims up to its limit, by default 50, those that wait longest first', async () => {
+    const user = await h.user();
+    const jobs = await h.jobs.createJobs(
+      Array.from({ length: 60 }, (_, index) => ({
+        userId: user.userId,
+        filename: `${index}.mp4`,
+        videoUrl: 's3://videos/cat.mp4',
+      })),
+    );
+    // The later in the list, the longer it waits.
+    await h.dataSource.query(
+      `UPDATE video_jobs
+       SET "availableAt" = now() - interval '1 minute' * split_part(filename, '.', 1)::integer`,
+    );
+    const longest = ids(jobs).toReversed();
+    const three = await h.jobs.claimJobs({ limit: 3, leaseMs: HOUR_MS });
+    expect(new Set(ids(three))).toEqual(new Set(longest.slice(0, 3)));
+    const fifty = await h.jobs.claimJobs({ leaseMs: HOUR_MS });
+    expect(new Set(ids(fifty))).toEqual(new Set(longest.slice(3, 53)));
+    expect(await h.jobs.claimJobs()).toHaveLength(7);
+  });
+
+  it('claims a job again when its lease is over, as a new run, and notes the lost one', async () => {
+    const first = await make.leased('worker-1');
+    await lapse(h.dataSource, first);
+    const [second] = await h.jobs.claimJobs({ workerId: 'worker-2', leaseMs: HOUR_MS });
+    expect(second).toMatchObject({
+      jobId: first.jobId,
+      runNumber: 2,
+      attempts: 2,
+      workerId: 'worker-2',
+    });
+    expect(second!.startedAt!.getTime()).toBeGreaterThanOrEqual(first.startedAt!.getTime());
+    expect(await h.jobs.listAttemptErrors(first.jobId)).toMatchObject([
+      { runNumber: 1, workerId: 'worker-1', errorMessage: expect.stringContaining('worker-1') },
+    ]);
+  });
+
+  it('fails a job that has no try left, with its notification, and claims what is behind it', async () => {
+    const lost = await make.leased('worker-1');
+    const waiting = await make.leased();
+    await h.jobs.failJob(waiting, { errorMessage: 'disk full', retryInMs: 0 });
+    await lapse(h.dataSource, lost, lost, waiting);
+    const fresh = await make.pending();
+    const claimed = await h.jobs.claimJobs({ limit: 1, maxAttempts: 1 });
+    expect(ids(claimed)).toEqual([fresh.jobId]);
+    const gone = 'Gave up after 1 attempts: worker worker-1 was lost during run 1.';
+    for (const [job, errorMessage] of [
+      [lost, gone],
+      [waiting, 'disk full'],
+    ] as const) {
+      const failed = await h.jobs.getJob(job.jobId);
+      expect(failed).toMatchObject({
+        status: 'failed',
+        runNumber: 1,
+        attempts: 1,
+        workerId: null,
+        errorMessage,
+        completedAt: expect.any(Date),
+      });
+      const user = await h.dataSource.query(`SELECT email FROM users WHERE "userId" = $1`, [
+        job.userId,
+      ]);
+      expect(await notificationsOf(h.dataSource, job.jobId)).toMatchObject([
+        { notificationType: 'failure', runNumber: 1, recipientEmail: user[0].email },
+      ]);
+    }
+    expect(await h.jobs.claimJobs({ maxAttempts: 1 })).toEqual([]);
+  });
+
+  it('gives a job five tries by default', async () => {
+    const { jobId } = await make.pending();
+    for (let attempts = 1; attempts <= 5; attempts += 1) {
+      const claimed = await h.jobs.claimJobs();
+      expect(claimed).toMatchObject([{ jobId, attempts, runNumber: attempts }]);
+      await lapse(h.dataSource, { jobId });
+    }
+    expect(await h.jobs.claimJobs()).toEqual([]);
+    expect(await stored(h.dataSource, jobId)).toMatchObject({ status: 'failed', attempts: 5 });
+    expect(await h.jobs.listAttemptErrors(jobId)).toHaveLength(5);
+    await h.jobs.retryJob(jobId);
+    expect(await h.jobs.claimJobs()).toMatchObject([{ jobId, attempts: 1, runNumber: 6 }]);
+  });
+
+  it('passes over rows that somebody has locked, without waiting', async () => {
+    const [locked, free] = [await make.pending(), await make.pending()];
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(`SELECT 1 FROM video_jobs WHERE "jobId" = $1 FOR NO KEY UPDATE`, [
+        locked.jobId,
+      ]);
+      expect(ids(await h.jobs.claimJobs())).toEqual([free.jobId]);
+    });
+    expect(ids(await h.jobs.claimJobs())).toEqual([locked.jobId]);
+  });
+
+  it('claims a job for which a notification is just being inserted', async () => {
+    const job = await make.failed();
+    await h.jobs.retryJob(job.jobId);
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(
+        `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail")
+         VALUES ($1, 'failure', 'a@example.com')`,
+        [job.jobId],
+      );
+      expect(ids(await h.jobs.claimJobs())).toEqual([job.jobId]);
+    });
+  });
+});
+
+describe('startJob', () => {
+  it('starts a pending job without a lease, and nobody ever takes it', async () => {
+    const { jobId } = await make.pending();
+    const job = await h.jobs.startJob(jobId);
+    expect(job).toMatchObject({ status: 'processing', runNumber: 1, attempts: 1, workerId: null });
+    expect(job.startedAt).toEqual(job.availableAt);
+    await lapse(h.dataSource, job);
+    expect(await h.jobs.claimJobs({ maxAttempts: 1 })).toEqual([]);
+    await expect(h.jobs.startJob(jobId, { leaseMs: 1 })).rejects.toMatchObject({
+      code: 'INVALID_JOB_TRANSITION',
+      status: 'processing',
+    });
+    expect(await stored(h.dataSource, jobId)).toMatchObject({ status: 'processing', runNumber: 1 });
+  });
+
+  it('leases with a leaseMs, a workerId or both, the other by default', async () => {
+    const start = async (input: { leaseMs?: number; workerId?: string }) =>
+      h.jobs.startJob((await make.pending()).jobId, input);
+    const [own] = await make.pending().then(() => h.jobs.claimJobs());
+    const byLease = await start({ leaseMs: 5_000 });
+    expect(leaseOf(byLease)).toBe(5_000);
+    expect(byLease.workerId).toBe(own!.workerId);
+    const byName = await start({ workerId: 'worker-1' });
+    expect(leaseOf(byName)).toBe(30_000);
+    expect(byName.workerId).toBe('worker-1');
+  });
+
+  it('starts a scheduled job, and one whose lease is over', async () => {
+    const scheduled = await h.jobs.createJob({
+      userId: (await h.user()).userId,
+      filename: 'cat.mp4',
+      videoUrl: 's3://videos/cat.mp4',
+      availableAt: new Date(Date.now() + HOUR_MS),
+    });
+    expect(await h.jobs.startJob(scheduled.jobId)).toMatchObject({ runNumber: 1 });
+    const leased = await make.leased('worker-1');
+    await expect(h.jobs.startJob(leased.jobId)).rejects.toMatchObject({ status: 'processing' });
+    await lapse(h.dataSource, leased);
+    const stolen = await h.jobs.startJob(leased.jobId.toUpperCase(), { workerId: 'worker-2' });
+    expect(stolen).toMatchObject({ runNumber: 2, attempts: 2, workerId: 'worker-2' });
+    expect(await h.jobs.listAttemptErrors(leased.jobId)).toMatchObject([
+      { runNumber: 1, workerId: 'worker-1' },
+    ]);
+  });
+});
+
+describe('extendLeases', () => {
+  it('extends nothing of nothing', async () => {
+    expect(await h.jobs.extendLeases([], { leaseMs: 1 })).toEqual([]);
+  });
+
+  it('extends what is held, and tells it from what is not', async () => {
+    const held = await make.leased();
+    const over = await make.leased();
+    await lapse(h.dataSource, over);
+    const stolen = await make.leased();
+    await lapse(h.dataSource, stolen);
+    await h.jobs.startJob(stolen.jobId, { workerId: 'thief' });
+    const done = await make.completed();
+    const gone = { jobId: randomUUID(), runNumber: 1, workerId: 'worker-1' };
+    const forged = { ...(await make.leased()), workerId: 'worker-2' };
+    const unleased = await make.unleased();
+    const all = [held, over, stolen, done, gone, forged, unleased];
+    const extended = await h.jobs.extendLeases(all, { leaseMs: 2 * HOUR_MS });
+    expect(extended.toSorted()).toEqual([held.jobId, over.jobId].toSorted());
+    for (const { jobId } of [held, over]) {
+      const { availableAt } = await stored(h.dataSource, jobId);
+      expect(availableAt.getTime()).toBeGreaterThan(held.availableAt.getTime());
+    }
+    expect(await h.jobs.claimJobs()).toEqual([]);
+    expect(await stored(h.dataSource, forged.jobId)).toMatchObject({
+      availableAt: forged.availableAt,
+    });
+  });
+
+  it('can shorten a lease', async () => {
+    const job = await make.leased();
+    await h.jobs.extendLeases([job], { leaseMs: 1 });
+    const { availableAt } = await stored(h.dataSource, job.jobId);
+    expect(availableAt.getTime()).toBeLessThan(job.availableAt.getTime());
+  });
+
+  it('waits for no lock, and counts a row that is locked as held', async () => {
+    const job = await make.leased();
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(`SELECT 1 FROM video_jobs WHERE "jobId" = $1 FOR UPDATE`, [job.jobId]);
+      expect(await h.jobs.extendLeases([job], { leaseMs: 1 })).toEqual([job.jobId]);
+    });
+    expect(await stored(h.dataSource, job.jobId)).toMatchObject({ availableAt: job.availableAt });
+  });
+});

@@ -1,0 +1,166 @@
+import { randomUUID } from 'node:crypto';
+import type { TransactionOptions } from '../../src/connection/sql-runner.js';
+import { NotificationType } from '../../src/schema/entities/index.js';
+import type { NotificationLog } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { HOUR_MS, makers, result, stored, video } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+
+/** One method, on something made ready for it. */
+export interface Scene {
+  call(options?: TransactionOptions): Promise<unknown>;
+  /** Whether others see that it was done. */
+  done(): Promise<boolean>;
+  /** The same method, on something that it has to refuse. */
+  refused(options: TransactionOptions): Promise<unknown>;
+}
+
+export type SceneMaker = (h: Harness, other: Peer) => Promise<Scene>;
+
+const statusIs = (h: Harness, jobId: string, status: string) => async (): Promise<boolean> =>
+  (await stored(h.dataSource, jobId))?.status === status;
+const deliveryIs =
+  (h: Harness, id: string, status: string, retries = 0) =>
+  async (): Promise<boolean> => {
+    const [row] = await h.dataSource.query(
+      `SELECT 1 FROM notification_log
+     WHERE "notificationId" = $1 AND "deliveryStatus" = $2 AND "retryCount" = $3`,
+      [id, status, retries],
+    );
+    return row !== undefined;
+  };
+
+async function creation(
+  h: Harness,
+  other: Peer,
+  call: (input: object, options?: TransactionOptions) => Promise<unknown>,
+  named: boolean,
+): Promise<Scene> {
+  const { userId } = await h.user();
+  const jobId = randomUUID();
+  const name = named ? { jobId } : {};
+  return {
+    call: (options) => call({ ...video, ...name, userId }, options),
+    done: async () => {
+      const { jobs } = await other.jobs.listJobs({ userId });
+      return jobs.length === 1;
+    },
+    refused: (options) => call({ ...video, ...name, userId: randomUUID() }, options),
+  };
+}
+
+/** A notification whose delivery is claimed. */
+async function delivery(h: Harness): Promise<NotificationLog> {
+  const { jobId } = await makers(h).completed();
+  await h.notifications.claimNotifications({ limit: 1000, leaseMs: HOUR_MS });
+  const { notifications } = await h.notifications.listNotifications({ jobId });
+  return notifications[0] as NotificationLog;
+}
+
+/** Every method that takes a manager, by name. */
+export const METHODS: Record<string, SceneMaker> = {
+  createJob: (h, other) =>
+    creation(h, other, (input, o) => h.jobs.createJob(input as never, o), false),
+  'createJob with a jobId': (h, other) =>
+    creation(h, other, (input, o) => h.jobs.createJob(input as never, o), true),
+  createJobs: (h, other) =>
+    creation(h, other, (input, o) => h.jobs.createJobs([input as never], o), false),
+  'createJobs with a jobId': (h, other) =>
+    creation(h, other, (input, o) => h.jobs.createJobs([input as never], o), true),
+  completeJob: async (h) => {
+    const job = await makers(h).leased();
+    return {
+      call: (o) => h.jobs.completeJob(job, result, o),
+      done: statusIs(h, job.jobId, 'completed'),
+      refused: (o) => h.jobs.completeJob({ ...job, runNumber: 9 }, result, o),
+    };
+  },
+  completeJobs: async (h) => {
+    const job = await makers(h).leased();
+    return {
+      call: (o) => h.jobs.completeJobs([{ job, result }], o),
+      done: statusIs(h, job.jobId, 'completed'),
+      refused: async (o) => {
+        const stale = { ...job, runNumber: 9 };
+        const [verdict] = await h.jobs.completeJobs([{ job: stale, result }], o);
+        if (verdict !== undefined && 'error' in verdict) throw verdict.error;
+      },
+    };
+  },
+  failJob: async (h) => {
+    const job = await makers(h).leased();
+    return {
+      call: (o) => h.jobs.failJob(job, { errorMessage: 'x' }, o),
+      done: statusIs(h, job.jobId, 'failed'),
+      refused: (o) => h.jobs.failJob({ ...job, runNumber: 9 }, { errorMessage: 'x' }, o),
+    };
+  },
+  'failJob with a retry': async (h) => {
+    const job = await makers(h).leased();
+    return {
+      call: (o) => h.jobs.failJob(job, { errorMessage: 'x', retryInMs: HOUR_MS }, o),
+      done: statusIs(h, job.jobId, 'pending'),
+      refused: (o) =>
+        h.jobs.failJob({ ...job, runNumber: 9 }, { errorMessage: 'x', retryInMs: 0 }, o),
+    };
+  },
+  releaseJob: async (h) => {
+    const job = await makers(h).leased();
+    return {
+      call: (o) => h.jobs.releaseJob(job, o),
+      done: statusIs(h, job.jobId, 'pending'),
+      refused: (o) => h.jobs.releaseJob({ ...job, runNumber: 9 }, o),
+    };
+  },
+  retryJob: async (h) => {
+    const { jobId } = await makers(h).failed();
+    return {
+      call: (o) => h.jobs.retryJob(jobId, o),
+      done: statusIs(h, jobId, 'pending'),
+      refused: (o) => h.jobs.retryJob(randomUUID(), o),
+    };
+  },
+  logNotification: async (h, other) => {
+    const { jobId } = await makers(h).completed();
+    await h.dataSource.query(`DELETE FROM notification_log WHERE "jobId" = $1`, [jobId]);
+    const input = { jobId, notificationType: NotificationType.SUCCESS };
+    return {
+      call: (o) => h.notifications.logNotification(input, o),
+      done: async () => {
+        const { notifications } = await other.notifications.listNotifications({ jobId });
+        return notifications.length === 1;
+      },
+      refused: (o) =>
+        h.notifications.logNotification(
+          { ...input, notificationType: NotificationType.FAILURE },
+          o,
+        ),
+    };
+  },
+  markSent: async (h) => {
+    const claimed = await delivery(h);
+    return {
+      call: (o) => h.notifications.markSent(claimed, o),
+      done: deliveryIs(h, claimed.notificationId, 'sent'),
+      refused: (o) => h.notifications.markSent({ ...claimed, deliveryNumber: 9 }, o),
+    };
+  },
+  markFailed: async (h) => {
+    const claimed = await delivery(h);
+    return {
+      call: (o) => h.notifications.markFailed(claimed, { errorMessage: 'x' }, o),
+      done: deliveryIs(h, claimed.notificationId, 'failed'),
+      refused: (o) =>
+        h.notifications.markFailed({ ...claimed, deliveryNumber: 9 }, { errorMessage: 'x' }, o),
+    };
+  },
+  'markFailed with a retry': async (h) => {
+    const claimed = await delivery(h);
+    const failure = { errorMessage: 'x', retryInMs: HOUR_MS };
+    return {
+      call: (o) => h.notifications.markFailed(claimed, failure, o),
+      done: deliveryIs(h, claimed.notificationId, 'pending', 1),
+      refused: (o) => h.notifications.markFailed({ ...claimed, deliveryNumber: 9 }, failure, o),
+    };
+  },
+};

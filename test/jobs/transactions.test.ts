@@ -1,0 +1,201 @@
+import { randomUUID } from 'node:crypto';
+import type { EntityManager } from 'typeorm';
+import type { TransactionOptions } from '../../src/connection/sql-runner.js';
+import type { InvalidInputError } from '../../src/errors.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { makers, openPeer, result, stored, video } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+import { METHODS } from './method.scenes.js';
+import type { Scene, SceneMaker } from './method.scenes.js';
+
+let h: Harness;
+let other: Peer;
+let make: ReturnType<typeof makers>;
+beforeAll(async () => {
+  h = await openHarness();
+  other = await openPeer(h.url);
+  make = makers(h);
+});
+afterAll(async () => {
+  await other.close();
+  await h.close();
+});
+
+const REFUSALS = [
+  'USER_NOT_FOUND',
+  'LEASE_LOST',
+  'JOB_NOT_FOUND',
+  'INVALID_JOB_TRANSITION',
+  'JOB_CONFLICT',
+];
+
+describe.each(Object.keys(METHODS))('%s', (name) => {
+  let scene: Scene;
+  beforeEach(async () => {
+    scene = await (METHODS[name] as SceneMaker)(h, other);
+    expect(await scene.done()).toBe(false);
+  });
+
+  it('is a transaction of its own', async () => {
+    await scene.call();
+    expect(await scene.done()).toBe(true);
+  });
+
+  it("is a transaction of its own with the data source's manager, which has none", async () => {
+    await scene.call({ manager: h.dataSource.manager });
+    expect(await scene.done()).toBe(true);
+  });
+
+  it('joins a transaction that commits', async () => {
+    await h.dataSource.transaction(async (manager) => {
+      await scene.call({ manager });
+      expect(await scene.done()).toBe(false);
+    });
+    expect(await scene.done()).toBe(true);
+  });
+
+  it('joins a transaction that rolls back', async () => {
+    const rolledBack = h.dataSource.transaction(async (manager) => {
+      await scene.call({ manager });
+      throw new Error('on purpose');
+    });
+    await expect(rolledBack).rejects.toThrow('on purpose');
+    expect(await scene.done()).toBe(false);
+  });
+
+  it('joins a savepoint that rolls back, in a transaction that commits', async () => {
+    const job = await make.pending();
+    await h.dataSource.transaction(async (manager) => {
+      const inner = manager.transaction(async (savepoint) => {
+        await scene.call({ manager: savepoint });
+        throw new Error('on purpose');
+      });
+      await expect(inner).rejects.toThrow('on purpose');
+      await manager.query(`UPDATE video_jobs SET filename = 'new' WHERE "jobId" = $1`, [job.jobId]);
+    });
+    expect(await scene.done()).toBe(false);
+    expect(await stored(h.dataSource, job.jobId)).toMatchObject({ filename: 'new' });
+  });
+
+  it("leaves the caller's transaction usable when it refuses", async () => {
+    await h.dataSource.transaction(async (manager) => {
+      const refusal: unknown = await scene.refused({ manager }).catch((error: unknown) => error);
+      expect(REFUSALS).toContain((refusal as { code?: string }).code);
+      await scene.call({ manager });
+    });
+    expect(await scene.done()).toBe(true);
+  });
+
+  it('refuses the manager of another data source', async () => {
+    await other.dataSource.transaction(async (manager) => {
+      await expect(scene.call({ manager })).rejects.toMatchObject({
+        code: 'INVALID_INPUT',
+        problems: [{ property: 'options.manager' }],
+      });
+    });
+    expect(await scene.done()).toBe(false);
+  });
+
+  it('refuses the manager of a transaction that is over', async () => {
+    const manager = await h.dataSource.transaction(async (open) => open);
+    await expect(scene.call({ manager })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      problems: [{ property: 'options.manager' }],
+    });
+    expect(await scene.done()).toBe(false);
+  });
+
+  it.each([
+    ['a misspelt option', (manager: EntityManager) => ({ manger: manager }), 'options.manger'],
+    ['a manager as the options', (manager: EntityManager) => manager, 'options'],
+    ['a manager that is none', () => ({ manager: {} }), 'options.manager'],
+  ])('refuses %s', async (_, options, property) => {
+    await h.dataSource.transaction(async (manager) => {
+      const call = scene.call(options(manager) as never);
+      await expect(call).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+      const refusal = await call.catch((error: unknown) => error as InvalidInputError);
+      expect((refusal as InvalidInputError).problems[0]?.property).toContain(property);
+    });
+    expect(await scene.done()).toBe(false);
+  });
+});
+
+describe('what reads', () => {
+  it.each<[string, (o: TransactionOptions, jobId: string, userId: string) => Promise<unknown>]>([
+    ['getJob', (o, jobId) => h.jobs.getJob(jobId, o).catch(() => false)],
+    [
+      'getJob of a user',
+      (o, jobId, userId) => h.jobs.getJob(jobId, { ...o, userId }).catch(() => false),
+    ],
+    ['listJobs', async (o, _, userId) => (await h.jobs.listJobs({ userId }, o)).jobs.length],
+    ['countJobs', async (o, _, userId) => (await h.jobs.countJobs({ userId }, o)).pending],
+    [
+      'listNotifications',
+      async (o, jobId) =>
+        (await h.notifications.listNotifications({ jobId }, o)).notifications.length,
+    ],
+    ['listAttemptErrors', async (o, jobId) => (await h.jobs.listAttemptErrors(jobId, o)).length],
+  ])('%s sees what its transaction has written, and only there', async (_, read) => {
+    const { userId } = await h.user();
+    await h.dataSource.transaction(async (manager) => {
+      const { jobId } = await h.jobs.createJob({ ...video, userId }, { manager });
+      const values = [jobId];
+      await manager.query(
+        `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail")
+         VALUES ($1, 'failure', 'a@example.com')`,
+        values,
+      );
+      await manager.query(
+        `INSERT INTO job_attempt_errors ("jobId", "runNumber", "errorMessage") VALUES ($1, 0, 'x')`,
+        values,
+      );
+      expect(await read({ manager }, jobId, userId)).toBeTruthy();
+      expect(await read({}, jobId, userId)).toBeFalsy();
+    });
+    const wrong = other.dataSource.manager;
+    const refused = h.jobs.getJob(randomUUID(), { manager: wrong });
+    await expect(refused).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+  });
+});
+
+describe('what gives out tokens, or commits in batches, never joins', () => {
+  it.each<[string, (manager: EntityManager, jobId: string) => Promise<unknown>]>([
+    ['claimJobs', (manager) => h.jobs.claimJobs({ manager } as never)],
+    ['startJob', (manager, jobId) => h.jobs.startJob(jobId, { manager } as never)],
+    ['extendLeases', (manager) => h.jobs.extendLeases([], { leaseMs: 1, manager } as never)],
+    ['pruneJobs', (manager) => h.jobs.pruneJobs({ olderThan: new Date(), manager } as never)],
+    ['claimNotifications', (manager) => h.notifications.claimNotifications({ manager } as never)],
+  ])('%s refuses a manager', async (_, call) => {
+    const job = await make.pending();
+    await h.dataSource.transaction(async (manager) => {
+      await expect(call(manager, job.jobId)).rejects.toMatchObject({
+        code: 'INVALID_INPUT',
+        problems: [{ property: 'manager' }],
+      });
+    });
+    expect(await stored(h.dataSource, job.jobId)).toMatchObject({
+      status: 'pending',
+      runNumber: 0,
+    });
+  });
+});
+
+it('is aborted by an SQL error, and only by that', async () => {
+  const job = await make.leased();
+  await h.dataSource.query(
+    `ALTER TABLE notification_log ADD CONSTRAINT broken CHECK (false) NOT VALID`,
+  );
+  try {
+    const call = h.dataSource.transaction(async (manager) => {
+      await expect(h.jobs.completeJob(job, result, { manager })).rejects.toMatchObject({
+        code: '23514',
+      });
+      await h.jobs.getJob(job.jobId, { manager });
+    });
+    await expect(call).rejects.toMatchObject({ code: '25P02' });
+  } finally {
+    await h.dataSource.query(`ALTER TABLE notification_log DROP CONSTRAINT broken`);
+  }
+  expect(await stored(h.dataSource, job.jobId)).toMatchObject({ status: 'processing' });
+});
