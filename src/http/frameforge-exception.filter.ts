@@ -1,6 +1,5 @@
-import { Catch, HttpException, HttpStatus, Logger } from '@nestjs/common';
-import type { ArgumentsHost } from '@nestjs/common';
-import { BaseExceptionFilter } from '@nestjs/core';
+import { Catch, HttpStatus, Logger } from '@nestjs/common';
+import type { ArgumentsHost, ExceptionFilter } from '@nestjs/common';
 import { FrameForgeError, InvalidInputError } from '../errors.js';
 import type { FrameForgeErrorCode } from '../errors.js';
 
@@ -24,28 +23,44 @@ const PUBLIC_MESSAGE: Partial<Record<number, string>> = {
   [HttpStatus.INTERNAL_SERVER_ERROR]: 'Internal server error',
 };
 
+/** What a response of Express, and a reply of Fastify with its `raw` response, have in common. */
+interface HttpResponse {
+  readonly raw?: HttpResponse;
+  readonly headersSent?: boolean;
+  status(code: number): { send(body: object): unknown };
+  end(): unknown;
+}
+
 /**
  * Maps this package's errors to HTTP: 400, 404, 409, 503, and 500 for what only an operator can mend.
  * The body has `statusCode`, `code`, `message` and, for invalid input, `problems`. Nothing of the
  * database is in it: messages of 503 and 500 are general, and what happened is logged.
  *
- * @example app.useGlobalFilters(new FrameForgeExceptionFilter(app.getHttpAdapter()))
+ * Errors of other transports are left to what Nest does with them there.
+ *
+ * @example app.useGlobalFilters(new FrameForgeExceptionFilter())
  */
 @Catch(FrameForgeError)
-export class FrameForgeExceptionFilter extends BaseExceptionFilter<FrameForgeError> {
+export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeError> {
   private readonly log = new Logger(FrameForgeExceptionFilter.name);
 
-  override catch(error: FrameForgeError, host: ArgumentsHost): void {
-    // Other transports have error shapes of their own.
-    if (host.getType() !== 'http') throw error;
+  catch(error: FrameForgeError, host: ArgumentsHost): void {
+    // Nest takes nothing returned for "not handled". A throw would end the process, from a message.
+    if (host.getType() !== 'http') return;
     const statusCode = STATUS[error.code];
     if (statusCode >= 500) this.log.error(error.message, error.stack);
-    const body = {
+    const response = host.switchToHttp().getResponse<HttpResponse>();
+    const raw = response.raw ?? response;
+    if (raw.headersSent === true) {
+      // The answer had begun: it ends here, cut off.
+      raw.end();
+      return;
+    }
+    response.status(statusCode).send({
       statusCode,
       code: error.code,
       message: PUBLIC_MESSAGE[statusCode] ?? error.message,
       ...(error instanceof InvalidInputError ? { problems: error.problems } : {}),
-    };
-    super.catch(new HttpException(body, statusCode) as unknown as FrameForgeError, host);
+    });
   }
 }

@@ -106,7 +106,7 @@ describe('the table of errors', () => {
     }
     const module = await Test.createTestingModule({ controllers: [Failing] }).compile();
     const app = module.createNestApplication({ logger: false });
-    app.useGlobalFilters(new api.FrameForgeExceptionFilter(app.getHttpAdapter()));
+    app.useGlobalFilters(new api.FrameForgeExceptionFilter());
     await app.init();
     try {
       const actual: unknown[] = [];

@@ -1,0 +1,186 @@
+import { Controller, Get, Param, Res } from '@nestjs/common';
+import type { INestApplication, Type } from '@nestjs/common';
+import { APP_FILTER, ExternalContextCreator } from '@nestjs/core';
+import { Test } from '@nestjs/testing';
+import request from 'supertest';
+import * as api from '../../src/index.js';
+import type { FrameForgeErrorCode } from '../../src/index.js';
+
+const JOB = '0190f2a4-5c6e-7abc-8def-0123456789ab';
+/** What must stay inside: where the database is, what was asked of it, and other users' values. */
+const SECRET = 'select "passwordHash" from users at db.internal:5432 as frameforge_app';
+const cause = Object.assign(new Error(SECRET), { query: SECRET, detail: SECRET, hint: SECRET });
+
+const unavailable = 'The service is temporarily unavailable. Try again later.';
+const internal = 'Internal server error';
+const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]> = {
+  INVALID_INPUT: [
+    new api.InvalidInputError('createJob', [{ property: 'userId', message: 'must be a UUID' }]),
+    400,
+    'createJob was given invalid input, and did nothing: userId must be a UUID.',
+  ],
+  USER_NOT_FOUND: [
+    new api.UserNotFoundError([JOB]),
+    404,
+    `No user ${JOB} exists, so no job was created. ` +
+      `Create the user first, in the same transaction or in an earlier one.`,
+  ],
+  JOB_NOT_FOUND: [
+    new api.JobNotFoundError(JOB),
+    404,
+    `Job ${JOB} does not exist, or not for this user. It may have been deleted since.`,
+  ],
+  NOTIFICATION_NOT_FOUND: [
+    new api.NotificationNotFoundError(JOB),
+    404,
+    `Notification ${JOB} does not exist. It is deleted together with its job.`,
+  ],
+  INVALID_JOB_TRANSITION: [
+    new api.InvalidJobTransitionError(JOB, 'retried', api.JobStatus.PENDING, 0),
+    409,
+    `Job ${JOB} cannot be retried: it is pending (run 0). Claim or start it first.`,
+  ],
+  LEASE_LOST: [
+    new api.LeaseLostError({ jobId: JOB, status: api.JobStatus.COMPLETED, runNumber: 2 }),
+    409,
+    `The lease on job ${JOB} is lost: it is completed, in run 2, and no longer yours. ` +
+      `Drop this run's result; whoever holds the job now will finish it.`,
+  ],
+  JOB_CONFLICT: [
+    new api.JobConflictError(JOB),
+    409,
+    `Job ${JOB} exists already, with another userId, filename or videoUrl. ` +
+      `Use a new jobId for a new job; the same one only to repeat the same call.`,
+  ],
+  TRANSACTION_CONFLICT: [
+    new api.TransactionConflictError('createJob', { cause }),
+    503,
+    unavailable,
+  ],
+  DATABASE_UNAVAILABLE: [
+    new api.DatabaseUnavailableError('createJob', { cause }),
+    503,
+    unavailable,
+  ],
+  MIGRATION_FAILED: [new api.MigrationError(SECRET, { cause }), 500, internal],
+  CONFIGURATION_INVALID: [new api.ConfigurationError(SECRET, { cause }), 500, internal],
+};
+const CODES = Object.keys(ERRORS) as FrameForgeErrorCode[];
+
+@Controller()
+class Failing {
+  @Get('fail/:code')
+  fail(@Param('code') code: FrameForgeErrorCode): void {
+    throw ERRORS[code][0];
+  }
+
+  @Get('late')
+  late(@Res() response: { write(text: string): void }): void {
+    response.write('half an answer');
+    throw ERRORS.JOB_NOT_FOUND[0];
+  }
+
+  @Get('other')
+  other(): void {
+    throw new Error(SECRET);
+  }
+}
+
+const logged: string[] = [];
+const logger = {
+  log: () => {},
+  warn: () => {},
+  error: (...text: unknown[]) => void logged.push(text.join(' ')),
+};
+
+async function serve(filter: 'global' | 'injected'): Promise<INestApplication> {
+  const providers =
+    filter === 'injected' ? [{ provide: APP_FILTER, useClass: api.FrameForgeExceptionFilter }] : [];
+  const module = await Test.createTestingModule({ controllers: [Failing], providers }).compile();
+  const app = module.createNestApplication();
+  if (filter === 'global') app.useGlobalFilters(new api.FrameForgeExceptionFilter());
+  app.useLogger(logger);
+  return app.init();
+}
+
+describe.each(['global', 'injected'] as const)('the filter, %s', (kind) => {
+  let app: INestApplication;
+  beforeAll(async () => {
+    app = await serve(kind);
+  });
+  afterAll(() => app.close());
+  const get = (path: string) => request(app.getHttpServer() as never).get(path);
+
+  it.each(CODES)('maps %s', async (code) => {
+    const [error, statusCode, message] = ERRORS[code];
+    logged.length = 0;
+    const response = await get(`/fail/${code}`).expect(statusCode);
+    expect(response.headers['content-type']).toMatch(/^application\/json/);
+    expect(response.body).toEqual({
+      statusCode,
+      code,
+      message,
+      ...(code === 'INVALID_INPUT'
+        ? { problems: [{ property: 'userId', message: 'must be a UUID' }] }
+        : {}),
+    });
+    for (const secret of ['passwordHash', 'db.internal', 'frameforge_app', 'stack']) {
+      expect(response.text).not.toContain(secret);
+    }
+    // Nobody who operates the service needs to know of a client's mistake, but of all others.
+    expect(logged.length > 0).toBe(statusCode >= 500);
+    if (statusCode >= 500) expect(logged.join('\n')).toContain(error.message);
+  });
+
+  it('ends an answer that had begun', async () => {
+    const error = await get('/late').catch((reason: unknown) => reason);
+    expect((error as { text?: string }).text).toBe('half an answer');
+  });
+
+  it('leaves other errors to Nest', async () => {
+    const { body } = await get('/other').expect(500);
+    expect(body).toEqual({ statusCode: 500, message: internal });
+  });
+});
+
+it('knows every error of this package', () => {
+  const classes = Object.values(api as unknown as Record<string, Type>).filter(
+    (exported) => exported.prototype instanceof api.FrameForgeError,
+  );
+  expect(CODES.map((code) => ERRORS[code][0].constructor).toSorted(byName)).toEqual(
+    classes.toSorted(byName),
+  );
+  for (const code of CODES) expect(ERRORS[code][0]).toMatchObject({ code });
+});
+
+const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
+
+it('leaves the errors of other transports to them', async () => {
+  const module = await Test.createTestingModule({
+    controllers: [Failing],
+    providers: [{ provide: APP_FILTER, useClass: api.FrameForgeExceptionFilter }],
+  }).compile();
+  module.useLogger(logger);
+  const app = module.createNestApplication();
+  await app.init();
+  try {
+    // How @nestjs/graphql calls a resolver.
+    const controller = app.get(Failing);
+    const resolve = app
+      .get(ExternalContextCreator)
+      .create(
+        controller,
+        controller.fail as (...args: unknown[]) => unknown,
+        'fail',
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+        undefined,
+        'graphql',
+      );
+    await expect(resolve('JOB_NOT_FOUND')).rejects.toBe(ERRORS.JOB_NOT_FOUND[0]);
+  } finally {
+    await app.close();
+  }
+});
