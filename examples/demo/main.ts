@@ -1,9 +1,12 @@
 import 'reflect-metadata';
+import type { DynamicModule, INestApplicationContext } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { AppModule } from './app.module.js';
+import { BackgroundStory } from './background.story.js';
 import { openDatabase } from './database.js';
 import { failWith, Narrator } from './narrator.js';
 import { Story } from './story.js';
+import { WorkerModule } from './worker.module.js';
 
 async function main(): Promise<void> {
   const start = performance.now();
@@ -11,19 +14,28 @@ async function main(): Promise<void> {
   const database = await openDatabase();
   try {
     narrator.title(`FrameForge on ${database.description}`);
-    const app = await NestFactory.createApplicationContext(AppModule.on(database), {
-      logger: ['error', 'warn'],
-      abortOnError: false,
-    });
-    try {
-      await new Story(app, narrator).tell();
-    } finally {
-      await app.close();
-    }
+    await within(AppModule.on(database), (app) => new Story(app, narrator).tell());
+    await within(WorkerModule.on(database), (app) => new BackgroundStory(app, narrator).tell());
   } finally {
     await database.close();
   }
   narrator.end((performance.now() - start) / 1000);
+}
+
+/** Boots the application, tells its story, and ends it in any case. */
+async function within(
+  module: DynamicModule,
+  tell: (app: INestApplicationContext) => Promise<void>,
+): Promise<void> {
+  const app = await NestFactory.createApplicationContext(module, {
+    logger: ['error'],
+    abortOnError: false,
+  });
+  try {
+    await tell(app);
+  } finally {
+    await app.close();
+  }
 }
 
 try {

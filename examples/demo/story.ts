@@ -13,7 +13,7 @@ import { DataSource } from 'typeorm';
 import type { Narrator } from './narrator.js';
 import { UploadService } from './upload.service.js';
 
-/** Tells the life of a few jobs, and checks in the database what it says. */
+/** Tells the life of a few jobs that are claimed by hand, and checks in the database what it says. */
 export class Story {
   private readonly jobs: JobService;
   private readonly notifications: NotificationService;
@@ -38,7 +38,6 @@ export class Story {
     await this.isRefused(user);
     await this.isRolledBack(user);
     await this.isFencedOff(user);
-    await this.ledger();
   }
 
   private async migrated(): Promise<void> {
@@ -186,21 +185,6 @@ export class Story {
       `${next.workerId} completes it: ${job.frameCount} frames, and one notification`,
       job.frameCount === 90 && (await this.notificationsOf(job)).length === 1,
     );
-  }
-
-  private async ledger(): Promise<void> {
-    this.narrator.chapter('What is in the database now');
-    const { jobs } = await this.jobs.listJobs();
-    const lines: string[] = [];
-    let pairs = true;
-    for (const job of jobs.toReversed()) {
-      const told = await this.notificationsOf(job);
-      const types = told.map(({ notificationType }) => notificationType).join();
-      pairs &&= types === (job.status === 'completed' ? 'success' : 'failure');
-      lines.push(`${job.filename.padEnd(10)} ${job.status.padEnd(10)} ${types}`);
-    }
-    this.narrator.claim('every finished job has the one notification of its outcome', pairs);
-    this.narrator.quote(lines);
   }
 
   /** Claims until the job can be had: a lease has to end first. */
