@@ -1,0 +1,115 @@
+import { execFile, spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { findNativeFolder, prepareBinaries } from '../../src/embedded/binaries.locator.js';
+import type { Binaries } from '../../src/embedded/binaries.locator.js';
+import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
+
+const run = promisify(execFile);
+
+/**
+ * A PostgreSQL of the test's own, to stop, crash and start again by `pg_ctl`. It keeps what it
+ * acknowledged, as a server in production does. It ends with this process, however that ends.
+ */
+export class OwnServer {
+  private constructor(
+    private readonly binaries: Binaries,
+    private readonly directory: string,
+    private readonly port: number,
+    private readonly password: string,
+    private readonly watcher: ChildProcess,
+  ) {}
+
+  /** Makes a cluster and starts it. */
+  static async start(): Promise<OwnServer> {
+    const account = chooseAccount(undefined);
+    const directory = mkdtempSync(join(tmpdir(), 'frameforge-server-'));
+    chmodSync(directory, 0o700);
+    const password = randomBytes(16).toString('hex');
+    writeFileSync(join(directory, 'password'), password);
+    for (const path of [join(directory, 'password'), directory]) giveTo(account, path);
+    const binaries = await prepareBinaries(findNativeFolder(), directory, account);
+    // Ends what runs when its standard input does, which is when this process does.
+    const watcher = spawn(
+      'sh',
+      [
+        '-c',
+        `read -r _; "$0" stop -D "$1/data" -m immediate; rm -rf "$1"`,
+        binaries.pgCtl,
+        directory,
+      ],
+      { stdio: ['pipe', 'ignore', 'ignore'], cwd: directory, ...account },
+    );
+    watcher.unref();
+    const server = new OwnServer(binaries, directory, await freePort(), password, watcher);
+    const login = [
+      '-U',
+      'postgres',
+      '-A',
+      'scram-sha-256',
+      `--pwfile=${directory}/password`,
+      '--no-sync',
+    ];
+    await server.run(binaries.initdb, [
+      '-D',
+      `${directory}/data`,
+      ...login,
+      '-E',
+      'UTF8',
+      '--locale=C',
+    ]);
+    await server.control('start');
+    return server;
+  }
+
+  get url(): string {
+    return `postgres://postgres:${this.password}@127.0.0.1:${this.port}/postgres`;
+  }
+
+  /**
+   * Runs `pg_ctl`. A stop in the mode `immediate` is a crash: the next start recovers.
+   *
+   * @returns when it is done: after a start, the server accepts connections
+   */
+  async control(
+    action: 'start' | 'stop' | 'restart',
+    mode: 'fast' | 'immediate' = 'fast',
+  ): Promise<void> {
+    const options = `-c port=${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200`;
+    const data = join(this.directory, 'data');
+    const modes = action === 'start' ? [] : ['-m', mode];
+    const start = action === 'stop' ? [] : ['-l', join(this.directory, 'log'), '-o', options];
+    await this.run(this.binaries.pgCtl, [action, '-w', '-s', '-D', data, ...modes, ...start]);
+  }
+
+  /** Stops it and removes all of it. */
+  async remove(): Promise<void> {
+    this.watcher.ref();
+    const ended = once(this.watcher, 'exit');
+    this.watcher.stdin?.end();
+    await ended;
+  }
+
+  private async run(file: string, args: string[]): Promise<void> {
+    // Into files: a server that keeps a pipe open would keep this call waiting.
+    const command = ['-c', `exec "$0" "$@" >"${this.directory}/output" 2>&1`, file, ...args];
+    await run('sh', command, { cwd: this.directory, ...chooseAccount(undefined) });
+  }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}
