@@ -11,7 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
@@ -107,7 +107,11 @@ export async function packPackage(): Promise<PackedPackage> {
   const checkout = mkdtempSync(join(tmpdir(), 'frameforge-pack-'));
   const unwanted = new Set(['.git', 'node_modules', 'dist', 'coverage']);
   for (const name of readdirSync(REPOSITORY).filter((entry) => !unwanted.has(entry))) {
-    cpSync(join(REPOSITORY, name), join(checkout, name), { recursive: true });
+    cpSync(join(REPOSITORY, name), join(checkout, name), {
+      recursive: true,
+      // The examples' own packages, where they were installed.
+      filter: (path) => basename(path) !== 'node_modules',
+    });
   }
   symlinkSync(join(REPOSITORY, 'node_modules'), join(checkout, 'node_modules'));
   await runOk(checkout, ['npm', 'pack', '--silent']);
