@@ -244,6 +244,9 @@ const UNREACHABLE = new Set([
 const BROKEN =
   /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|Query runner already released|Driver not Connected)/i;
 
+/** What `pg` says, without a code, of a password that is missing where the server wants one. */
+const DRIVER_LOGIN = /^SASL: /;
+
 /** What PgBouncer says, under the code of a broken connection, of a login that cannot succeed. */
 const POOLER_LOGIN =
   /authentication failed|auth failed|no such (user|database)|does not exist|unsupported startup parameter/i;
@@ -266,7 +269,7 @@ export function fromDriver(error: unknown, operation: string): unknown {
   if (state === '40001' || state === '40P01') {
     return new TransactionConflictError(operation, { cause });
   }
-  if (state.startsWith('28') || state === '3D000' || isRefusedByPooler(state, message)) {
+  if (state.startsWith('28') || state === '3D000' || isRefusedLogin(state, String(message))) {
     return new ConfigurationError(
       `${operation} could not log in to the database: ${reasonOf(cause)}. ` +
         `Correct the user, the password or the database's name.`,
@@ -308,8 +311,11 @@ export function fromDriver(error: unknown, operation: string): unknown {
   return error;
 }
 
-function isRefusedByPooler(state: string, message: unknown): boolean {
-  return state === '08P01' && POOLER_LOGIN.test(String(message));
+function isRefusedLogin(state: string, message: string): boolean {
+  return (
+    (state === '08P01' && POOLER_LOGIN.test(message)) ||
+    (state === '' && DRIVER_LOGIN.test(message))
+  );
 }
 
 /**
