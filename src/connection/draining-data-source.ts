@@ -1,11 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSourceOptions, QueryRunner, ReplicationMode } from 'typeorm';
 import { DataSource } from 'typeorm';
+import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { DatabaseUnavailableError } from '../errors.js';
+import type { PgClient } from './pools.js';
 import { isIdle, poolsOf } from './pools.js';
 
 /** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
 const LOOK_MS = 5;
+/** How often it is looked whether connections that were ended have come back. */
+const MAX_LOOKS = 200;
 
 /**
  * A data source that lets what is running finish before it closes. TypeORM's own takes connections
@@ -44,10 +48,21 @@ export class DrainingDataSource extends DataSource {
       const inUse = poolsOf(this).reduce((sum, pool) => sum + pool.totalCount - pool.idleCount, 0);
       this.warn(
         `${inUse} connections were still in use ${this.drainMs} ms after the application began to ` +
-          `close: ending them, and the statements that run on them.`,
+          `close: ending them. Whether the statements on them are done, nobody is told.`,
       );
+      await this.#endAll();
     }
     await super.destroy();
+  }
+
+  /** Also those that their end makes room for. Only who never gives a connection back is left. */
+  async #endAll(): Promise<void> {
+    for (let looks = 0; looks < MAX_LOOKS && !poolsOf(this).every(isIdle); looks++) {
+      for (const queryRunner of (this.driver as PostgresDriver).connectedQueryRunners) {
+        void ((await queryRunner.connect()) as PgClient).end();
+      }
+      await sleep(LOOK_MS);
+    }
   }
 }
 

@@ -42,21 +42,20 @@ export class ReadOptions extends TransactionOptions {
  * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would
  * commit what the caller means to roll back.
  */
-export function readOptions(operation: string, options: unknown): TransactionOptions {
+export function readOptions(operation: string, options: unknown): TransactionOptions;
+export function readOptions<T extends object>(
+  operation: string,
+  options: unknown,
+  optionsClass: new () => T,
+): T;
+export function readOptions(
+  operation: string,
+  options: unknown,
+  optionsClass: new () => object = TransactionOptions,
+): object {
   return options === undefined
     ? {}
-    : readInput(operation, TransactionOptions, options, { path: 'options' });
-}
-
-/** Likewise, for a method that only reads. */
-export function readReadOptions(operation: string, options: unknown): ReadOptions {
-  if (options === undefined) return {};
-  const read = readInput(operation, ReadOptions, options, { path: 'options' });
-  if (read.replica === true && read.manager !== undefined) {
-    const message = 'cannot go together with manager, whose transaction is on the primary';
-    throw new InvalidInputError(operation, [{ property: 'options.replica', message }]);
-  }
-  return read;
+    : readInput(operation, optionsClass, options, { path: 'options' });
 }
 
 /**
@@ -81,6 +80,7 @@ export class SqlRunner {
    *
    * @param operation - the method that asks, for the error's message
    * @param make - writes the statement, once for this data source's tables
+   * @param options - `manager`, or for a statement that only reads `replica`
    */
   async run<Row>(
     operation: string,
@@ -90,7 +90,13 @@ export class SqlRunner {
   ): Promise<Row[]> {
     const statement = this.statementOf(make);
     const joined = manager === undefined ? undefined : this.queryRunnerOf(operation, manager);
-    if (joined !== undefined) return this.query(operation, joined, statement, values);
+    if (joined !== undefined) {
+      if (replica === true) {
+        const message = 'cannot go together with manager, whose transaction is on the primary';
+        throw new InvalidInputError(operation, [{ property: 'options.replica', message }]);
+      }
+      return this.query(operation, joined, statement, values);
+    }
     const queryRunner = this.dataSource.createQueryRunner(replica === true ? 'slave' : 'master');
     try {
       return await this.query(operation, queryRunner, statement, values);

@@ -14,6 +14,8 @@ export class Proxy {
   traffic: Traffic = { connections: 0, roundTrips: 0 };
   /** While true, connections are accepted and nothing is answered. */
   silent = false;
+  /** While true, a connection that the server ends stays open on the client's side. */
+  lingering = false;
   readonly #server = createServer((client) => this.#relay(client));
   readonly #sockets = new Set<Socket>();
   #port = 0;
@@ -59,9 +61,12 @@ export class Proxy {
     this.#track(server);
     const count = new MessageCounter(() => this.traffic.roundTrips++);
     client.on('data', (chunk: Buffer) => count.read(chunk));
-    client.pipe(server).pipe(client);
+    client.pipe(server);
+    server.on('data', (chunk: Buffer) => client.write(chunk));
     client.on('close', () => server.destroy());
-    server.on('close', () => client.destroy());
+    server.on('close', () => {
+      if (!this.lingering) client.end();
+    });
   }
 
   #track(socket: Socket): void {

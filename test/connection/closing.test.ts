@@ -1,0 +1,117 @@
+import type { DataSource } from 'typeorm';
+import { DatabaseUnavailableError } from '../../src/errors.js';
+import { JobService } from '../../src/jobs/job.service.js';
+import { User } from '../../src/schema/entities/index.js';
+import { query } from '../support/query.js';
+import type { TestDatabase } from '../support/server.js';
+import { createDatabase } from '../support/server.js';
+import { until } from '../support/until.js';
+import { Boot } from './boot.js';
+
+let database: TestDatabase;
+let url: string;
+beforeAll(async () => {
+  database = await createDatabase();
+  url = database.url;
+  await (await new Boot().open({ url })).destroy();
+});
+afterAll(() => database.drop());
+
+/** Waits until a statement with this text runs in the server. */
+const running = (text: string): Promise<void> =>
+  until(async () => {
+    const rows = await query(
+      url,
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'
+         AND pid <> pg_backend_pid() AND query LIKE '%${text}%'`,
+    );
+    return rows.length === 1;
+  });
+
+const slow = (dataSource: DataSource, seconds: number): Promise<unknown> =>
+  dataSource.query(`SELECT pg_sleep(${seconds}) AS slept, 'done' AS said`);
+
+describe('a data source that is closed', () => {
+  it('lets a statement in flight finish', async () => {
+    const dataSource = await new Boot().open({ url });
+    const statement = slow(dataSource, 0.5);
+    await running('pg_sleep(0.5)');
+    await dataSource.destroy();
+    expect(await statement).toMatchObject([{ said: 'done' }]);
+  });
+
+  it('lets a transaction finish, with the statements that are still to come in it', async () => {
+    const dataSource = await new Boot().open({ url });
+    let closed: Promise<void> | undefined;
+    const name = `closing-${Date.now()}`;
+    const written = await dataSource.transaction(async (manager) => {
+      closed = dataSource.destroy();
+      await manager.query('SELECT pg_sleep(0.2)');
+      return manager.save(
+        manager.create(User, { username: name, email: `${name}@x.org`, passwordHash: 'x' }),
+      );
+    });
+    await closed;
+    expect(await query(url, `SELECT "userId" FROM users WHERE username = '${name}'`)).toEqual([
+      { userId: written.userId },
+    ]);
+  });
+
+  it('serves those who already waited for a connection', async () => {
+    const dataSource = await new Boot().open({ url, poolSize: 1 });
+    const statements = [slow(dataSource, 0.3), slow(dataSource, 0), slow(dataSource, 0)];
+    await running('pg_sleep(0.3)');
+    await dataSource.destroy();
+    for (const rows of await Promise.all(statements))
+      expect(rows).toMatchObject([{ said: 'done' }]);
+  });
+
+  it('takes no new work, and says why', async () => {
+    const dataSource = await new Boot().open({ url });
+    const jobs = new JobService(dataSource);
+    const statement = slow(dataSource, 0.3);
+    await running('pg_sleep(0.3)');
+    const closed = dataSource.destroy();
+    await expect(jobs.countJobs()).rejects.toThrow(
+      'A call that came while the application was closing could not reach the database',
+    );
+    await closed;
+    await statement;
+    await expect(jobs.countJobs()).rejects.toBeInstanceOf(DatabaseUnavailableError);
+  });
+
+  it('ends what takes too long, tells it, and leaves nobody waiting', async () => {
+    const boot = new Boot();
+    const dataSource = await boot.open({ url, poolSize: 1, shutdownTimeoutMs: 200 });
+    const jobs = new JobService(dataSource);
+    const outcomes = [slow(dataSource, 600), slow(dataSource, 0), jobs.countJobs()].map((call) =>
+      call.then(
+        () => 'done',
+        (error: unknown) => error,
+      ),
+    );
+    await running('pg_sleep(600)');
+    await dataSource.destroy();
+    // The others are served or refused; that they are not left waiting is what matters.
+    const [ended] = await Promise.all(outcomes);
+    expect(ended).toMatchObject({ message: 'Connection terminated' });
+    expect(boot.told).toEqual([
+      '1 connections were still in use 200 ms after the application began to close: ' +
+        'ending them. Whether the statements on them are done, nobody is told.',
+    ]);
+  });
+
+  it('may be closed twice at once, as two shutdown signals do', async () => {
+    const dataSource = await new Boot().open({ url });
+    await Promise.all([dataSource.destroy(), dataSource.destroy()]);
+    expect(dataSource.isInitialized).toBe(false);
+  });
+
+  it('can be initialized again', async () => {
+    const dataSource = await new Boot().open({ url });
+    await dataSource.destroy();
+    await dataSource.initialize();
+    expect(await slow(dataSource, 0)).toMatchObject([{ said: 'done' }]);
+    await dataSource.destroy();
+  });
+});
