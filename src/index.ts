@@ -23,4 +23,4 @@ export * from './notifications/notification.inputs.js';
 export * from './notifications/notification.service.js';
 export * from './schema/entities/index.js';
 export * from './schema/migrations/index.js';
-export type { TransactionOptions } from './connection/sql-runner.js';
+export type { ReadOptions, TransactionOptions } from './connection/sql-runner.js';

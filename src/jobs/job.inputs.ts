@@ -1,4 +1,4 @@
-import { TransactionOptions } from '../connection/sql-runner.js';
+import { ReadOptions } from '../connection/sql-runner.js';
 import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { Is } from '../input/input.js';
@@ -23,7 +23,7 @@ export class CreateJobInput {
 }
 
 /** Whose job is asked for, and in which transaction. */
-export class GetJobOptions extends TransactionOptions {
+export class GetJobOptions extends ReadOptions {
   /** Only this user's job; any other is "not found". Leave the key out to see every user's. */
   @Is(uuid, 'omittable') userId?: string;
 }

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
 import { hydrate } from '../connection/hydrate.js';
-import { readOptions, SqlRunner } from '../connection/sql-runner.js';
+import { ReadOptions, readOptions, SqlRunner } from '../connection/sql-runner.js';
 import type { TransactionOptions } from '../connection/sql-runner.js';
 import { JobNotFoundError } from '../errors.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
@@ -119,7 +119,7 @@ export class JobService {
   /**
    * Reads a job.
    *
-   * @param options - `userId`: another user's job is "not found"
+   * @param options - `userId`: another user's job is "not found"; `replica`: read from a replica
    * @throws JobNotFoundError
    */
   async getJob(jobId: string, options: GetJobOptions = {}): Promise<VideoJob> {
@@ -131,10 +131,14 @@ export class JobService {
     return toJob(row);
   }
 
-  /** Lists jobs, newest first, a page at a time. A page costs the same however deep it is. */
-  async listJobs(input: ListJobsInput = {}, options?: TransactionOptions): Promise<JobPage> {
+  /**
+   * Lists jobs, newest first, a page at a time. A page costs the same however deep it is.
+   *
+   * @param options - `replica`: read from a replica, which may be a moment behind
+   */
+  async listJobs(input: ListJobsInput = {}, options?: ReadOptions): Promise<JobPage> {
     const operation = 'listJobs';
-    const tx = readOptions(operation, options);
+    const tx = readOptions(operation, options, ReadOptions);
     const { userId, status, limit, cursor } = readInput(operation, ListJobsInput, input);
     const after = cursor ? decodeCursor(cursor) : undefined;
     const filters = { userId: userId !== undefined, status: status !== undefined };
@@ -153,13 +157,17 @@ export class JobService {
     return { jobs, nextCursor };
   }
 
-  /** Counts jobs by status; a status without jobs counts 0. */
+  /**
+   * Counts jobs by status; a status without jobs counts 0.
+   *
+   * @param options - `replica`: read from a replica, which may be a moment behind
+   */
   async countJobs(
     input: CountJobsInput = {},
-    options?: TransactionOptions,
+    options?: ReadOptions,
   ): Promise<Record<JobStatus, number>> {
     const operation = 'countJobs';
-    const tx = readOptions(operation, options);
+    const tx = readOptions(operation, options, ReadOptions);
     const { userId } = readInput(operation, CountJobsInput, input);
     const rows = await this.db.run<{ status: JobStatus; count: number }>(
       operation,
