@@ -8,12 +8,15 @@ import {
   UpdateDateColumn,
 } from 'typeorm';
 
+/** Not a private field: one would throw on a clone, or behind a proxy, of an instance. */
+const passwordHashes = new WeakMap<User, string>();
+
 /**
  * A person who uploads videos.
  *
  * `passwordHash` is kept out of sight twice: no query returns it unless it asks for it by name
- * (`select: { passwordHash: true }`), and on an instance it lives in a private field behind an
- * accessor of the class, where JSON, spread, `Object.keys` and `instanceToPlain` do not look.
+ * (`select: { passwordHash: true }`), and an instance holds it behind an accessor of the class, where
+ * JSON, spread, `Object.keys` and `instanceToPlain` do not look. A copy of an instance is without it.
  */
 @Entity({ name: 'users' })
 @Unique('uq_users_username', ['username'])
@@ -21,8 +24,6 @@ import {
 @Index('idx_users_username', ['username'])
 @Index('idx_users_email', ['email'])
 export class User {
-  #passwordHash!: string;
-
   @PrimaryGeneratedColumn('uuid', { name: 'userId', primaryKeyConstraintName: 'pk_users' })
   userId!: string;
 
@@ -34,11 +35,11 @@ export class User {
 
   @Column({ name: 'passwordHash', type: 'varchar', length: 255, select: false })
   get passwordHash(): string {
-    return this.#passwordHash;
+    return passwordHashes.get(this) as string;
   }
 
   set passwordHash(hash: string) {
-    this.#passwordHash = hash;
+    passwordHashes.set(this, hash);
   }
 
   @CreateDateColumn({
