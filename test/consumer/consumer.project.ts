@@ -134,14 +134,24 @@ export async function packPackage(): Promise<PackedPackage> {
 export class ConsumerProject {
   readonly directory = mkdtempSync(join(tmpdir(), 'frameforge-consumer-'));
 
-  /** Makes an application with these packages installed from the registry. */
+  /**
+   * Makes an application with these packages installed from the registry.
+   *
+   * @param packages - with their versions: `pg@8.11.0`
+   * @param pinned - the versions of those that npm installs as peers, by itself
+   */
   static async create(
     type: 'module' | 'commonjs',
     packed: PackedPackage,
     packages: readonly string[],
+    pinned: readonly string[] = [],
   ): Promise<ConsumerProject> {
     const project = new ConsumerProject();
-    project.write('package.json', JSON.stringify({ name: 'consumer', private: true, type }));
+    const overrides = Object.fromEntries(pinned.map((name) => name.split(/(?<=.)@/)));
+    project.write(
+      'package.json',
+      JSON.stringify({ name: 'consumer', private: true, type, overrides }),
+    );
     const install = ['npm', 'install', '--prefer-offline', '--no-audit', '--no-fund'] as const;
     await project.runOk([...install, packed.tarball, ...packages]);
     return project;
