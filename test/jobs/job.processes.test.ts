@@ -1,0 +1,114 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { until } from '../support/until.js';
+import { ledger, video, violations } from './fixtures.js';
+
+const PROCESSES = 8;
+const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+/** What the processes have told. */
+class Claimer {
+  readonly claimed: { jobId: string; runNumber: number }[] = [];
+  readonly completed: string[] = [];
+  readonly refused: string[] = [];
+  readonly process: ChildProcess;
+  ready = false;
+
+  constructor(url: string, lease?: number) {
+    const loader = ['--import', file('../support/typescript.mjs')];
+    const values = lease === undefined ? [url] : [url, String(lease)];
+    this.process = spawn(process.execPath, [...loader, file('./claimer.fixture.ts'), ...values], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
+    createInterface({ input: this.process.stdout! }).on('line', (line) => {
+      const told = JSON.parse(line) as Partial<Claimer>;
+      this.ready ||= told.ready ?? false;
+      this.claimed.push(...(told.claimed ?? []));
+      this.completed.push(...(told.completed ?? []));
+      this.refused.push(...(told.refused ?? []));
+    });
+  }
+}
+
+let h: Harness;
+let claimers: Claimer[] = [];
+beforeEach(async () => {
+  h = await openHarness();
+});
+afterEach(async () => {
+  for (const claimer of claimers) claimer.process.kill('SIGKILL');
+  await h.close();
+});
+
+/** Starts the processes, and lets them all go at once. */
+async function race(lease?: number): Promise<void> {
+  claimers = Array.from({ length: PROCESSES }, () => new Claimer(h.url, lease));
+  await until(() => claimers.every(({ ready }) => ready));
+  for (const claimer of claimers) claimer.process.stdin!.write('go\n');
+}
+
+/** Waits until processes have told all that they had to, and ended well. */
+async function ended(all: Claimer[]): Promise<void> {
+  const exits = await Promise.all(all.map(({ process: child }) => once(child, 'close')));
+  expect(exits).toEqual(all.map(() => [0, null]));
+}
+
+async function createJobs(count: number): Promise<string[]> {
+  const { userId } = await h.user();
+  const jobs = await h.jobs.createJobs(Array.from({ length: count }, () => ({ ...video, userId })));
+  return jobs.map(({ jobId }) => jobId);
+}
+
+it('eight processes that claim five thousand jobs get each exactly once', async () => {
+  const ids = await createJobs(5_000);
+  await race();
+  await ended(claimers);
+  const claimed = claimers.flatMap((claimer) => claimer.claimed);
+  expect(claimed).toHaveLength(ids.length);
+  expect(new Set(claimed.map(({ jobId }) => jobId))).toEqual(new Set(ids));
+  expect(new Set(claimed.map(({ runNumber }) => runNumber))).toEqual(new Set([1]));
+  // It was a race: no process had it for itself.
+  expect(claimers.filter((claimer) => claimer.claimed.length > 0).length).toBeGreaterThan(1);
+  const workers: { jobs: number }[] = await h.dataSource.query(
+    `SELECT count(*)::integer AS jobs FROM video_jobs WHERE status = 'processing' GROUP BY "workerId"`,
+  );
+  expect(workers.map(({ jobs }) => jobs).toSorted()).toEqual(
+    claimers
+      .map((claimer) => claimer.claimed.length)
+      .filter((jobs) => jobs > 0)
+      .toSorted(),
+  );
+});
+
+it('every job is completed once, while leases end early, jobs are stolen and workers are killed', async () => {
+  const ids = await createJobs(600);
+  await race(20);
+  // Three die, in whatever they are doing.
+  for (const victim of claimers.slice(0, 3)) {
+    await until(() => victim.completed.length > 0);
+    victim.process.kill('SIGKILL');
+  }
+  await until(async () => (await h.jobs.countJobs()).completed === ids.length);
+  for (const claimer of claimers) claimer.process.stdin!.end();
+  await ended(claimers.slice(3));
+
+  expect(await violations(h.dataSource)).toEqual([]);
+  expect(await ledger(h.dataSource)).toEqual([
+    { status: 'completed', notifications: ['success'], jobs: ids.length },
+  ]);
+  const completed = claimers.flatMap((claimer) => claimer.completed);
+  expect(new Set(completed).size).toBe(completed.length);
+  const runs = claimers.flatMap(({ claimed }) =>
+    claimed.map(({ jobId, runNumber }) => `${jobId}:${runNumber}`),
+  );
+  expect(new Set(runs).size).toBe(runs.length);
+  const refused = new Set(claimers.flatMap((claimer) => claimer.refused));
+  expect(refused).toEqual(new Set(['LEASE_LOST']));
+  const [row] = await h.dataSource.query(`SELECT count(*)::integer AS n FROM notification_log`);
+  expect(row).toEqual({ n: ids.length });
+});
