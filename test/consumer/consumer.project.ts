@@ -137,24 +137,22 @@ export class ConsumerProject {
   /**
    * Makes an application with these packages installed from the registry.
    *
-   * @param packages - with their versions: `pg@8.11.0`
-   * @param pinned - the versions of those that npm installs as peers, by itself
+   * @param packages - with their versions: `pg@8.11.0`; or a tarball
    */
   static async create(
     type: 'module' | 'commonjs',
-    packed: PackedPackage,
     packages: readonly string[],
-    pinned: readonly string[] = [],
   ): Promise<ConsumerProject> {
     const project = new ConsumerProject();
-    const overrides = Object.fromEntries(pinned.map((name) => name.split(/(?<=.)@/)));
-    project.write(
-      'package.json',
-      JSON.stringify({ name: 'consumer', private: true, type, overrides }),
-    );
-    const install = ['npm', 'install', '--prefer-offline', '--no-audit', '--no-fund'] as const;
-    await project.runOk([...install, packed.tarball, ...packages]);
+    project.write('package.json', JSON.stringify({ name: 'consumer', private: true, type }));
+    await project.install(packages);
     return project;
+  }
+
+  /** Installs packages from the registry, or from its copies in npm's cache. */
+  async install(words: readonly string[]): Promise<void> {
+    const install = ['npm', 'install', '--prefer-offline', '--no-audit', '--no-fund'] as const;
+    await this.runOk([...install, ...words]);
   }
 
   write(path: string, text: string): void {

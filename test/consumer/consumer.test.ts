@@ -149,7 +149,11 @@ async function createsAJob(): Promise<void> {
 describe('an ES module application, with today’s versions and all optional peers', () => {
   beforeAll(async () => {
     const peers = [...REQUIRED_PEERS, ...OPTIONAL_PEERS];
-    project = await ConsumerProject.create('module', packed, [NODE_TYPES, ...peers.map(current)]);
+    project = await ConsumerProject.create('module', [
+      packed.tarball,
+      NODE_TYPES,
+      ...peers.map(current),
+    ]);
     project.write('src/main.ts', APP);
     project.write('src/snippet.ts', SNIPPET);
     // Makes the compiler read the declarations of every entry point.
@@ -189,7 +193,7 @@ it('takes the commands of TypeORM in a checkout', () =>
 describe('a CommonJS application, with the oldest versions and no optional peer', () => {
   beforeAll(async () => {
     const peers = REQUIRED_PEERS.map(oldest);
-    project = await ConsumerProject.create('commonjs', packed, [NODE_TYPES, ...peers]);
+    project = await ConsumerProject.create('commonjs', [packed.tarball, NODE_TYPES, ...peers]);
     project.write('src/main.ts', APP);
     await project.compile();
   }, INSTALLING_MS);
