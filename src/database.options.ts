@@ -1,5 +1,5 @@
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { connectionFrom } from './database.environment.js';
+import { connectionFrom, preparedStatementsFrom } from './database.environment.js';
 import { isPort, sslProblems, urlProblems } from './database.url.js';
 import { ConfigurationError } from './errors.js';
 import { frameForgeEntities } from './schema/entities/index.js';
@@ -31,7 +31,10 @@ export interface FrameForgeDatabaseOptions extends Partial<
   readonly connectRetryMs?: number;
   /** How long running statements may take to finish when the application closes, in ms. Default 10,000. */
   readonly shutdownTimeoutMs?: number;
-  /** Keep plans by name. Set false behind PgBouncer before 1.21 in transaction mode. Default true. */
+  /**
+   * Keep plans by name. Set false behind PgBouncer before 1.21 in transaction mode. Default true,
+   * unless the environment says `DB_PREPARED_STATEMENTS=false`.
+   */
   readonly preparedStatements?: boolean;
   /**
    * Wake up workers in other processes (`listen` of `FrameForgeWorkerModule`) by a `NOTIFY` after the
@@ -156,13 +159,14 @@ export function resolveOptions(
   const given: FrameForgeDatabaseOptions = Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   );
+  const problems: string[] = [];
   const {
     migrationsRun = true,
     migrationsLockTimeoutMs = 300_000,
     requireCurrentSchema = false,
     connectRetryMs = 60_000,
     shutdownTimeoutMs = 10_000,
-    preparedStatements = true,
+    preparedStatements = preparedStatementsFrom(env, problems),
     notifyWorkers = false,
     autoLoadEntities = false,
     entities = [],
@@ -173,7 +177,6 @@ export function resolveOptions(
     typeorm.url !== undefined ||
     typeorm.replication !== undefined ||
     CREDENTIALS.some((key) => typeorm[key] !== undefined);
-  const problems: string[] = [];
   const connection = connected ? {} : connectionFrom(env, typeorm.ssl, problems);
   refuse(problems);
   return {
@@ -182,7 +185,10 @@ export function resolveOptions(
       uuidExtension: 'pgcrypto',
       installExtensions: false,
       migrationsTransactionMode: 'each',
+      connectTimeoutMS: 30_000,
       ...typeorm,
+      // So that a connection whose other end has vanished is noticed while it is idle.
+      extra: { keepAlive: true, ...(typeorm.extra as object | undefined) },
       ...connection,
       type: 'postgres',
       entities: [...new Set([...frameForgeEntities, ...Object.values(entities)])],

@@ -276,6 +276,13 @@ export function fromDriver(error: unknown, operation: string): unknown {
       { cause },
     );
   }
+  if (state === '26000' || state === '42P05') {
+    return new ConfigurationError(
+      `${operation} met a connection pooler that does not keep prepared statements: ` +
+        `${reasonOf(cause)}. Set \`preparedStatements: false\`, or DB_PREPARED_STATEMENTS=false.`,
+      { cause },
+    );
+  }
   if (CERTIFICATE.test(state)) {
     return new ConfigurationError(
       `${operation} could not verify the certificate of the database's server: ${reasonOf(cause)}. ` +

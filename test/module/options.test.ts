@@ -54,6 +54,8 @@ describe('defaults', () => {
         uuidExtension: 'pgcrypto',
         installExtensions: false,
         migrationsTransactionMode: 'each',
+        connectTimeoutMS: 30_000,
+        extra: { keepAlive: true },
         entities: frameForgeEntities,
         migrations: frameForgeMigrations,
         migrationsRun: false,
@@ -69,6 +71,25 @@ describe('defaults', () => {
       notifyWorkers: false,
       autoLoadEntities: false,
     });
+  });
+
+  it('of preparedStatements is what the environment says', () => {
+    const of = (value: string): boolean =>
+      resolveOptions({ url: DATABASE }, { DB_PREPARED_STATEMENTS: value }).preparedStatements;
+    expect([of('false'), of('true'), of('')]).toEqual([false, true, true]);
+    expect(() => of('no')).toThrow(`DB_PREPARED_STATEMENTS is 'no': set it to true or false`);
+    expect(
+      resolveOptions(
+        { url: DATABASE, preparedStatements: true },
+        { DB_PREPARED_STATEMENTS: 'false' },
+      ).preparedStatements,
+    ).toBe(true);
+  });
+
+  it('of extra stay beside those of the application', () => {
+    expect(
+      resolveOptions({ url: DATABASE, extra: { statement_timeout: 5 } }, {}).dataSource.extra,
+    ).toEqual({ keepAlive: true, statement_timeout: 5 });
   });
 
   it('stand for options that are undefined, and give way to 0 and false', () => {
