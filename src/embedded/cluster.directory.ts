@@ -33,11 +33,11 @@ const PASSWORD_FILE = 'frameforge-password';
  * As root, the directories stay root's own, and the server's account owns only the cluster in them:
  * nothing that runs under that account can then redirect what root does.
  */
-export function choosePlaces(dataDir: string | undefined): Places {
+export function choosePlaces(dataDir: string | undefined, base?: string): Places {
   const home = dataDir === undefined ? undefined : resolve(dataDir);
   const account = chooseAccount(home && join(home, 'pgdata'));
   if (home !== undefined) openHome(home, account);
-  const scratch = createScratch(account);
+  const scratch = createScratch(base ?? temporaryDirectory(account), account);
   return {
     cluster: join(home ?? scratch, 'pgdata'),
     newCluster: join(home ?? scratch, `new-${randomBytes(6).toString('hex')}`),
@@ -133,15 +133,18 @@ function openHome(home: string, account: Account | undefined): void {
   }
 }
 
-function createScratch(account: Account | undefined): string {
+/** A directory for temporary files that the server's account can enter. */
+export function temporaryDirectory(account: Account | undefined): string {
   const bases = account ? [tmpdir(), '/tmp', '/var/tmp'] : [tmpdir()];
   const base = bases.find((path) => !account || (existsSync(path) && canEnter(path, account)));
-  if (base === undefined) {
-    throw new ConfigurationError(
-      `PostgreSQL does not run as root but as uid ${account?.uid} here, which cannot enter ` +
-        `${bases.join(' or ')}. Set TMPDIR to a directory that it can enter.`,
-    );
-  }
+  if (base !== undefined) return base;
+  throw new ConfigurationError(
+    `PostgreSQL does not run as root but as uid ${account?.uid} here, which cannot enter ` +
+      `${bases.join(' or ')}. Set TMPDIR to a directory that it can enter.`,
+  );
+}
+
+function createScratch(base: string, account: Account | undefined): string {
   const scratch = mkdtempSync(join(base, 'frameforge-postgres-'));
   if (account) chmodSync(scratch, 0o711);
   return scratch;

@@ -3,7 +3,6 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import pg from 'pg';
 import { ConfigurationError } from '../errors.js';
 import { binariesIn, findNativeFolder, prepareBinaries } from './binaries.locator.js';
 import {
@@ -15,9 +14,7 @@ import {
   serverEnvironment,
 } from './cluster.directory.js';
 import { type Exit, Guardian } from './guardian.process.js';
-
-// oxlint-disable-next-line import/no-named-as-default-member -- pg before 8.15 has only the default
-const { Client } = pg;
+import { Client } from './pg.client.js';
 
 /** Options of {@link startEmbeddedPostgres}. */
 export interface EmbeddedPostgresOptions {
@@ -68,6 +65,19 @@ const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 
 export async function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions = {},
 ): Promise<EmbeddedPostgres> {
+  const { url, guardian } = await launchPostgres(options);
+  return { url, stop: () => guardian.stop() };
+}
+
+/**
+ * Likewise, with the guardian that the server depends on.
+ *
+ * @param home - a directory for what is temporary, removed with it; the system's own if left out
+ */
+export async function launchPostgres(
+  options: EmbeddedPostgresOptions,
+  home?: string,
+): Promise<{ url: string; guardian: Guardian }> {
   const { dataDir, database = 'frameforge', timeoutMs = 60_000 } = options;
   if (!/^[\w-]{1,63}$/.test(database)) {
     throw new ConfigurationError(
@@ -75,8 +85,12 @@ export async function startEmbeddedPostgres(
     );
   }
   const native = findNativeFolder();
-  const places = choosePlaces(dataDir);
-  const guardian = new Guardian([places.scratch, places.newCluster], binariesIn(native).pgCtl);
+  const places = choosePlaces(dataDir, home);
+  const guardian = new Guardian(
+    [places.scratch, places.newCluster],
+    binariesIn(native).pgCtl,
+    home,
+  );
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
@@ -89,7 +103,7 @@ export async function startEmbeddedPostgres(
     const url = `postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/`;
     await ensureDatabase(url, database);
     guardian.unref();
-    return { url: url + database, stop: () => guardian.stop() };
+    return { url: url + database, guardian };
   } catch (error) {
     await guardian.stop().catch(() => {}); // why the start failed says more
     if (!timedOut) throw error;

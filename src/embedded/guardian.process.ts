@@ -17,7 +17,22 @@ export interface Exit {
   log: string;
 }
 
+/** How a server is left to all processes that connect to a local socket, as long as any needs it. */
+export interface Sharing {
+  /** The path of the socket. */
+  socket: string;
+  /** What each process that connects is told: the server's address. */
+  url: string;
+  /** The process that is told when its run is over: the runner of the process that started all this. */
+  runner: number;
+}
+
+/** The file in a shared server's home that holds the pid of the process which is starting it. */
+export const LOCK = 'starting';
+
 const PATIENCE_MS = 15_000;
+/** How long a shared server waits for the next process of a run, and how often it looks, in ms. */
+const [LINGER_MS, LOOK_MS] = [10_000, 250];
 
 /**
  * The guardian's program, plain JavaScript run by `node -e`: it works the same from sources, from
@@ -27,14 +42,19 @@ const PATIENCE_MS = 15_000;
  */
 const PROGRAM = `
 const { spawn } = require('node:child_process');
-const { rmSync } = require('node:fs');
+const { readFileSync, rmdirSync, rmSync } = require('node:fs');
+const { createServer } = require('node:net');
+const { join } = require('node:path');
+const { createInterface } = require('node:readline');
 
 process.title = 'frameforge-postgres';
-const { directories, pgCtl } = JSON.parse(process.argv[1]);
+const { directories, pgCtl, home } = JSON.parse(process.argv[1]);
+const parent = String(process.ppid);
 let child;
 let signals = [];
 let log = '';
 let stopping = false;
+let shared;
 
 process.on('disconnect', stop);
 process.on('SIGINT', stop);
@@ -45,7 +65,9 @@ process.on('uncaughtException', (error) => {
 });
 process.on('message', (message) => {
   if (message === 'stop') stop();
-  else if (!stopping) run(message);
+  else if (stopping) return;
+  else if (message.share) share(message.share);
+  else run(message);
 });
 
 function run(command) {
@@ -58,14 +80,68 @@ function run(command) {
   child.on('error', (error) => keep(error.message));
   child.on('close', (code) => {
     child = undefined;
-    tell({ exit: { code, log } }, () => { if (stopping) finish(); });
+    tell({ exit: { code, log } }, () => {
+      if (stopping) finish();
+      else if (shared) stop();
+    });
   });
   tell({ pid: child.pid });
+}
+
+/**
+ * A process that connects says who its runner is, and is told the url. It needs the server until it
+ * disconnects. The server is needed while such a process is there, and for a moment after it, when
+ * the next one may come. It is not needed any more when all runners are gone, or said so.
+ */
+function share({ socket, url, runner }) {
+  const runners = new Set([runner]);
+  const holders = new Set();
+  const sockets = new Set();
+  let heldAt = Date.now();
+  const look = () => {
+    for (const pid of runners) if (!isAlive(pid)) runners.delete(pid);
+    const held = holders.size > 0 || Date.now() - heldAt < ${LINGER_MS};
+    if (runners.size === 0 || !held) stop();
+  };
+  const letGo = (holder) => {
+    if (holders.delete(holder)) heldAt = Date.now();
+    look();
+  };
+  const listener = createServer({ allowHalfOpen: true }, (holder) => {
+    if (stopping) return holder.destroy();
+    let pid;
+    sockets.add(holder);
+    holder.on('error', () => {});
+    holder.on('close', () => { sockets.delete(holder); letGo(holder); });
+    holder.on('end', () => { letGo(holder); if (!stopping) holder.end(); });
+    createInterface({ input: holder }).on('line', (line) => {
+      if (line === 'over') return runners.delete(pid);
+      pid = Number(line);
+      runners.add(pid);
+      holders.add(holder);
+      holder.write(url + '\\n');
+    });
+  });
+  listener.listen(socket, () => {
+    process.off('disconnect', stop);
+    setInterval(look, ${LOOK_MS}).unref();
+    shared = { listener, sockets };
+    tell({ pid: process.pid });
+  });
+}
+
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return error.code === 'EPERM';
+  }
 }
 
 function stop() {
   if (stopping) return;
   stopping = true;
+  shared?.listener.close();
   if (child) signalChild();
   else finish();
 }
@@ -83,7 +159,16 @@ function finish() {
   } catch {
     process.exitCode = 1;
   }
+  if (home) removeHome();
+  for (const socket of shared?.sockets ?? []) socket.destroy();
   if (process.connected) process.disconnect();
+}
+
+/** Unless whoever starts the next server is there already. */
+function removeHome() {
+  const lock = join(home, '${LOCK}');
+  try { if (readFileSync(lock, 'utf8') === parent) rmSync(lock); } catch {}
+  try { rmdirSync(home); } catch {}
 }
 
 function tell(message, done = () => {}) {
@@ -102,13 +187,16 @@ export class Guardian {
   readonly #ended: Promise<number | Error | null>;
   #exit: (exit: Exit) => void = () => {};
 
-  /** @param directories what to remove when all is over; the first one's parent is its cwd. */
-  constructor(directories: [string, ...string[]], pgCtl: string) {
+  /**
+   * @param directories what to remove when all is over; the first one's parent is its cwd
+   * @param home the directory around them, removed too if nothing else is in it
+   */
+  constructor(directories: [string, ...string[]], pgCtl: string, home?: string) {
     this.#directories = directories;
     const { NODE_OPTIONS: _ours, ...env } = process.env;
     this.#process = spawn(
       process.execPath,
-      ['-e', PROGRAM, '--', JSON.stringify({ directories, pgCtl })],
+      ['-e', PROGRAM, '--', JSON.stringify({ directories, pgCtl, home })],
       {
         cwd: dirname(directories[0]),
         env,
@@ -135,6 +223,28 @@ export class Guardian {
     this.#process.send(command);
     const [{ pid }] = await Promise.race([started, exited.then((): [{ pid?: number }] => [{}])]);
     return { pid, exited };
+  }
+
+  /**
+   * Leaves the server to all processes that connect to a socket: from now on it ends with the last of
+   * them, and no longer with ours.
+   */
+  async share(sharing: Sharing): Promise<void> {
+    const failed = new Promise<Exit>((resolve) => {
+      this.#exit = resolve;
+    });
+    this.#process.ref();
+    this.#process.channel?.ref();
+    const listening = once(this.#process, 'message').then(() => undefined);
+    this.#process.send({ share: sharing });
+    const exit = await Promise.race([failed, listening]);
+    if (exit !== undefined) {
+      throw new ConfigurationError(
+        `The embedded PostgreSQL could not be shared at ${sharing.socket}: ${exit.log}`,
+      );
+    }
+    this.unref();
+    this.#process.disconnect();
   }
 
   /** Lets our process end by itself while the guardian is still there. */

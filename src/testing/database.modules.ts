@@ -1,0 +1,48 @@
+import type { DynamicModule, FactoryProvider, ModuleMetadata, Type } from '@nestjs/common';
+import { FrameForgeDatabaseModule } from '../database.module.js';
+import { ConfigurationError } from '../errors.js';
+
+type Import = NonNullable<ModuleMetadata['imports']>[number];
+
+/** The provider by which `forRoot` or `forRootAsync` resolves its options. */
+export type OptionsProvider = Pick<FactoryProvider, 'inject'> & { readonly provide: string };
+
+/**
+ * Finds each data source that modules open by `FrameForgeDatabaseModule`, however deep.
+ *
+ * @throws ConfigurationError if they only use it on a data source that is opened otherwise
+ */
+export async function findOptionsProviders(imports: readonly Import[]): Promise<OptionsProvider[]> {
+  const found = new Map<string, OptionsProvider>();
+  const seen = new Set<unknown>();
+  let used = false;
+  const visit = async (entry: Import): Promise<void> => {
+    const given = await entry;
+    const module = 'forwardRef' in given ? (given.forwardRef() as Type | DynamicModule) : given;
+    if (seen.has(module)) return;
+    seen.add(module);
+    const dynamic: Partial<DynamicModule> = typeof module === 'function' ? {} : module;
+    const moduleClass = dynamic.module ?? module;
+    used ||= moduleClass === FrameForgeDatabaseModule;
+    for (const provider of dynamic.providers ?? []) {
+      if (isOptionsProvider(provider)) found.set(provider.provide, provider);
+    }
+    const own = (Reflect.getMetadata('imports', moduleClass) ?? []) as Import[];
+    for (const next of [...own, ...(dynamic.imports ?? [])]) await visit(next);
+  };
+  for (const entry of imports) await visit(entry);
+  if (used && found.size === 0) {
+    throw new ConfigurationError(
+      `createTestingApp cannot choose the database of an application that opens its data source by ` +
+        `itself and uses FrameForgeDatabaseModule.forFeature on it. Make a database by ` +
+        `createTestDatabase(), give its url to that data source, and boot with @nestjs/testing.`,
+    );
+  }
+  return [...found.values()];
+}
+
+/** Its token ends like this for each data source, named or not. */
+const isOptionsProvider = (provider: object): provider is OptionsProvider =>
+  'provide' in provider &&
+  typeof provider.provide === 'string' &&
+  provider.provide.endsWith('FrameForgeDatabaseOptions');

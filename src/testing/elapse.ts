@@ -1,0 +1,33 @@
+import type { DataSource, EntityManager } from 'typeorm';
+import { InvalidInputError } from '../errors.js';
+import { frameForgeEntities } from '../schema/entities/index.js';
+
+/**
+ * Lets time pass without waiting: makes all times in this package's tables older. Leases and backoffs
+ * end, scheduled jobs come due, finished jobs grow old enough to be pruned. Time differences between rows stay as they are.
+ * A worker that runs meanwhile learns that it has lost its lease as it would from the database.
+ *
+ * @param db - the data source, or the manager of a transaction
+ * @param ms - how long, in milliseconds
+ * @throws InvalidInputError unless `ms` is a finite number, 0 or more
+ */
+export async function elapse(db: DataSource | EntityManager, ms: number): Promise<void> {
+  if (!Number.isFinite(ms) || ms < 0) {
+    throw new InvalidInputError('elapse', [
+      { property: 'ms', message: 'must be a finite number of milliseconds, 0 or more' },
+    ]);
+  }
+  const manager = 'manager' in db ? db.manager : db;
+  await manager.transaction(async (transaction) => {
+    for (const entity of frameForgeEntities) {
+      const { columns, tablePath } = manager.dataSource.getMetadata(entity);
+      const escape = (name: string): string => manager.dataSource.driver.escape(name);
+      const table = tablePath.split('.').map(escape).join('.');
+      const shifted = columns
+        .filter(({ type }) => type === 'timestamptz')
+        .map(({ databaseName }) => escape(databaseName))
+        .map((name) => `${name} = ${name} - make_interval(secs => $1::float8 / 1000)`);
+      await transaction.query(`UPDATE ${table} SET ${shifted.join(', ')}`, [ms]);
+    }
+  });
+}

@@ -1,0 +1,95 @@
+import type { EntityManager } from 'typeorm';
+import { MAX_INTEGER } from '../input/rules.js';
+import { JobService } from '../jobs/job.service.js';
+import { NotificationService } from '../notifications/notification.service.js';
+import { JobStatus, NotificationLog, NotificationType } from '../schema/entities/index.js';
+import type { DeliveryStatus } from '../schema/entities/index.js';
+import { fixture } from './fixture.js';
+import type { Fixture } from './fixture.js';
+import { servicesIn } from './rollback.js';
+import { videoJobFixture } from './video-job.fixture.js';
+
+export interface NotificationValues {
+  /** Default `pending`. */
+  deliveryStatus: `${DeliveryStatus}`;
+  /** Default: what became of the job; `success` of a new one. */
+  notificationType?: `${NotificationType}`;
+  /** An existing job that is completed or failed; a new one if left out. */
+  jobId?: string;
+  /** The user of the new job; a new one too if left out. */
+  userId?: string;
+  /** How many deliveries have failed before, each to be tried again. Default 0. */
+  attempts: number;
+  /** What went wrong at the failed deliveries. */
+  errorMessage: string;
+  /** How long the next try is put off after the last failed delivery, in ms. Default 0. */
+  retryInMs: number;
+  /** With a `pending` one: it is being delivered, under a lease of so many ms. */
+  leaseMs?: number;
+}
+
+/**
+ * A notification in any state of its life. The services bring it there: it tells of a job that has
+ * ended so, and its row is the handle to settle its delivery by.
+ */
+export function notificationFixture(
+  given: Partial<NotificationValues> = {},
+): Fixture<NotificationValues, NotificationLog> {
+  const defaults: NotificationValues = {
+    deliveryStatus: 'pending',
+    attempts: 0,
+    errorMessage: 'The mail server refused the message.',
+    retryInMs: 0,
+  };
+  return fixture(defaults, given, write);
+}
+
+async function write(manager: EntityManager, values: NotificationValues): Promise<NotificationLog> {
+  const { deliveryStatus, errorMessage, leaseMs } = values;
+  const notifications = new NotificationService(manager.dataSource, { preparedStatements: false });
+  const logged = await log(manager, notifications, values);
+  const claim = (): Promise<NotificationLog> => claimOne(manager, logged, leaseMs);
+  let waiting = logged;
+  for (let left = values.attempts; left > 0; left -= 1) {
+    const failure = { errorMessage, retryInMs: left > 1 ? 0 : values.retryInMs };
+    waiting = await notifications.markFailed(await claim(), failure, { manager });
+  }
+  switch (deliveryStatus) {
+    case 'pending':
+      return leaseMs === undefined ? waiting : claim();
+    case 'sent':
+      return notifications.markSent(await claim(), { manager });
+    case 'failed':
+      return notifications.markFailed(await claim(), { errorMessage }, { manager });
+  }
+}
+
+/** The notification that came with the end of the job. */
+async function log(
+  manager: EntityManager,
+  notifications: NotificationService,
+  { jobId, userId, notificationType }: NotificationValues,
+): Promise<NotificationLog> {
+  const status = notificationType === 'failure' ? 'failed' : 'completed';
+  const job =
+    jobId === undefined
+      ? await videoJobFixture({ status, userId }).persist(manager)
+      : await new JobService(manager.dataSource).getJob(jobId, { manager });
+  const told =
+    job.status === JobStatus.FAILED ? NotificationType.FAILURE : NotificationType.SUCCESS;
+  const type = (notificationType ?? told) as NotificationType;
+  return notifications.logNotification({ jobId: job.jobId, notificationType: type }, { manager });
+}
+
+/** Claims this notification and no other: nothing has waited longer. */
+async function claimOne(
+  manager: EntityManager,
+  { notificationId }: NotificationLog,
+  leaseMs?: number,
+): Promise<NotificationLog> {
+  await manager.update(NotificationLog, { notificationId }, { availableAt: new Date(0) });
+  const claim = { limit: 1, leaseMs, maxAttempts: MAX_INTEGER };
+  const [claimed] = await servicesIn(manager).notifications.claimNotifications(claim);
+  if (claimed?.notificationId === notificationId) return claimed;
+  throw new Error(`Notification ${notificationId} could not be claimed: is its delivery over?`);
+}

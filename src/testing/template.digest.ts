@@ -1,0 +1,29 @@
+import { createHash } from 'node:crypto';
+import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import { DataSource } from 'typeorm';
+import { importClassesFromDirectories } from 'typeorm/util/DirectoryExportedClassesLoader.js';
+
+/**
+ * What a migrated database depends on, as 16 hexadecimal digits: the entities and migrations, by name
+ * and by source text, so that an edited migration makes another database.
+ */
+export async function digestOf(options: PostgresDataSourceOptions): Promise<string> {
+  const { entities, migrations, schema, migrationsTableName, metadataTableName } = options;
+  const all = [...Object.values(entities ?? {}), ...Object.values(migrations ?? {})];
+  const { logger } = new DataSource(options);
+  const patterns = all.filter((item) => typeof item === 'string');
+  const loaded = await importClassesFromDirectories(logger, patterns);
+  const given = all.filter((item) => typeof item !== 'string');
+  const sources = [...given, ...loaded].map(sourceOf);
+  return createHash('sha256')
+    .update(JSON.stringify([schema, migrationsTableName, metadataTableName, sources]))
+    .digest('hex')
+    .slice(0, 16);
+}
+
+/** Compiled to an old JavaScript, a class's own text does not contain its methods. */
+function sourceOf(item: unknown): string[] {
+  if (typeof item !== 'function') return [JSON.stringify(item)];
+  const properties = Object.values(Object.getOwnPropertyDescriptors(item.prototype));
+  return [item.name, item, ...properties.map(({ value }) => value as unknown)].map(String);
+}

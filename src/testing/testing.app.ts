@@ -1,0 +1,126 @@
+import type { INestApplication, ModuleMetadata } from '@nestjs/common';
+import type { AbstractHttpAdapter } from '@nestjs/core';
+import type { TestingModuleBuilder } from '@nestjs/testing';
+import { FrameForgeDatabaseModule } from '../database.module.js';
+import { resolveOptions } from '../database.options.js';
+import type { FrameForgeDatabaseOptions, ResolvedOptions } from '../database.options.js';
+import { ConfigurationError } from '../errors.js';
+import { findOptionsProviders } from './database.modules.js';
+import { closeAtEndOfFile, isClosed } from './end.of.file.js';
+import { createTestDatabase } from './test.database.js';
+import type { TestDatabase, TestDatabaseOptions } from './test.database.js';
+
+/** What `createTestingApp` boots: a module's `imports`, `controllers` and `providers`, and more. */
+export interface TestingAppOptions extends Pick<
+  ModuleMetadata,
+  'imports' | 'controllers' | 'providers'
+> {
+  /**
+   * Replaces providers, guards, pipes, interceptors and filters, as `@nestjs/testing` does it:
+   * `(builder) => builder.overrideProvider(Mailer).useValue(fake)`.
+   */
+  overrides?: (builder: TestingModuleBuilder) => unknown;
+  /** Does what the application's `main.ts` does before it listens, such as to add global pipes. */
+  configure?: (app: INestApplication) => unknown;
+  /** Options of the database, over those that the application gives. */
+  database?: TestDatabaseOptions;
+  /** Another HTTP adapter than that of Express. */
+  adapter?: AbstractHttpAdapter;
+}
+
+/** An application that is ready for requests. Closing it, also by `await using`, drops its database. */
+export interface TestingApp extends INestApplication, AsyncDisposable {
+  readonly database: TestDatabase;
+}
+
+/**
+ * Boots an application on a database of its own. Where its modules import
+ * `FrameForgeDatabaseModule.forRoot` or `forRootAsync`, those options hold, except what names a
+ * database; where none does, the module is added. The application is closed by `close()` or
+ * `await using`, else at the end of the test file, where the runner has a hook for that.
+ *
+ * @throws ConfigurationError if `@nestjs/testing` is missing, or the application opens its data
+ *   source by itself (`forFeature`); and what `createTestDatabase` and the application throw
+ */
+export async function createTestingApp(options: TestingAppOptions = {}): Promise<TestingApp> {
+  const databases: TestDatabase[] = [];
+  let app: INestApplication | undefined;
+  try {
+    const builder = await prepare(options, databases);
+    const module = await builder.compile();
+    const { adapter } = options;
+    app =
+      adapter === undefined
+        ? module.createNestApplication()
+        : module.createNestApplication(adapter);
+    await options.configure?.(app);
+    await app.init();
+    return closingAll(app, databases);
+  } catch (error) {
+    await app?.close();
+    await dropAll(databases);
+    throw error;
+  }
+}
+
+/** @param databases - gets those that are made at boot */
+async function prepare(
+  { imports = [], controllers, providers, overrides, database: own }: TestingAppOptions,
+  databases: TestDatabase[],
+): Promise<TestingModuleBuilder> {
+  const { Test } = await loadTesting();
+  const found = await findOptionsProviders(imports);
+  const added = found.length === 0 ? [FrameForgeDatabaseModule.forRoot()] : [];
+  const builder = Test.createTestingModule({
+    imports: [...added, ...imports],
+    controllers,
+    providers,
+  });
+  for (const { provide, inject } of [...found, ...(await findOptionsProviders(added))]) {
+    builder.overrideProvider(provide).useFactory({
+      inject,
+      factory: async (given: FrameForgeDatabaseOptions): Promise<ResolvedOptions> => {
+        const { url, host, port, username, password, database, ssl, replication, ...rest } = given;
+        const made = await createTestDatabase({ ...rest, ...own });
+        databases.push(made);
+        return resolveOptions(made.options);
+      },
+    });
+  }
+  overrides?.(builder);
+  return builder;
+}
+
+function closingAll(app: INestApplication, databases: readonly TestDatabase[]): TestingApp {
+  const closeApp = app.close.bind(app);
+  let closing: Promise<void> | undefined;
+  const closeAll = async (): Promise<void> => {
+    isClosed(close);
+    try {
+      await closeApp();
+    } finally {
+      await dropAll(databases);
+    }
+  };
+  const close = (): Promise<void> => (closing ??= closeAll());
+  closeAtEndOfFile(close);
+  const [database] = databases;
+  return Object.assign(app, { database, close, [Symbol.asyncDispose]: close }) as TestingApp;
+}
+
+async function dropAll(databases: readonly TestDatabase[]): Promise<void> {
+  await Promise.all(databases.map((database) => database.drop()));
+}
+
+async function loadTesting(): Promise<typeof import('@nestjs/testing')> {
+  try {
+    return await import('@nestjs/testing');
+  } catch (error) {
+    const { code } = error as { code?: unknown };
+    if (!String(code).endsWith('MODULE_NOT_FOUND')) throw error;
+    throw new ConfigurationError(
+      'createTestingApp needs the package "@nestjs/testing". Run: npm i -D @nestjs/testing.',
+      { cause: error },
+    );
+  }
+}

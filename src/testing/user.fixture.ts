@@ -1,0 +1,20 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+import { User } from '../schema/entities/index.js';
+import { fixture } from './fixture.js';
+import type { Fixture } from './fixture.js';
+
+export type UserValues = Pick<User, 'username' | 'email' | 'passwordHash'> & { userId?: string };
+
+/** A user. The default password hash looks like one of bcrypt, and is that of no password. */
+export function userFixture(given: Partial<UserValues> = {}): Fixture<UserValues, User> {
+  const username = given.username ?? `user-${randomUUID()}`;
+  const defaults = {
+    username,
+    email: `user-${randomUUID()}@example.com`,
+    passwordHash: `$2b$10$${randomBytes(40).toString('hex').slice(0, 53)}`,
+  };
+  return fixture<UserValues, User>(defaults, given, (manager, values) => {
+    const users = manager.getRepository(User);
+    return users.save(users.create(values));
+  });
+}

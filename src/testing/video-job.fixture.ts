@@ -1,0 +1,84 @@
+import { randomUUID } from 'node:crypto';
+import type { EntityManager } from 'typeorm';
+import { JobService } from '../jobs/job.service.js';
+import type { JobStatus, VideoJob } from '../schema/entities/index.js';
+import { fixture } from './fixture.js';
+import type { Fixture } from './fixture.js';
+import { servicesIn } from './rollback.js';
+import { userFixture } from './user.fixture.js';
+
+export interface VideoJobValues {
+  /** Default `pending`. */
+  status: `${JobStatus}`;
+  /** An existing user; a new one if left out. */
+  userId?: string;
+  jobId?: string;
+  filename: string;
+  videoUrl: string;
+  /** When the job is due, before its first attempt; now if left out. */
+  availableAt?: Date;
+  /** How many attempts have failed before, each to be tried again. Default 0. */
+  attempts: number;
+  /** What went wrong at the failed attempts. */
+  errorMessage: string;
+  /** How long the next try is put off after the last failed attempt, in ms. Default 0. */
+  retryInMs: number;
+  /** How long the lease of a started job is, in ms; null for no lease. Default 30,000. */
+  leaseMs: number | null;
+  /** Who holds the lease; made up if left out. */
+  workerId?: string;
+  /** What came of a completed job. */
+  resultUrl: string;
+  frameCount: number;
+}
+
+/**
+ * A job in any state of its life. `JobService` brings it there, so that all is as in production: a
+ * `processing` job is leased, and its row is the handle to finish it by; a `completed` or `failed` one
+ * has its notification.
+ */
+export function videoJobFixture(
+  given: Partial<VideoJobValues> = {},
+): Fixture<VideoJobValues, VideoJob> {
+  const id = randomUUID();
+  const defaults: VideoJobValues = {
+    status: 'pending',
+    filename: `video-${id}.mp4`,
+    videoUrl: `s3://videos/video-${id}.mp4`,
+    attempts: 0,
+    errorMessage: 'The video could not be decoded.',
+    retryInMs: 0,
+    leaseMs: 30_000,
+    resultUrl: `s3://frames/video-${id}.zip`,
+    frameCount: 100,
+  };
+  return fixture(defaults, given, write);
+}
+
+async function write(manager: EntityManager, values: VideoJobValues): Promise<VideoJob> {
+  const { status, jobId, filename, videoUrl, availableAt } = values;
+  const { errorMessage, resultUrl, frameCount } = values;
+  const userId = values.userId ?? (await userFixture().persist(manager)).userId;
+  const jobs = new JobService(manager.dataSource, { preparedStatements: false });
+  const job = await jobs.createJob({ jobId, userId, filename, videoUrl, availableAt }, { manager });
+  const start = (): Promise<VideoJob> =>
+    servicesIn(manager).jobs.startJob(job.jobId, leaseOf(values));
+  let waiting = job;
+  for (let left = values.attempts; left > 0; left -= 1) {
+    const failure = { errorMessage, retryInMs: left > 1 ? 0 : values.retryInMs };
+    waiting = (await jobs.failJob(await start(), failure, { manager })).job;
+  }
+  switch (status) {
+    case 'pending':
+      return waiting;
+    case 'processing':
+      return start();
+    case 'completed':
+      return (await jobs.completeJob(await start(), { resultUrl, frameCount }, { manager })).job;
+    case 'failed':
+      return (await jobs.failJob(await start(), { errorMessage }, { manager })).job;
+  }
+}
+
+const leaseOf = ({ leaseMs, workerId }: VideoJobValues): { leaseMs?: number; workerId?: string } =>
+  leaseMs === null ? {} : { leaseMs, workerId };

@@ -1,0 +1,205 @@
+import { randomBytes } from 'node:crypto';
+import { Client } from 'pg';
+import { DataSource } from 'typeorm';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { ConfigurationError, MigrationError } from '../../src/errors.js';
+import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
+import { User, VideoJob } from '../../src/schema/entities/index.js';
+import { createTestDatabase, userFixture, videoJobFixture } from '../../src/testing/index.js';
+import type { TestDatabaseOptions } from '../../src/testing/index.js';
+import { truncateTables } from '../../src/testing/truncate.js';
+import { query } from '../support/query.js';
+
+/** Options that no test before has used, so that there is no template for them. */
+const unseen = (options: TestDatabaseOptions = {}): TestDatabaseOptions => ({
+  migrationsTableName: `migrations_${randomBytes(6).toString('hex')}`,
+  ...options,
+});
+
+const exists = async (url: string, table: string): Promise<boolean> =>
+  (await query(url, `SELECT to_regclass('${table}') IS NOT NULL AS found`))[0]?.['found'] === true;
+
+const isGone = (url: string): Promise<unknown> =>
+  expect(query(url, 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
+
+describe('a test database', () => {
+  it('is migrated, and open to a data source and to the options of a boot', async () => {
+    await using database = await createTestDatabase();
+    const dataSource = await database.dataSource();
+    expect(await database.dataSource()).toBe(dataSource);
+    expect(await dataSource.query('SELECT name FROM migrations ORDER BY id')).toEqual(
+      frameForgeMigrations.map(({ name }) => ({ name })),
+    );
+    const other = await new DataSource({ type: 'postgres', url: database.url }).initialize();
+    expect(await other.query('TABLE video_jobs')).toEqual([]);
+    await other.destroy();
+    expect(database.options.url).toBe(database.url);
+  });
+
+  it('does not see what another one holds', async () => {
+    await using a = await createTestDatabase();
+    await using b = await createTestDatabase();
+    await userFixture().persist(await a.dataSource());
+    expect(await (await a.dataSource()).getRepository(User).count()).toBe(1);
+    expect(await (await b.dataSource()).getRepository(User).count()).toBe(0);
+  });
+
+  it('is dropped with its connections, as often as it is asked for', async () => {
+    const database = await createTestDatabase();
+    const dataSource = await database.dataSource();
+    const client = new Client({ connectionString: database.url });
+    const errors: unknown[] = [];
+    client.on('error', (error) => errors.push(error));
+    await client.connect();
+    await Promise.all([database.drop(), database.drop()]);
+    await database.drop();
+    expect(errors[0]).toMatchObject({ code: '57P01' });
+    expect(dataSource.isInitialized).toBe(false);
+    await isGone(database.url);
+  });
+
+  it('is dropped at the end of the block that is using it', async () => {
+    let url: string;
+    {
+      await using database = await createTestDatabase();
+      url = database.url;
+      await query(url, 'SELECT 1');
+    }
+    await isGone(url);
+  });
+
+  it('refuses options that name a database', async () => {
+    const options = { schema: 'video', host: 'localhost' } as TestDatabaseOptions;
+    const refused = createTestDatabase(options);
+    await expect(refused).rejects.toThrow(ConfigurationError);
+    await expect(refused).rejects.toThrow(/remove `host`.*TEST_DATABASE_URL/);
+  });
+});
+
+describe('truncate', () => {
+  it('empties the tables and keeps the migrations', async () => {
+    await using database = await createTestDatabase();
+    const dataSource = await database.dataSource();
+    await dataSource.query('CREATE TABLE counters (n serial, "Odd Name" text)');
+    await dataSource.query('INSERT INTO counters DEFAULT VALUES');
+    await videoJobFixture({ status: 'failed' }).persist(dataSource);
+    await database.truncate();
+    for (const table of ['users', 'video_jobs', 'notification_log', 'job_attempt_errors']) {
+      expect(await dataSource.query(`SELECT count(*)::int AS n FROM ${table}`)).toEqual([{ n: 0 }]);
+    }
+    expect(await dataSource.query('INSERT INTO counters DEFAULT VALUES RETURNING n')).toEqual([
+      { n: 1 },
+    ]);
+    expect(await dataSource.query('SELECT count(*)::int AS n FROM migrations')).toEqual([
+      { n: frameForgeMigrations.length },
+    ]);
+    await dataSource.destroy();
+    await dataSource.initialize();
+    expect(await dataSource.showMigrations()).toBe(false);
+  });
+
+  it('says what it waits for when a transaction is still open', async () => {
+    await using database = await createTestDatabase();
+    const dataSource = await database.dataSource();
+    const forgotten = dataSource.createQueryRunner();
+    await forgotten.startTransaction();
+    await forgotten.query('LOCK TABLE users IN ROW EXCLUSIVE MODE');
+    await expect(truncateTables(dataSource, 100)).rejects.toThrow(/transaction that is still open/);
+    await forgotten.rollbackTransaction();
+    await forgotten.release();
+    await database.truncate();
+  });
+});
+
+describe('migrations of the application', () => {
+  const first = () =>
+    class AddTags1800000001000 implements MigrationInterface {
+      readonly name = 'AddTags1800000001000';
+      async up(queryRunner: QueryRunner): Promise<void> {
+        await queryRunner.query('CREATE TABLE tags (label text)');
+      }
+      async down(): Promise<void> {}
+    };
+  const edited = () =>
+    class AddTags1800000001000 implements MigrationInterface {
+      readonly name = 'AddTags1800000001000';
+      async up(queryRunner: QueryRunner): Promise<void> {
+        await queryRunner.query('CREATE TABLE labels (label text)');
+      }
+      async down(): Promise<void> {}
+    };
+
+  it('are applied after those of this package', async () => {
+    await using plain = await createTestDatabase();
+    await using own = await createTestDatabase({ migrations: [first()] });
+    expect(await exists(plain.url, 'tags')).toBe(false);
+    expect(await exists(own.url, 'tags')).toBe(true);
+    expect(await exists(own.url, 'video_jobs')).toBe(true);
+    expect((await own.dataSource()).migrations).toHaveLength(frameForgeMigrations.length + 1);
+  });
+
+  it('make another database when one is edited', async () => {
+    const options = unseen();
+    await using before = await createTestDatabase({ ...options, migrations: [first()] });
+    await using after = await createTestDatabase({ ...options, migrations: [edited()] });
+    expect([await exists(before.url, 'tags'), await exists(before.url, 'labels')]).toEqual([
+      true,
+      false,
+    ]);
+    expect([await exists(after.url, 'tags'), await exists(after.url, 'labels')]).toEqual([
+      false,
+      true,
+    ]);
+  });
+
+  it('run once, however many databases are made at the same time', async () => {
+    let runs = 0;
+    class CountRuns1800000002000 implements MigrationInterface {
+      readonly name = 'CountRuns1800000002000';
+      async up(): Promise<void> {
+        runs += 1;
+      }
+      async down(): Promise<void> {}
+    }
+    const options = unseen({ migrations: [CountRuns1800000002000] });
+    const databases = await Promise.all(
+      Array.from({ length: 5 }, () => createTestDatabase(options)),
+    );
+    expect(new Set(databases.map(({ url }) => url)).size).toBe(5);
+    expect(runs).toBe(1);
+    await Promise.all(databases.map((database) => database.drop()));
+  });
+
+  it('go into the schema of the options', async () => {
+    await using database = await createTestDatabase(unseen({ schema: 'video' }));
+    expect(await exists(database.url, 'video.users')).toBe(true);
+    expect(await exists(database.url, 'public.users')).toBe(false);
+    const dataSource = await database.dataSource();
+    await userFixture().persist(dataSource);
+    await database.truncate();
+    expect(await dataSource.getRepository(VideoJob).count()).toBe(0);
+    expect(await dataSource.getRepository(User).count()).toBe(0);
+  });
+
+  it('leave nothing when one fails', async () => {
+    class Broken1800000003000 implements MigrationInterface {
+      readonly name = 'Broken1800000003000';
+      async up(queryRunner: QueryRunner): Promise<void> {
+        await queryRunner.query('CREATE TABLE nonsense (n nonsense)');
+      }
+      async down(): Promise<void> {}
+    }
+    await using bystander = await createTestDatabase();
+    const databases = (): Promise<unknown[]> =>
+      query(
+        bystander.url,
+        `SELECT datname FROM pg_database d, (SELECT current_database() AS own) c
+        WHERE starts_with(datname, regexp_replace(own, '_\\d+$', ''))`,
+      );
+    expect(await databases()).toHaveLength(1);
+    const failing = createTestDatabase(unseen({ migrations: [Broken1800000003000] }));
+    await expect(failing).rejects.toThrow(MigrationError);
+    await expect(failing).rejects.toThrow(/Broken1800000003000 failed/);
+    expect(await databases()).toHaveLength(1);
+  });
+});
