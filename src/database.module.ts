@@ -210,8 +210,9 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
 
   /**
    * The same repositories and services on a data source that the application has already, or that a
-   * `forRoot` with a `name` opened. Options of the application's own need `frameForgeEntities`,
-   * `frameForgeMigrations`, and `uuidExtension: 'pgcrypto'`.
+   * `forRoot` with a `name` opened. Options of the application's own need `frameForgeEntities` (or
+   * `autoLoadEntities`) and `frameForgeMigrations`; `installExtensions: false` and
+   * `uuidExtension: 'pgcrypto'` keep TypeORM from wanting an extension for keys that need none.
    *
    * @throws ConfigurationError at boot if the data source lacks the entities
    */

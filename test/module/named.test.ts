@@ -100,17 +100,18 @@ describe('several data sources in one application', () => {
     @Injectable()
     class Two {
       constructor(
+        readonly ofTheFirst: JobService,
         @InjectJobService('archive') readonly archived: JobService,
         @InjectJobService('europe') readonly european: JobService,
       ) {}
     }
-    for (const imports of [
-      [archive(), europe()],
-      [europe(), archive()],
-    ]) {
+    for (const first of ['archive', 'europe']) {
+      const imports = [archive(), europe()];
+      if (first === 'europe') imports.reverse();
       const app = await boot({ imports, providers: [Two] });
-      const { archived, european } = app.get(Two);
+      const { archived, european, ofTheFirst } = app.get(Two);
       expect(archived).not.toBe(european);
+      expect(ofTheFirst).toBe(first === 'europe' ? european : archived);
       expect((await archived.countJobs()).pending).toBe(2);
       expect((await european.countJobs()).pending).toBe(0);
       await app.close();
