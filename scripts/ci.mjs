@@ -24,6 +24,8 @@ const STAGES = [
     command: ['npm', '--silent', 'run', 'test:examples'],
     minutes: 8,
   },
+  // That the bench still works; it asserts no time.
+  { name: 'npm run bench:smoke', command: ['npm', '--silent', 'run', 'bench:smoke'], minutes: 4 },
 ];
 
 /** What the stages start, and what that starts in turn, inherits it. */

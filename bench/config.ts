@@ -1,0 +1,69 @@
+/** Connections of every subject, and so how many calls are under way at once. */
+export const CONNECTIONS = 16;
+
+/** The sizes of a run. */
+export interface Profile {
+  readonly name: 'full' | 'smoke';
+  /** Rounds that count; each gives every subject its turn. */
+  readonly rounds: number;
+  /** Rounds before them that do not count: they fill caches, and the compiler learns. */
+  readonly warmUps: number;
+  /** The length of a turn where calls per second are counted. */
+  readonly turnMs: number;
+  readonly users: number;
+  /** Rows of one `createJobs`. */
+  readonly batchRows: number;
+  /** Pending jobs that a turn of claims begins with: more than it can claim. */
+  readonly claimBacklog: number;
+  readonly drainJobs: number;
+  readonly growth: { readonly finished: number; readonly pending: number };
+  /** The jobs of the user who lists, the page that is compared with the first, and calls per turn. */
+  readonly list: { readonly jobs: number; readonly page: number; readonly calls: number };
+  readonly idleTransaction: {
+    readonly seconds: number;
+    readonly jobsPerSecond: number;
+    /** The length of one point of the chart. */
+    readonly windowSeconds: number;
+  };
+  /** Boots of each kind in a turn. */
+  readonly boots: number;
+  readonly memory: { readonly rounds: number; readonly before: number; readonly after: number };
+  /** Settings of the server beside those that make it durable. */
+  readonly server: Readonly<Record<string, string>>;
+}
+
+const full: Profile = {
+  name: 'full',
+  rounds: 9,
+  warmUps: 1,
+  turnMs: 3_000,
+  users: 1_000,
+  batchRows: 10_000,
+  claimBacklog: 25_000,
+  drainJobs: 50_000,
+  growth: { finished: 5_000_000, pending: 100_000 },
+  list: { jobs: 100_000, page: 1_000, calls: 400 },
+  idleTransaction: { seconds: 300, jobsPerSecond: 800, windowSeconds: 5 },
+  boots: 5,
+  memory: { rounds: 5, before: 10_000, after: 200_000 },
+  server: { shared_buffers: '2GB', max_wal_size: '8GB' },
+};
+
+const smoke: Profile = {
+  name: 'smoke',
+  rounds: 2,
+  warmUps: 0,
+  turnMs: 50,
+  users: 20,
+  batchRows: 500,
+  claimBacklog: 500,
+  drainJobs: 200,
+  growth: { finished: 2_000, pending: 500 },
+  list: { jobs: 300, page: 5, calls: 5 },
+  idleTransaction: { seconds: 1, jobsPerSecond: 200, windowSeconds: 0.25 },
+  boots: 1,
+  memory: { rounds: 1, before: 100, after: 300 },
+  server: { shared_buffers: '128MB', max_wal_size: '1GB' },
+};
+
+export const profiles = { full, smoke };

@@ -1,0 +1,79 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+import { startEmbeddedPostgres } from '../../dist/embedded/index.js';
+import type { Profile } from '../config.ts';
+
+/** A PostgreSQL that loses nothing, and the databases on it. */
+export interface Server {
+  readonly version: string;
+  readonly settings: Readonly<Record<string, string>>;
+  /** An empty database; each subject has its own, so that none bloats another's tables. */
+  createDatabase(): Promise<string>;
+  dropDatabase(url: string): Promise<void>;
+  /** Writes out what was done before, so that no later turn pays for it. */
+  checkpoint(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+/** What a production server has: nothing that was committed is lost when the machine crashes. */
+const DURABLE = { fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' };
+
+export async function startServer(profile: Profile): Promise<Server> {
+  const settings = {
+    ...DURABLE,
+    checkpoint_timeout: '15min',
+    random_page_cost: '1.1',
+    ...profile.server,
+  };
+  const dataDir = process.env['BENCH_DATA_DIR'];
+  if (dataDir === undefined) throw new Error('Start the bench by npm run bench.');
+  const server = await startEmbeddedPostgres({ dataDir, settings });
+  const admin = new Client({ connectionString: server.url });
+  await admin.connect();
+  let databases = 0;
+  const shown = await admin.query<{ name: string; setting: string }>(
+    'SELECT name, current_setting(name) AS setting FROM pg_settings WHERE name = ANY($1) ORDER BY name',
+    [Object.keys(settings)],
+  );
+  const version = await admin.query<{ server_version: string }>('SHOW server_version');
+  return {
+    version: version.rows[0]?.server_version ?? '',
+    settings: Object.fromEntries(shown.rows.map(({ name, setting }) => [name, setting])),
+    createDatabase: async () => {
+      databases += 1;
+      const name = `bench_${databases}`;
+      await admin.query(`CREATE DATABASE ${name}`);
+      const url = new URL(server.url);
+      url.pathname = name;
+      return url.href;
+    },
+    dropDatabase: async (url) => {
+      const name = new URL(url).pathname.slice(1);
+      const isUsed = async (): Promise<boolean> => {
+        const used = await admin.query('SELECT FROM pg_stat_activity WHERE datname = $1', [name]);
+        return used.rowCount !== 0;
+      };
+      // Not every pool has closed its connections when it says that it has ended.
+      for (let tries = 0; tries < 100 && (await isUsed()); tries += 1) await sleep(20);
+      await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
+    },
+    checkpoint: async () => {
+      await admin.query('CHECKPOINT');
+    },
+    stop: async () => {
+      await admin.end();
+      await server.stop();
+    },
+  };
+}
+
+/** Runs statements of the bench itself, on a connection of their own. */
+export async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: url });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}

@@ -1,0 +1,30 @@
+import { CONNECTIONS } from '../config.ts';
+
+/**
+ * Repeats a call on every connection, one at a time on each, for a while.
+ *
+ * @returns calls per second
+ */
+export async function callsPerSecond(
+  ms: number,
+  call: (connection: number) => Promise<unknown>,
+): Promise<number> {
+  let calls = 0;
+  const start = performance.now();
+  const end = start + ms;
+  const loop = async (connection: number): Promise<void> => {
+    while (performance.now() < end) {
+      await call(connection);
+      calls += 1;
+    }
+  };
+  await Promise.all(Array.from({ length: CONNECTIONS }, (_, connection) => loop(connection)));
+  return (calls / (performance.now() - start)) * 1_000;
+}
+
+/** @returns items per second of one piece of work */
+export async function itemsPerSecond(items: number, work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return (items / (performance.now() - start)) * 1_000;
+}

@@ -1,0 +1,85 @@
+import { randomUUID } from 'node:crypto';
+import type { Scenario } from '../harness/scenario.ts';
+import { itemsPerSecond } from '../harness/turns.ts';
+import { randomUsers, videoOf } from '../subjects/fixtures.ts';
+import type { Video } from '../subjects/fixtures.ts';
+import * as floor from '../subjects/floor.ts';
+import * as frameForge from '../subjects/frameforge.ts';
+import { openGraphile, TASK } from '../subjects/graphile.ts';
+import { openPgBoss, QUEUE } from '../subjects/pg-boss.ts';
+import * as typeOrm from '../subjects/type-orm.ts';
+
+export const createJobs: Scenario = {
+  row: 2,
+  title: '`createJobs`, 10,000 rows in a call',
+  unit: 'jobs/s',
+  requirements: [
+    { subject: 'this package', against: 'floor', atLeast: 0.85 },
+    { subject: 'this package', against: 'pg-boss', atLeast: 1.3 },
+  ],
+  async open(bench) {
+    const rows = bench.profile.batchRows;
+    const own = await frameForge.openFrameForge(bench);
+    const bare = await floor.openFloor(bench);
+    const orm = await typeOrm.openTypeOrm(bench);
+    const { boss } = await openPgBoss(bench);
+    const graphile = await openGraphile(bench);
+    const users = randomUsers(bench.profile.users);
+
+    /** Makes up the videos before the clock runs. */
+    const turn = (from: readonly string[], call: (videos: Video[]) => Promise<unknown>) => {
+      return (): Promise<number> => {
+        const videos = Array.from({ length: rows }, () => videoOf(from));
+        return itemsPerSecond(rows, () => call(videos));
+      };
+    };
+    return {
+      subjects: [
+        {
+          name: 'this package',
+          how: frameForge.HOW,
+          measure: turn(own.users, (videos) => own.jobs.createJobs(videos)),
+        },
+        {
+          name: 'floor',
+          how: floor.HOW,
+          measure: turn(bare.users, (videos) => {
+            const values = [
+              [...new Set(videos.map(({ userId }) => userId))],
+              videos.map(() => randomUUID()),
+              videos.map(({ userId }) => userId),
+              videos.map(({ filename }) => filename),
+              videos.map(({ videoUrl }) => videoUrl),
+              videos.map(() => null),
+            ];
+            return bare.run(0, floor.sql.createJobs, values);
+          }),
+        },
+        {
+          name: 'TypeORM',
+          how: `${typeOrm.HOW}, in chunks of 1,000`,
+          measure: turn(orm.users, (videos) => orm.saveAll(videos)),
+        },
+        {
+          name: 'pg-boss',
+          how: '`insert(queue, jobs)`, which returns nothing',
+          measure: turn(users, (videos) =>
+            boss.insert(
+              QUEUE,
+              videos.map((data) => ({ data })),
+            ),
+          ),
+        },
+        {
+          name: 'graphile-worker',
+          how: '`addJobs(jobs)`',
+          measure: turn(users, (videos) =>
+            graphile.utils.addJobs(
+              videos.map((payload) => ({ identifier: TASK, payload: { ...payload } })),
+            ),
+          ),
+        },
+      ],
+    };
+  },
+};

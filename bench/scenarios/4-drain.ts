@@ -1,0 +1,157 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { runOnce } from 'graphile-worker';
+import type { Scenario, Subject } from '../harness/scenario.ts';
+import { withClient } from '../harness/server.ts';
+import { fillPending, randomUsers, RESULT, vacuum } from '../subjects/fixtures.ts';
+import * as floor from '../subjects/floor.ts';
+import { createMigratedDatabase, startWorker } from '../subjects/frameforge.ts';
+import { fillGraphile, openGraphile, presetOf, TASK } from '../subjects/graphile.ts';
+import { fillPgBoss, openPgBoss, QUEUE } from '../subjects/pg-boss.ts';
+
+/** Jobs in one statement, of every subject that has batches. */
+const BATCH = 500;
+
+/** Batches of the floor and of pg-boss that are under way at once. */
+const PARALLEL = 2;
+
+export const drain: Scenario = {
+  row: 4,
+  title: 'drain 50,000 jobs by a worker whose handler does nothing',
+  unit: 'jobs/s',
+  requirements: [
+    { subject: 'this package', against: 'floor', atLeast: 0.85 },
+    { subject: 'this package', against: 'pg-boss', atLeast: 1 },
+    { subject: 'this package', against: 'graphile-worker', atLeast: 2 },
+  ],
+  async open(bench) {
+    const { drainJobs } = bench.profile;
+    const own = await createMigratedDatabase(bench);
+    const bare = await floor.openFloor(bench);
+    const { url, boss } = await openPgBoss(bench);
+    const graphile = await openGraphile(bench);
+    const tunedGraphile = await openGraphile(bench);
+    const users = randomUsers(bench.profile.users);
+
+    /** @param work - drains the queue; @returns when it began, if that was later than its call */
+    const drained = (work: () => Promise<number | void>): Subject['measure'] => {
+      return async () => {
+        const called = performance.now();
+        const began = (await work()) ?? called;
+        return (drainJobs / (performance.now() - began)) * 1_000;
+      };
+    };
+    const prepareGraphile = (of: typeof graphile): Subject['prepare'] =>
+      refill(of.url, 'graphile_worker._private_jobs', () => fillGraphile(of, drainJobs));
+    const noop = { [TASK]: async () => {} };
+    return {
+      subjects: [
+        {
+          name: 'this package',
+          how: `\`FrameForgeWorkerModule\`, a handler with \`concurrency: ${BATCH}\`; every completion with its notification row`,
+          prepare: refill(own.url, 'video_jobs', () => fillPending(own.url, drainJobs)),
+          measure: async () => {
+            const worker = await startWorker(own.url, BATCH);
+            while (worker.completed() < drainJobs) await sleep(2);
+            const ms = performance.now() - worker.startedAt;
+            await worker.close();
+            await expectNotifications(own.url, drainJobs);
+            return (drainJobs / ms) * 1_000;
+          },
+        },
+        {
+          name: 'floor',
+          how: `${floor.HOW}: ${PARALLEL} loops that claim ${BATCH} and complete them, with their notification rows`,
+          prepare: refill(bare.url, 'video_jobs', () => fillPending(bare.url, drainJobs)),
+          measure: drained(async () => {
+            await Promise.all(
+              Array.from({ length: PARALLEL }, async (_, connection) => {
+                while ((await drainBatch(bare, connection)) > 0);
+              }),
+            );
+          }),
+        },
+        {
+          name: 'pg-boss',
+          how: `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\`; it writes no notification`,
+          prepare: refill(url, 'pgboss.job', () => fillPgBoss(url, boss, users, drainJobs)),
+          measure: drained(async () => {
+            const done = Promise.withResolvers<void>();
+            let jobs = 0;
+            await boss.work(
+              QUEUE,
+              { batchSize: BATCH, localConcurrency: PARALLEL, burstWhenBatchFull: true },
+              async (batch) => {
+                jobs += batch.length;
+                if (jobs === drainJobs) done.resolve();
+              },
+            );
+            await done.promise;
+            // It returns when the last batches are completed.
+            await boss.offWork(QUEUE, { wait: true });
+          }),
+        },
+        {
+          name: 'graphile-worker',
+          how: '`runOnce` with the default options: one job at a time; it writes no notification',
+          prepare: prepareGraphile(graphile),
+          measure: drained(() =>
+            runOnce({ preset: presetOf(graphile.url), taskList: noop, noHandleSignals: true }),
+          ),
+        },
+        {
+          name: 'graphile-worker, tuned',
+          how: '`runOnce` as its page on performance has it: `concurrentJobs: 24`, `localQueue: { size: 500 }`, `completeJobBatchDelay: 0`',
+          prepare: prepareGraphile(tunedGraphile),
+          measure: drained(() =>
+            runOnce({
+              preset: {
+                worker: {
+                  ...presetOf(tunedGraphile.url).worker,
+                  concurrentJobs: 24,
+                  localQueue: { size: 500 },
+                  completeJobBatchDelay: 0,
+                  failJobBatchDelay: 0,
+                },
+              },
+              taskList: noop,
+              noHandleSignals: true,
+            }),
+          ),
+        },
+      ],
+    };
+  },
+};
+
+/** Every turn begins with the same tables. */
+const refill =
+  (url: string, tables: string, fill: () => Promise<void>) => async (): Promise<void> => {
+    await withClient(url, (client) => client.query(`TRUNCATE ${tables} CASCADE`));
+    await fill();
+    await vacuum(url);
+  };
+
+async function drainBatch({ run }: floor.Floor, connection: number): Promise<number> {
+  const claim = [BATCH, 30_000, `floor:${connection}`, 5, '-infinity'];
+  const jobs = await run(connection, floor.sql.claimJobs, claim);
+  if (jobs.length === 0) return 0;
+  await run(connection, floor.sql.settleJobs, [
+    jobs.map(({ jobId }) => jobId),
+    jobs.map(({ runNumber }) => runNumber),
+    jobs.map(({ workerId }) => workerId),
+    jobs.map(() => 'completed'),
+    jobs.map(() => RESULT.resultUrl),
+    jobs.map(() => RESULT.frameCount),
+    jobs.map(() => null),
+    jobs.map(() => 0),
+    jobs.map(() => 0),
+  ]);
+  return jobs.length;
+}
+
+async function expectNotifications(url: string, count: number): Promise<void> {
+  const { rows } = await withClient(url, (client) =>
+    client.query<{ count: number }>('SELECT count(*)::integer AS count FROM notification_log'),
+  );
+  if (rows[0]?.count !== count) throw new Error(`${rows[0]?.count} notifications, not ${count}.`);
+}

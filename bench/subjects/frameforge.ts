@@ -1,0 +1,95 @@
+import 'reflect-metadata';
+import { Module } from '@nestjs/common';
+import type { DynamicModule } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { DataSource } from 'typeorm';
+import { FrameForgeDatabaseModule, frameForgeMigrations, JobService } from '../../dist/index.js';
+import {
+  FrameForgeWorker,
+  FrameForgeWorkerModule,
+  VideoJobProcessor,
+} from '../../dist/worker/index.js';
+import { CONNECTIONS } from '../config.ts';
+import type { Bench } from '../harness/scenario.ts';
+import { createUsers, RESULT } from './fixtures.ts';
+
+export const HOW = `\`JobService\` in a Nest application whose pool has ${CONNECTIONS} connections`;
+
+const LOGGER = { logger: ['error' as const], abortOnError: false };
+
+export interface FrameForge {
+  readonly url: string;
+  readonly users: string[];
+  readonly jobs: JobService;
+}
+
+/** This package on a database of its own, as an application has it. */
+export async function openFrameForge(bench: Bench): Promise<FrameForge> {
+  const url = await bench.createDatabase();
+  const database = FrameForgeDatabaseModule.forRoot({ url, poolSize: CONNECTIONS });
+  const app = await NestFactory.createApplicationContext(database, LOGGER);
+  bench.onEnd(() => app.close());
+  return { url, users: await createUsers(url, bench.profile.users), jobs: app.get(JobService) };
+}
+
+/** A database with this package's tables, for somebody else to work on. */
+export async function createMigratedDatabase(
+  bench: Bench,
+): Promise<{ readonly url: string; readonly users: string[] }> {
+  const url = await bench.createDatabase();
+  const dataSource = new DataSource({ type: 'postgres', url, migrations: frameForgeMigrations });
+  await dataSource.initialize();
+  await dataSource.runMigrations();
+  await dataSource.destroy();
+  return { url, users: await createUsers(url, bench.profile.users) };
+}
+
+export interface Worker {
+  /** Before the worker sent its first claim, on the monotonic clock. */
+  readonly startedAt: number;
+  readonly jobs: JobService;
+  completed(): number;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts an application that processes jobs with a handler that does nothing.
+ *
+ * @param concurrency - how many jobs it works on at once
+ */
+export async function startWorker(
+  url: string,
+  concurrency: number,
+  onJob: () => void = () => {},
+): Promise<Worker> {
+  let startedAt = NaN;
+  class EmptyHandler {
+    onModuleInit(): void {
+      startedAt = performance.now();
+    }
+
+    async process(): Promise<typeof RESULT> {
+      onJob();
+      return RESULT;
+    }
+  }
+  VideoJobProcessor({ concurrency })(EmptyHandler);
+  class WorkerApplication {}
+  const application: DynamicModule = {
+    module: WorkerApplication,
+    imports: [
+      FrameForgeDatabaseModule.forRoot({ url, poolSize: CONNECTIONS }),
+      FrameForgeWorkerModule.forRoot(),
+    ],
+    providers: [EmptyHandler],
+  };
+  Module({})(WorkerApplication);
+  const app = await NestFactory.createApplicationContext(application, LOGGER);
+  const worker = app.get(FrameForgeWorker);
+  return {
+    startedAt,
+    jobs: app.get(JobService),
+    completed: () => worker.stats().counts['jobs.completed'],
+    close: () => app.close(),
+  };
+}

@@ -1,0 +1,30 @@
+import type { JobService } from '../../dist/index.js';
+import { videoOf } from './fixtures.ts';
+
+/** Creates jobs at a steady rate, whatever becomes of those before: no answer is waited for. */
+export class Producer {
+  sent = 0;
+  #failure: unknown;
+
+  readonly #jobs: JobService;
+  readonly #users: readonly string[];
+
+  constructor(jobs: JobService, users: readonly string[]) {
+    this.#jobs = jobs;
+    this.#users = users;
+  }
+
+  /** Creates jobs until there are `count`. @throws what an earlier creation failed with */
+  sendUpTo(count: number): void {
+    this.check();
+    for (; this.sent < count; this.sent += 1) {
+      this.#jobs.createJob(videoOf(this.#users)).catch((error: unknown) => {
+        this.#failure = error;
+      });
+    }
+  }
+
+  check(): void {
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+}
