@@ -20,6 +20,7 @@ import type {
 } from '../../src/index.js';
 import { createDatabase } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
+import { until } from '../support/until.js';
 
 let database: TestDatabase;
 const opened: INestApplicationContext[] = [];
@@ -177,7 +178,7 @@ describe('forRoot and forRootAsync', () => {
     expect(dataSource.isInitialized).toBe(false);
     await expect(jobs.countJobs()).rejects.toBeInstanceOf(Error);
     // The server notices in its own time that a client is gone.
-    while ((await connections()) !== 0);
+    await until(async () => (await connections()) === 0);
   });
 });
 
