@@ -1,0 +1,151 @@
+import { randomUUID } from 'node:crypto';
+import type { EntityManager } from 'typeorm';
+import type { TransactionOptions } from '../../src/connection/sql-runner.js';
+import { TransactionConflictError } from '../../src/errors.js';
+import type { JobService } from '../../src/jobs/job.service.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { until } from '../support/until.js';
+import { makers, openPeer, result, stored, video, violations } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+import { outcomes, shuffled, times } from './race.js';
+
+let h: Harness;
+let peers: Peer[];
+let make: ReturnType<typeof makers>;
+beforeAll(async () => {
+  h = await openHarness();
+  peers = [await openPeer(h.url), await openPeer(h.url)];
+  make = makers(h);
+});
+// A claim finds every job that is due.
+beforeEach(() => h.dataSource.query('DELETE FROM users'));
+afterEach(async () => {
+  expect(await violations(h.dataSource)).toEqual([]);
+});
+afterAll(async () => {
+  await Promise.all(peers.map((peer) => peer.close()));
+  await h.close();
+});
+
+const peerOf = (index: number): Peer => peers[index % peers.length] as Peer;
+const input = async () => ({ ...video, userId: (await h.user()).userId });
+
+describe('identical creations at once', () => {
+  it.each([
+    ['of their own', false],
+    ["in callers' transactions", true],
+  ])('return the same job: %s', async (_, joined) => {
+    const wanted = await input();
+    for (let round = 0; round < 30; round += 1) {
+      const job = { ...wanted, jobId: randomUUID() };
+      const jobs = await Promise.all(
+        times(12, (index) => {
+          const { jobs: service, dataSource } = peerOf(index);
+          const create = async (options?: { manager: EntityManager }): Promise<VideoJob> => {
+            if (index % 4 !== 3) return service.createJob(job, options);
+            const [created] = await service.createJobs([job], options);
+            return created as VideoJob;
+          };
+          return joined ? dataSource.transaction((manager) => create({ manager })) : create();
+        }),
+      );
+      for (const each of jobs) expect(each).toEqual(jobs[0]);
+    }
+    expect(await h.jobs.countJobs()).toMatchObject({ pending: 30 });
+  });
+
+  it('leave one job when some of the transactions roll back', async () => {
+    const wanted = await input();
+    for (let round = 0; round < 20; round += 1) {
+      const job = { ...wanted, jobId: randomUUID() };
+      const { done } = await outcomes(
+        times(8, (index) =>
+          peerOf(index).dataSource.transaction(async (manager) => {
+            const created = await peerOf(index).jobs.createJob(job, { manager });
+            if (index % 2 === 0) throw new TransactionConflictError('on purpose');
+            return created;
+          }),
+        ),
+      );
+      expect(done).toHaveLength(4);
+      const row = await stored(h.dataSource, job.jobId);
+      for (const each of done) expect({ ...each }).toEqual(row);
+    }
+  });
+
+  it('of overlapping batches in different orders all succeed', async () => {
+    const [a, b] = [await input(), await input()];
+    for (let round = 0; round < 10; round += 1) {
+      const pool = times(60, (index) => ({
+        ...(index % 2 === 0 ? a : b),
+        filename: `${index}.mp4`,
+        jobId: randomUUID(),
+      }));
+      const batches = times(10, () => shuffled(pool).slice(0, 40));
+      const created = await Promise.all(
+        batches.map((batch, index) => peerOf(index).jobs.createJobs(batch)),
+      );
+      for (const [index, jobs] of created.entries()) expect(jobs).toMatchObject(batches[index]!);
+      const byId = new Map<string, VideoJob>();
+      for (const job of created.flat()) expect(byId.get(job.jobId) ?? job).toEqual(job);
+    }
+  });
+});
+
+describe('a collision that the database resolves', () => {
+  it('tells one of two deadlocked transactions to try again, and lets the other go on', async () => {
+    const [a, b] = [await make.leased(), await make.leased()];
+    let arrived = 0;
+    const complete = (first: VideoJob, second: VideoJob, { jobs, dataSource }: Peer) =>
+      dataSource.transaction(async (manager) => {
+        await jobs.completeJob(first, result, { manager });
+        arrived += 1;
+        await until(() => arrived === 2);
+        await jobs.completeJob(second, result, { manager });
+      });
+    const { done, refused } = await outcomes([
+      complete(a, b, peerOf(0)),
+      complete(b, a, peerOf(1)),
+    ]);
+    expect({ done: done.length, refused }).toEqual({ done: 1, refused: ['TRANSACTION_CONFLICT'] });
+    expect(await h.jobs.countJobs()).toMatchObject({ completed: 2 });
+  });
+
+  it.each(['REPEATABLE READ', 'SERIALIZABLE'] as const)(
+    'tells a %s transaction that has seen an older state to try again',
+    async (isolation) => {
+      const { jobs, dataSource } = peerOf(1);
+      const job = await make.leased();
+      const { jobId } = await make.failed();
+      const one = { ...(await input()), jobId: randomUUID() };
+      const many = times(3, () => ({ ...one, jobId: randomUUID() }));
+      type Call = (service: JobService, options?: TransactionOptions) => Promise<unknown>;
+      const calls: Call[] = [
+        (service, options) => service.completeJob(job, result, options),
+        (service, options) => service.retryJob(jobId, options),
+        (service, options) => service.createJob(one, options),
+        (service, options) => service.createJobs(many, options),
+      ];
+      for (const call of calls) {
+        const stale = dataSource.transaction(isolation, async (manager) => {
+          await manager.query('SELECT count(*) FROM video_jobs');
+          await call(h.jobs);
+          await call(jobs, { manager });
+        });
+        await expect(stale).rejects.toThrow(TransactionConflictError);
+      }
+      // From a fresh snapshot they work, or are refused, as they are elsewhere.
+      await dataSource.transaction(isolation, async (manager) => {
+        await expect(jobs.completeJob(job, result, { manager })).rejects.toMatchObject({
+          code: 'LEASE_LOST',
+        });
+        expect(await jobs.createJob(one, { manager })).toMatchObject(one);
+        expect(await jobs.createJobs(many, { manager })).toMatchObject(many);
+        const mine = await jobs.createJob({ ...video, userId: one.userId }, { manager });
+        expect(await jobs.getJob(mine.jobId, { manager })).toEqual(mine);
+      });
+    },
+  );
+});
