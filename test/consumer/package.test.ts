@@ -51,7 +51,7 @@ it('holds the build and the documents, and nothing else', () => {
   const rest = packed.files.filter((path) => !documents.includes(path));
   expect(packed.files).toEqual(expect.arrayContaining(documents));
   expect(rest.filter((path) => !/^dist\/.+\.(?:js|d\.ts)$/.test(path))).toEqual([]);
-  expect(rest.filter((path) => /test\.|\.spec\.|fixture\.process/.test(path))).toEqual([]);
+  expect(rest.filter((path) => /\.(?:test|spec|e2e)\.(?:js|d\.ts)$/.test(path))).toEqual([]);
 });
 
 it('declares the types of every module', () => {
