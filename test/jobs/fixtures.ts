@@ -67,6 +67,23 @@ export async function lapseDelivery(
   );
 }
 
+/** What a call comes to that must wait for no lock; a wait is an error here, not a hang. */
+export async function withoutWaiting<T>(dataSource: DataSource, call: Promise<T>): Promise<T> {
+  const ended = call.then(
+    () => 'ended' as const,
+    () => 'ended' as const,
+  );
+  for (;;) {
+    const waiting: Promise<unknown[]> = dataSource.query(
+      `SELECT pid FROM pg_stat_activity
+       WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    const state = await Promise.race([ended, waiting]);
+    if (state === 'ended') return call;
+    if (state.length > 0) throw new Error('The call waits for a lock.');
+  }
+}
+
 /** A row of the ledger: a job's state, and what was logged of its current run. */
 export interface LedgerRow {
   readonly status: string;

@@ -1,0 +1,102 @@
+import { DeliveryStatus } from '../../src/schema/entities/index.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { HOUR_MS, makers, openPeer, result, video, withoutWaiting } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+
+let h: Harness;
+let other: Peer;
+let make: ReturnType<typeof makers>;
+beforeAll(async () => {
+  h = await openHarness();
+  other = await openPeer(h.url);
+  make = makers(h);
+});
+beforeEach(() => h.dataSource.query('DELETE FROM users'));
+afterAll(async () => {
+  await other.close();
+  await h.close();
+});
+
+const NOW = new Date('9999-01-01');
+const left = async (): Promise<string[]> => {
+  const rows: { jobId: string }[] = await h.dataSource.query('SELECT "jobId" FROM video_jobs');
+  return rows.map(({ jobId }) => jobId).toSorted();
+};
+const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId).toSorted();
+
+/** Makes a job a day older than it is. */
+async function aged(job: VideoJob): Promise<VideoJob> {
+  await h.dataSource.query(
+    `UPDATE video_jobs SET "createdAt" = "createdAt" - interval '1 day',
+       "completedAt" = "completedAt" - interval '1 day' WHERE "jobId" = $1`,
+    [job.jobId],
+  );
+  return job;
+}
+
+/** Records that everybody has been told. */
+const deliver = (): Promise<unknown> =>
+  h.dataSource.query(`UPDATE notification_log SET "deliveryStatus" = $1`, [DeliveryStatus.SENT]);
+
+it('removes what ended before a time, with its notifications and errors, and says how many', async () => {
+  const old = [await aged(await make.completed()), await aged(await make.failed())];
+  const recent = [await make.completed(), await make.failed()];
+  const [{ limit }] = await h.dataSource.query(`SELECT now() - interval '1 hour' AS "limit"`);
+  await deliver();
+  expect(await h.jobs.pruneJobs({ olderThan: limit })).toBe(2);
+  expect(await left()).toEqual(ids(recent));
+  for (const { jobId } of old) {
+    expect(await h.notifications.listNotifications({ jobId })).toMatchObject({ notifications: [] });
+    expect(await h.jobs.listAttemptErrors(jobId)).toEqual([]);
+  }
+  expect(await h.jobs.pruneJobs({ olderThan: limit })).toBe(0);
+});
+
+it('keeps what is not final, what was created long ago but ended lately, and what is still to be told', async () => {
+  const untold = await make.completed();
+  const told = await make.completed();
+  await deliver();
+  const waiting = [await make.pending(), await make.leased(), await make.unleased()];
+  const retried = await make.failed();
+  await deliver();
+  await h.jobs.retryJob(retried.jobId);
+  await h.dataSource.query(
+    `UPDATE notification_log SET "deliveryStatus" = 'pending' WHERE "jobId" = $1`,
+    [untold.jobId],
+  );
+  await h.dataSource.query(`UPDATE video_jobs SET "createdAt" = "createdAt" - interval '1 day'`);
+  const [{ limit }] = await h.dataSource.query(`SELECT now() - interval '1 hour' AS "limit"`);
+  expect(await h.jobs.pruneJobs({ olderThan: limit })).toBe(0);
+  expect(await h.jobs.pruneJobs({ olderThan: NOW })).toBe(1);
+  expect(await left()).toEqual(ids([untold, retried, ...waiting]));
+  expect(await left()).not.toContain(told.jobId);
+});
+
+it('removes all in batches, also when two do it at once', async () => {
+  const { userId } = await h.user();
+  await h.jobs.createJobs(Array.from({ length: 250 }, () => ({ ...video, userId })));
+  const jobs = await h.jobs.claimJobs({ limit: 1000, leaseMs: HOUR_MS });
+  await h.jobs.completeJobs(jobs.map((job) => ({ job, result })));
+  await deliver();
+  const counts = await Promise.all([
+    h.jobs.pruneJobs({ olderThan: NOW, batchSize: 7 }),
+    other.jobs.pruneJobs({ olderThan: NOW, batchSize: 10 }),
+  ]);
+  const rest = await h.jobs.pruneJobs({ olderThan: NOW });
+  expect(counts[0] + counts[1] + rest).toBe(250);
+  expect(await left()).toEqual([]);
+});
+
+it('passes over a row that somebody has locked, without waiting', async () => {
+  const [locked] = [await make.completed(), await make.completed()];
+  await deliver();
+  await other.dataSource.transaction(async (manager) => {
+    await manager.query(`SELECT 1 FROM video_jobs WHERE "jobId" = $1 FOR KEY SHARE`, [
+      locked!.jobId,
+    ]);
+    expect(await withoutWaiting(h.dataSource, h.jobs.pruneJobs({ olderThan: NOW }))).toBe(1);
+  });
+  expect(await left()).toEqual([locked!.jobId]);
+});
