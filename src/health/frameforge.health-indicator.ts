@@ -1,0 +1,107 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Inject, Injectable, Optional } from '@nestjs/common';
+import { HealthIndicatorService } from '@nestjs/terminus';
+import type { HealthIndicatorResult } from '@nestjs/terminus';
+import { DataSource } from 'typeorm';
+import { migrationStatus } from '../connection/migration-status.js';
+import { poolsOf } from '../connection/pools.js';
+import { ConfigurationError, DatabaseUnavailableError, fromDriver } from '../errors.js';
+
+/** What a check of the database takes. */
+export interface DatabaseHealthOptions {
+  /** The data source to ask; the application's default one if left out. */
+  readonly dataSource?: DataSource;
+  /** How long the database may take to answer, in ms, the wait for a free connection included. Default 3,000. */
+  readonly timeoutMs?: number;
+}
+
+/** How much of a data source's pools is in use. */
+export interface PoolUse {
+  readonly max: number;
+  readonly open: number;
+  readonly idle: number;
+  /** How many calls wait for a connection. */
+  readonly waiting: number;
+}
+
+/**
+ * Tells `@nestjs/terminus` whether the database answers, how much of the pool is in use, and which
+ * migrations are pending (null where the role may not read that). Pending ones do not make it down:
+ * a rolling deployment would never come up.
+ *
+ * Provide it in a module that imports `TerminusModule`, and in the controller:
+ *
+ * @example health.check([() => this.database.isHealthy('database')])
+ */
+@Injectable()
+export class FrameForgeHealthIndicator {
+  constructor(
+    @Inject(HealthIndicatorService) private readonly health: HealthIndicatorService,
+    @Optional() @Inject(DataSource) private readonly dataSource?: DataSource,
+  ) {}
+
+  /**
+   * Asks the database once.
+   *
+   * @param key - the name of the result
+   * @returns up or down with `pool` and `pendingMigrations`; it names no host, since health is often public
+   * @throws ConfigurationError if there is no default data source and none is given
+   */
+  async isHealthy<const Key extends string>(
+    key: Key,
+    { dataSource = this.dataSource, timeoutMs = 3_000 }: DatabaseHealthOptions = {},
+  ): Promise<HealthIndicatorResult<Key>> {
+    if (dataSource === undefined) {
+      throw new ConfigurationError(
+        'FrameForgeHealthIndicator found no default data source: give isHealthy a `dataSource`.',
+      );
+    }
+    const check = this.health.check(key);
+    try {
+      const pendingMigrations = await answerWithin(timeoutMs, pendingOn(dataSource));
+      return check.up({ pool: poolUse(dataSource), pendingMigrations });
+    } catch (error) {
+      if (!(fromDriver(error, 'The check') instanceof DatabaseUnavailableError)) throw error;
+      const message = 'The database does not answer.';
+      return check.down({ message, pool: poolUse(dataSource) });
+    }
+  }
+}
+
+async function pendingOn(dataSource: DataSource): Promise<readonly string[] | null> {
+  try {
+    return (await migrationStatus(dataSource)).pending;
+  } catch (error) {
+    // The database answered, but this role may not read the table of migrations.
+    if ((error as { code?: string }).code === '42501') return null;
+    throw error;
+  }
+}
+
+async function answerWithin<T>(timeoutMs: number, answer: Promise<T>): Promise<T> {
+  const over = new AbortController();
+  const late = sleep(timeoutMs, undefined, { signal: over.signal }).then(() => {
+    throw new DatabaseUnavailableError('The check', {
+      cause: new Error(`no answer within ${timeoutMs} ms`),
+    });
+  });
+  try {
+    return await Promise.race([answer, late]);
+  } finally {
+    over.abort();
+    // What comes after the answer has no reader.
+    await Promise.allSettled([late]);
+  }
+}
+
+function poolUse(dataSource: DataSource): PoolUse {
+  const pools = poolsOf(dataSource);
+  const sum = (count: (pool: (typeof pools)[number]) => number): number =>
+    pools.reduce((total, pool) => total + count(pool), 0);
+  return {
+    max: sum(({ options }) => options.max),
+    open: sum(({ totalCount }) => totalCount),
+    idle: sum(({ idleCount }) => idleCount),
+    waiting: sum(({ waitingCount }) => waitingCount),
+  };
+}

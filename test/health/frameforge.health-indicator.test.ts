@@ -1,0 +1,102 @@
+import { Controller, Get, Module } from '@nestjs/common';
+import type { INestApplication } from '@nestjs/common';
+import { Test } from '@nestjs/testing';
+import { HealthCheck, HealthCheckService, TerminusModule } from '@nestjs/terminus';
+import request from 'supertest';
+import type { App } from 'supertest/types.js';
+import { DataSource } from 'typeorm';
+import { FrameForgeDatabaseModule } from '../../src/database.module.js';
+import { FrameForgeHealthIndicator } from '../../src/health/index.js';
+import { Proxy } from '../support/proxy.js';
+import { createDatabase } from '../support/server.js';
+import type { TestDatabase } from '../support/server.js';
+
+@Controller()
+class HealthController {
+  constructor(
+    private readonly health: HealthCheckService,
+    private readonly database: FrameForgeHealthIndicator,
+  ) {}
+
+  @Get('health')
+  @HealthCheck()
+  check() {
+    return this.health.check([() => this.database.isHealthy('database', { timeoutMs: 500 })]);
+  }
+}
+
+let database: TestDatabase;
+let proxy: Proxy;
+let app: INestApplication<App>;
+
+async function boot(migrationsRun: boolean): Promise<void> {
+  @Module({
+    imports: [
+      FrameForgeDatabaseModule.forRoot({ url: proxy.url, poolSize: 2, migrationsRun }),
+      TerminusModule.forRoot({ logger: false }),
+    ],
+    controllers: [HealthController],
+    providers: [FrameForgeHealthIndicator],
+  })
+  class AppModule {}
+  const testing = await Test.createTestingModule({ imports: [AppModule] })
+    .setLogger({ log() {}, warn() {}, error() {} })
+    .compile();
+  app = testing.createNestApplication();
+  await app.init();
+}
+
+beforeEach(async () => {
+  database = await createDatabase();
+  proxy = await Proxy.start(database.url);
+});
+
+afterEach(async () => {
+  await app.close();
+  await proxy.stop();
+  await database.drop();
+});
+
+it('is up, and tells the use of the pool and that nothing is pending', async () => {
+  await boot(true);
+  const { body } = await request(app.getHttpServer()).get('/health').expect(200);
+  expect(body).toMatchObject({
+    status: 'ok',
+    info: { database: { status: 'up', pendingMigrations: [], pool: { max: 2, waiting: 0 } } },
+  });
+});
+
+it('is up with pending migrations, as during a rolling deployment', async () => {
+  await boot(false);
+  const { body } = await request(app.getHttpServer()).get('/health').expect(200);
+  const { pendingMigrations } = (body as { info: { database: { pendingMigrations: string[] } } })
+    .info.database;
+  expect(pendingMigrations).toContain('CreateUsersTable1700000001000');
+  expect(pendingMigrations).toHaveLength(5);
+});
+
+it('is down while the database is silent, and up again after', async () => {
+  await boot(true);
+  proxy.silent = true;
+  proxy.cut();
+  const { body } = await request(app.getHttpServer()).get('/health').expect(503);
+  expect(body).toMatchObject({
+    error: { database: { status: 'down', message: 'The database does not answer.' } },
+  });
+  expect(JSON.stringify(body)).not.toContain('127.0.0.1');
+  proxy.silent = false;
+  proxy.cut();
+  await request(app.getHttpServer()).get('/health').expect(200);
+});
+
+it('is down while the pool has no connection to spare, and tells so', async () => {
+  await boot(true);
+  const dataSource = app.get(DataSource);
+  const busy = [dataSource.createQueryRunner(), dataSource.createQueryRunner()];
+  await Promise.all(busy.map((queryRunner) => queryRunner.connect()));
+  const { body } = await request(app.getHttpServer()).get('/health').expect(503);
+  expect(body).toMatchObject({
+    error: { database: { status: 'down', pool: { max: 2, open: 2, idle: 0, waiting: 1 } } },
+  });
+  await Promise.all(busy.map((queryRunner) => queryRunner.release()));
+});
