@@ -1,2 +1,2 @@
-export { FrameForgeHealthIndicator } from './frameforge.health.js';
-export type { HealthOptions, PoolUse } from './frameforge.health.js';
+export { FrameForgeHealthIndicator } from './frameforge.health-indicator.js';
+export type { DatabaseHealthOptions, PoolUse } from './frameforge.health-indicator.js';

@@ -1,11 +1,18 @@
 import { Controller, Get, Module } from '@nestjs/common';
 import type { INestApplication } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
-import { HealthCheck, HealthCheckService, TerminusModule } from '@nestjs/terminus';
+import {
+  HealthCheck,
+  HealthCheckService,
+  HealthIndicatorService,
+  TerminusModule,
+} from '@nestjs/terminus';
 import request from 'supertest';
 import type { App } from 'supertest/types.js';
 import { DataSource } from 'typeorm';
+import { openDataSource } from '../../src/connection/open-data-source.js';
 import { FrameForgeDatabaseModule } from '../../src/database.module.js';
+import { resolveOptions } from '../../src/database.options.js';
 import { FrameForgeHealthIndicator } from '../../src/health/index.js';
 import { Proxy } from '../support/proxy.js';
 import { createDatabase } from '../support/server.js';
@@ -99,4 +106,23 @@ it('is down while the pool has no connection to spare, and tells so', async () =
     error: { database: { status: 'down', pool: { max: 2, open: 2, idle: 0, waiting: 1 } } },
   });
   await Promise.all(busy.map((queryRunner) => queryRunner.release()));
+});
+
+it('asks the data source that it is given, and says so when there is none', async () => {
+  await boot(true);
+  const archive = await createDatabase();
+  const resolved = resolveOptions({ url: archive.url, migrationsRun: false });
+  const dataSource = await openDataSource(resolved.dataSource, resolved.boot, {
+    log() {},
+    warn() {},
+  });
+  const indicator = app.get(FrameForgeHealthIndicator);
+  const { archived } = await indicator.isHealthy('archived', { dataSource });
+  expect(archived).toMatchObject({ status: 'up', pendingMigrations: { length: 5 } });
+  await dataSource.destroy();
+  await archive.drop();
+  const none = new FrameForgeHealthIndicator(new HealthIndicatorService());
+  await expect(none.isHealthy('database')).rejects.toThrow(
+    'FrameForgeHealthIndicator found no default data source: give isHealthy a `dataSource`.',
+  );
 });
