@@ -23,4 +23,6 @@ export * from './notifications/notification.inputs.js';
 export * from './notifications/notification.service.js';
 export * from './schema/entities/index.js';
 export * from './schema/migrations/index.js';
+export { migrate } from './connection/migrate.js';
+export type { MigrateOptions } from './connection/migrate.js';
 export type { ReadOptions, TransactionOptions } from './connection/sql-runner.js';

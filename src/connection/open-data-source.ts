@@ -5,21 +5,14 @@ import type { BootOptions } from '../database.options.js';
 import {
   DatabaseUnavailableError,
   fromDriver,
-  MigrationError,
   reasonOf,
   TransactionConflictError,
 } from '../errors.js';
+import { bringUpToDate } from './bring-up-to-date.js';
+import type { BootLogger } from './bring-up-to-date.js';
 import { DrainingDataSource } from './draining-data-source.js';
-import { runMigrations } from './migration-runner.js';
-import { migrationStatus } from './migration-status.js';
 import { poolsOf } from './pools.js';
 import { serverName } from './server-name.js';
-
-/** The part of Nest's logger that a boot needs. */
-export interface BootLogger {
-  log(message: string): void;
-  warn(message: string): void;
-}
 
 /** A wait between two tries, in ms: twice as long each time, up to the second. */
 const [FIRST_BACKOFF_MS, LAST_BACKOFF_MS] = [100, 5_000];
@@ -35,21 +28,37 @@ const TELL_MS = 5_000;
  * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
  * @throws MigrationError if a migration fails, or the schema is not current and must be; at once
  */
-export async function openDataSource(
+export function openDataSource(
   options: PostgresDataSourceOptions,
   boot: BootOptions,
   logger: BootLogger,
 ): Promise<DataSource> {
+  return connect(options, boot, logger, (dataSource) => bringUpToDate(dataSource, boot, logger));
+}
+
+/**
+ * Likewise, without a look at the schema.
+ *
+ * @param prepare - what to do before it is open; tried again with the connecting
+ */
+export async function connect(
+  options: PostgresDataSourceOptions,
+  { connectRetryMs, shutdownTimeoutMs }: Pick<BootOptions, 'connectRetryMs' | 'shutdownTimeoutMs'>,
+  logger: BootLogger,
+  prepare: (dataSource: DataSource) => Promise<void> = async () => {},
+): Promise<DataSource> {
   const server = serverName(options);
   const tell = teller(server, logger);
+  const warn = (message: string): void => logger.warn(message);
   let deadline: number | undefined;
   for (let backoffMs = FIRST_BACKOFF_MS; ; backoffMs = Math.min(backoffMs * 2, LAST_BACKOFF_MS)) {
     try {
-      return await open(options, boot, logger, tell);
+      const dataSource = new DrainingDataSource(options, shutdownTimeoutMs, warn);
+      return await open(dataSource, prepare, tell);
     } catch (cause) {
       const error = fromDriver(cause, `Booting on ${server}`);
       // From the first failure: a migration that ran for an hour before it has used up nothing.
-      deadline ??= performance.now() + boot.connectRetryMs;
+      deadline ??= performance.now() + connectRetryMs;
       const waitMs = backoffMs * (0.5 + Math.random() / 2);
       if (!canHeal(error) || performance.now() + waitMs >= deadline) throw error;
       tell(reasonOf(error.cause));
@@ -60,20 +69,16 @@ export async function openDataSource(
 
 /** One try; it leaves nothing open when it fails. */
 async function open(
-  options: PostgresDataSourceOptions,
-  boot: BootOptions,
-  logger: BootLogger,
+  dataSource: DataSource,
+  prepare: (dataSource: DataSource) => Promise<void>,
   tell: (reason: string) => void,
 ): Promise<DataSource> {
-  const dataSource = new DrainingDataSource(options, boot.shutdownTimeoutMs, (message) =>
-    logger.warn(message),
-  );
   // One that refuses is told of after each try; one that is silent would go untold.
   const timer = setInterval(() => tell('it has not answered yet'), TELL_MS);
   try {
     await dataSource.initialize();
     clearInterval(timer);
-    await bringUpToDate(dataSource, boot, logger);
+    await prepare(dataSource);
     return dataSource;
   } catch (error) {
     clearInterval(timer);
@@ -101,37 +106,4 @@ function teller(server: string, logger: BootLogger): (reason: string) => void {
     last = { reason, at: performance.now() };
     logger.warn(`Waiting for the database ${server}: ${reason}.`);
   };
-}
-
-async function bringUpToDate(
-  dataSource: DataSource,
-  { migrationsRun, migrationsLockTimeoutMs, requireCurrentSchema }: BootOptions,
-  logger: BootLogger,
-): Promise<void> {
-  const { pending, unknown } = await migrationStatus(dataSource);
-  if (unknown.length > 0) {
-    const message =
-      `The database has migrations that this release does not know: ${unknown.join(', ')}. ` +
-      `A newer release has migrated it`;
-    if (requireCurrentSchema) {
-      throw new MigrationError(`${message}; deploy that release, or drop requireCurrentSchema.`);
-    }
-    logger.log(`${message}; going on, as a rolling deployment does.`);
-  }
-  if (pending.length === 0) return;
-  if (!migrationsRun) {
-    const message =
-      `The database lacks ${pending.length} migrations of this release: ${pending.join(', ')}. ` +
-      `Run them with a role that may change the schema: npx frameforge-db migrate`;
-    if (requireCurrentSchema) throw new MigrationError(`${message}.`);
-    logger.warn(`${message}. Until then, calls that need them fail.`);
-    return;
-  }
-  const done = await runMigrations(dataSource, {
-    timeoutMs: migrationsLockTimeoutMs,
-    onWait: (holder) =>
-      logger.log(`Waiting for another replica that is migrating the database: ${holder}.`),
-  });
-  // Another replica may have done them all while this one waited.
-  if (done.length > 0) logger.log(`Migrated: ${done.join(', ')}.`);
 }

@@ -1,0 +1,106 @@
+import type { DataSource } from 'typeorm';
+import { bringUpToDate, lockOptions } from '../connection/bring-up-to-date.js';
+import type { BootLogger } from '../connection/bring-up-to-date.js';
+import { revertMigration } from '../connection/migration-runner.js';
+import { migrationStatus } from '../connection/migration-status.js';
+import { connect } from '../connection/open-data-source.js';
+import { schemaDrift } from '../connection/schema-drift.js';
+import { fromDriver, reasonOf } from '../errors.js';
+import { readArguments, USAGE, UsageError } from './cli.arguments.js';
+import type { Command } from './cli.arguments.js';
+import { readDataSource } from './cli.data-source.js';
+
+/** Where a command writes its lines. */
+export interface Output {
+  out(line: string): void;
+  err(line: string): void;
+}
+
+interface Context extends Output {
+  readonly dataSource: DataSource;
+  readonly lockTimeoutMs: number;
+  readonly logger: BootLogger;
+}
+
+const COMMAND: Record<Command, (context: Context) => Promise<number>> = {
+  migrate,
+  revert,
+  status,
+  check,
+};
+
+/** How long a deployment step waits for a database that is not up yet. */
+const PATIENCE = { connectRetryMs: 60_000, shutdownTimeoutMs: 10_000 };
+
+/**
+ * Runs a command line.
+ *
+ * @returns the exit code: 0, 1 if it failed or found something, 2 if the command line is wrong
+ */
+export async function run(args: readonly string[], output: Output): Promise<number> {
+  try {
+    const given = readArguments(args);
+    if (given === undefined) {
+      output.out(USAGE);
+      return 0;
+    }
+    const { command, file, lockTimeoutMs = 300_000 } = given;
+    const logger = { log: output.out, warn: output.err };
+    const dataSource = await connect(await readDataSource(file), PATIENCE, logger);
+    try {
+      return await COMMAND[command]({ ...output, dataSource, lockTimeoutMs, logger });
+    } catch (error) {
+      throw fromDriver(error, `frameforge-db ${command}`);
+    } finally {
+      await dataSource.destroy();
+    }
+  } catch (error) {
+    output.err(`frameforge-db: ${reasonOf(error)}`);
+    if (!(error instanceof UsageError)) return 1;
+    output.err(`\n${USAGE}`);
+    return 2;
+  }
+}
+
+async function migrate({ dataSource, lockTimeoutMs, logger, out }: Context): Promise<number> {
+  let told = false;
+  const options = {
+    migrationsRun: true,
+    migrationsLockTimeoutMs: lockTimeoutMs,
+    requireCurrentSchema: false,
+  };
+  const log = (message: string): void => {
+    told = true;
+    logger.log(message);
+  };
+  await bringUpToDate(dataSource, options, { ...logger, log });
+  if (!told) out('Nothing to do: all migrations of this release are applied.');
+  return 0;
+}
+
+async function revert({ dataSource, lockTimeoutMs, logger, out }: Context): Promise<number> {
+  const name = await revertMigration(dataSource, lockOptions(lockTimeoutMs, logger));
+  out(name === undefined ? 'Nothing to do: no migration is applied.' : `Reverted: ${name}.`);
+  return 0;
+}
+
+async function status({ dataSource, out }: Context): Promise<number> {
+  const { applied, pending, unknown } = await migrationStatus(dataSource);
+  for (const name of applied) out(`[x] ${name}`);
+  for (const name of unknown) out(`[?] ${name}`);
+  for (const name of pending) out(`[ ] ${name}`);
+  return 0;
+}
+
+async function check({ dataSource, out }: Context): Promise<number> {
+  const { pending } = await migrationStatus(dataSource);
+  const drift = await schemaDrift(dataSource);
+  if (pending.length > 0) out(`Pending migrations: ${pending.join(', ')}.`);
+  if (drift.length > 0) {
+    out('The schema differs from the entities. These statements would make it what they say:');
+    for (const statement of drift) out(`  ${statement}`);
+  }
+  if (pending.length + drift.length > 0) return 1;
+  out('The schema is what the entities say, and no migration is pending.');
+  return 0;
+}

@@ -1,0 +1,63 @@
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import { resolveOptions } from '../database.options.js';
+import { ConfigurationError, reasonOf } from '../errors.js';
+
+/**
+ * The options of the data source that a command works on.
+ *
+ * @param file - a module that exports it, as TypeORM's command line takes it; the environment's
+ *   database, with this package's entities and migrations, if left out
+ * @throws ConfigurationError if there is none
+ */
+export async function readDataSource(file?: string): Promise<PostgresDataSourceOptions> {
+  if (file === undefined) return resolveOptions().dataSource;
+  const options = await exportedOptions(file);
+  if (options.type !== 'postgres') {
+    throw new ConfigurationError(
+      `The data source that ${file} exports is of type '${String(options.type)}': ` +
+        `this command is for 'postgres'.`,
+    );
+  }
+  return {
+    migrationsTransactionMode: 'each',
+    ...options,
+    // What it does at once and without the lock is what this command is there to do.
+    migrationsRun: false,
+    synchronize: false,
+    dropSchema: false,
+  };
+}
+
+async function exportedOptions(file: string): Promise<PostgresDataSourceOptions> {
+  const exported = await importFile(file);
+  // A CommonJS module is a default export as a whole.
+  const { default: whole } = exported as { default?: unknown };
+  const values = [exported, whole].flatMap((value) => Object.values(value ?? {}));
+  const found = (await Promise.all([whole, ...values])).filter(isDataSource);
+  const [only, ...others] = new Set(found.map(({ options }) => options));
+  if (only === undefined || others.length > 0) {
+    throw new ConfigurationError(
+      `${file} exports ${only === undefined ? 'no' : 'more than one'} DataSource: export one, ` +
+        `such as export default new DataSource({ ... }).`,
+    );
+  }
+  return only;
+}
+
+async function importFile(file: string): Promise<object> {
+  try {
+    return (await import(pathToFileURL(resolve(file)).href)) as object;
+  } catch (cause) {
+    throw new ConfigurationError(`Cannot load the data source of ${file}: ${reasonOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** By shape: the application may have a TypeORM of its own. */
+function isDataSource(value: unknown): value is { options: PostgresDataSourceOptions } {
+  const { options, initialize } = (value ?? {}) as { options?: unknown; initialize?: unknown };
+  return typeof options === 'object' && typeof initialize === 'function';
+}

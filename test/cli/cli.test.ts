@@ -1,0 +1,265 @@
+import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DataSource } from 'typeorm';
+import { run } from '../../src/cli/cli.commands.js';
+import { migrationLockKey } from '../../src/connection/migration-lock.js';
+import { query } from '../support/query.js';
+import type { TestDatabase } from '../support/server.js';
+import { createDatabase } from '../support/server.js';
+import { Client } from 'pg';
+
+let database: TestDatabase;
+beforeEach(async () => {
+  database = await createDatabase();
+});
+afterEach(() => database.drop());
+
+interface Result {
+  code: number;
+  out: string;
+  err: string;
+}
+
+/** Runs a command in this process. */
+async function cli(...args: string[]): Promise<Result> {
+  const written = { out: '', err: '' };
+  const { DATABASE_URL } = process.env;
+  process.env['DATABASE_URL'] = database.url;
+  try {
+    const code = await run(args, {
+      out: (line) => void (written.out += `${line}\n`),
+      err: (line) => void (written.err += `${line}\n`),
+    });
+    return { code, ...written };
+  } finally {
+    if (DATABASE_URL === undefined) delete process.env['DATABASE_URL'];
+    else process.env['DATABASE_URL'] = DATABASE_URL;
+  }
+}
+
+/** Runs it as its users do: in a process, which has to end by itself. */
+function cliProcess(url: string, ...args: string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    const command = ['--import', './test/support/typescript.mjs', 'src/cli/main.ts', ...args];
+    const env = { ...process.env, DATABASE_URL: url };
+    execFile(process.execPath, command, { env }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : Number(error.code ?? -1), out, err }),
+    );
+  });
+}
+
+const tables = async (): Promise<unknown[]> =>
+  (await query(database.url, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`)).map(
+    ({ tablename }) => tablename,
+  );
+
+const applied = (name: string): string => `[x] ${name}`;
+const pending = (name: string): string => `[ ] ${name}`;
+const FIRST = 'CreateUsersTable1700000001000';
+
+describe('frameforge-db', () => {
+  it('migrates, says what it did, and does nothing a second time', async () => {
+    const first = await cli('migrate');
+    expect(first).toMatchObject({ code: 0, err: '' });
+    expect(first.out).toContain(`Migrated: ${FIRST}, `);
+    expect(await tables()).toContain('video_jobs');
+    expect(await cli('migrate')).toEqual({
+      code: 0,
+      out: 'Nothing to do: all migrations of this release are applied.\n',
+      err: '',
+    });
+  });
+
+  it('shows the status, and creates nothing by looking', async () => {
+    const before = await cli('status');
+    expect(before.code).toBe(0);
+    expect(before.out.split('\n')[0]).toBe(pending(FIRST));
+    expect(await tables()).toEqual([]);
+    await cli('migrate');
+    await query(
+      database.url,
+      `INSERT INTO migrations ("timestamp", name) VALUES (1900000000000, 'Newer1900000000000')`,
+    );
+    const { out } = await cli('status');
+    expect(out.split('\n')[0]).toBe(applied(FIRST));
+    expect(out).toContain('[?] Newer1900000000000');
+    expect(out).not.toContain('[ ]');
+  });
+
+  it('reverts the newest migration, down to none', async () => {
+    await cli('migrate');
+    const { out } = await cli('status');
+    const names = out
+      .trim()
+      .split('\n')
+      .map((line) => line.slice(4));
+    for (const name of names.toReversed()) {
+      expect(await cli('revert')).toEqual({ code: 0, out: `Reverted: ${name}.\n`, err: '' });
+    }
+    expect(await tables()).toEqual(['migrations']);
+    expect((await cli('revert')).out).toBe('Nothing to do: no migration is applied.\n');
+  });
+
+  it('does not revert a migration that it does not know', async () => {
+    await cli('migrate');
+    await query(
+      database.url,
+      `INSERT INTO migrations ("timestamp", name) VALUES (1900000000000, 'Newer1900000000000')`,
+    );
+    expect(await cli('revert')).toEqual({
+      code: 1,
+      out: '',
+      err:
+        'frameforge-db: The newest migration, Newer1900000000000, is unknown to this release: ' +
+        'revert it with the release that has it.\n',
+    });
+  });
+
+  it('takes the lock, and gives up on it with the name of the holder', async () => {
+    const holder = new Client({ connectionString: database.url, application_name: 'deploy 41' });
+    await holder.connect();
+    const key = migrationLockKey(new DataSource({ type: 'postgres' }));
+    await holder.query(`BEGIN; SELECT pg_advisory_xact_lock(${key})`);
+    try {
+      for (const command of ['migrate', 'revert']) {
+        const { code, out, err } = await cli(command, '--lock-timeout', '100');
+        expect({ command, code }).toEqual({ command, code: 1 });
+        expect(out).toMatch(/^Waiting for another replica .*application_name 'deploy 41'/);
+        expect(err).toMatch(/Another process holds the migration lock.*'deploy 41', since 20/);
+      }
+      expect(await tables()).toEqual([]);
+    } finally {
+      await holder.end();
+    }
+  });
+});
+
+describe('frameforge-db check', () => {
+  it('finds nothing after the migrations', async () => {
+    await cli('migrate');
+    expect(await cli('check')).toEqual({
+      code: 0,
+      out: 'The schema is what the entities say, and no migration is pending.\n',
+      err: '',
+    });
+  });
+
+  it('finds migrations that are pending', async () => {
+    const { code, out } = await cli('check');
+    expect(code).toBe(1);
+    expect(out).toContain(`Pending migrations: ${FIRST}, `);
+  });
+
+  it.each([
+    [
+      'a column',
+      'ALTER TABLE users DROP COLUMN "updatedAt"',
+      /ALTER TABLE "users" ADD "updatedAt"/,
+    ],
+    ['an index', 'DROP INDEX idx_jobs_claimable', /CREATE INDEX "idx_jobs_claimable"/],
+    [
+      'the predicate of an index',
+      `DROP INDEX idx_notifications_claimable;
+       CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")
+         WHERE "deliveryStatus" = 'sent'`,
+      /DROP INDEX "idx_notifications_claimable"; CREATE INDEX .* WHERE "deliveryStatus" = 'pending'; -- it is WHERE .*'sent'/,
+    ],
+    [
+      'an index that is partial no more',
+      `DROP INDEX idx_notifications_claimable;
+       CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")`,
+      /DROP INDEX "idx_notifications_claimable"; .* -- it is not partial/,
+    ],
+    [
+      'a check constraint',
+      `ALTER TABLE video_jobs DROP CONSTRAINT chk_jobs_status,
+         ADD CONSTRAINT chk_jobs_status CHECK (status <> '')`,
+      /ALTER TABLE "video_jobs" DROP CONSTRAINT "chk_jobs_status"; .*'processing'.* -- it is CHECK/,
+    ],
+  ])('finds what differs: %s', async (_, change, statement) => {
+    await cli('migrate');
+    await query(database.url, change);
+    const before = await tables();
+    const { code, out } = await cli('check');
+    expect(code).toBe(1);
+    expect(out).toMatch(/^The schema differs from the entities\. These statements would make it/);
+    expect(out).toMatch(statement);
+    expect(out.trim().split('\n')).toHaveLength(2);
+    expect(await tables()).toEqual(before);
+  });
+});
+
+describe('frameforge-db --data-source', () => {
+  it('works on the data source of the application, and lets TypeORM do nothing by itself', async () => {
+    const file = ['-d', 'test/cli/host.data-source.mjs'];
+    expect((await cli('status', ...file)).out).toBe('[ ] CreateHostTable1800000000000\n');
+    expect(await tables()).toEqual([]);
+    expect((await cli('migrate', ...file)).out).toBe('Migrated: CreateHostTable1800000000000.\n');
+    expect((await cli('revert', ...file)).out).toBe('Reverted: CreateHostTable1800000000000.\n');
+    expect(await tables()).toEqual(['migrations']);
+  });
+
+  it('says what is wrong with the file', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'frameforge-cli-'));
+    const file = join(directory, 'nothing.mjs');
+    writeFileSync(file, 'export const answer = 42;');
+    const missing = join(directory, 'missing.mjs');
+    try {
+      expect(await cli('status', '-d', file)).toEqual({
+        code: 1,
+        out: '',
+        err: `frameforge-db: ${file} exports no DataSource: export one, such as export default new DataSource({ ... }).\n`,
+      });
+      const { code, err } = await cli('status', '-d', missing);
+      expect(code).toBe(1);
+      expect(err).toContain(
+        `frameforge-db: Cannot load the data source of ${missing}: Cannot find`,
+      );
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+});
+
+describe('a command line that is wrong', () => {
+  it.each([
+    [['migrat'], "there is no command 'migrat'"],
+    [[], 'give a command: migrate, revert, status, check'],
+    [['status', 'now'], "'now' is too much"],
+    [['migrate', '--lock-timeout', 'soon'], "--lock-timeout is 'soon': give whole milliseconds"],
+    [['migrate', '--force'], "Unknown option '--force'"],
+  ])('%j ends with exit code 2, the reason and the usage', async (args, reason) => {
+    const { code, out, err } = await cli(...args);
+    expect({ code, out }).toEqual({ code: 2, out: '' });
+    expect(err).toContain(`frameforge-db: ${reason}`);
+    expect(err).toContain('Usage: frameforge-db <command>');
+  });
+
+  it('is not --help', async () => {
+    const { code, out, err } = await cli('--help');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain('Usage: frameforge-db <command>');
+  });
+});
+
+describe('the process', () => {
+  it('ends by itself, with exit code 0', async () => {
+    const { code, out, err } = await cliProcess(database.url, 'migrate');
+    expect({ code, err }).toEqual({ code: 0, err: '' });
+    expect(out).toContain(`Migrated: ${FIRST}, `);
+  });
+
+  it('tells a database that refuses it, and exits with 1', async () => {
+    const url = new URL(database.url);
+    url.password = 'wrong';
+    const { code, out, err } = await cliProcess(url.href, 'status');
+    expect({ code, out }).toEqual({ code: 1, out: '' });
+    expect(err).toMatch(/^frameforge-db: .*password authentication failed.*\n$/);
+  });
+
+  it('exits with 2 when the command line is wrong', async () => {
+    expect(await cliProcess(database.url, 'migrat')).toMatchObject({ code: 2, out: '' });
+  });
+});

@@ -1,0 +1,21 @@
+// The data source of a host application: plain JavaScript, as its build leaves it. It asks for what the
+// command line must not let happen: TypeORM would migrate at once, and without the lock.
+import { DataSource } from 'typeorm';
+
+class CreateHostTable1800000000000 {
+  name = 'CreateHostTable1800000000000';
+  async up(queryRunner) {
+    await queryRunner.query('CREATE TABLE host (n int)');
+  }
+  async down(queryRunner) {
+    await queryRunner.query('DROP TABLE host');
+  }
+}
+
+export const dataSource = new DataSource({
+  type: 'postgres',
+  url: process.env.DATABASE_URL,
+  migrations: [CreateHostTable1800000000000],
+  migrationsRun: true,
+  synchronize: true,
+});
