@@ -71,6 +71,20 @@ export const USES: Record<string, string> = {
       assert.equal(await archive.videoJobs.count(), 0);
     });`,
 
+  'src/health.module.ts': `
+    import { Module } from '@nestjs/common';
+    import { NestFactory } from '@nestjs/core';
+    import { AppModule } from './app.module.js';
+    import { HealthModule } from './health.module.js';
+    @Module({ imports: [AppModule, HealthModule] })
+    class Application {}
+    const app = await NestFactory.create(Application, { logger: ['error'] });
+    await app.listen(0);
+    const answer = await (await fetch((await app.getUrl()) + '/health')).json();
+    assert.equal(answer.details.database.status, 'up');
+    assert.deepEqual(answer.details.database.pendingMigrations, []);
+    await app.close();`,
+
   'PostgreSQL for development 2': `
     await assert.rejects(new DataSource({ type: 'postgres', url: server.url }).initialize());`,
 };
