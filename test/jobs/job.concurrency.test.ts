@@ -15,7 +15,7 @@ import {
   violations,
 } from './fixtures.js';
 import type { Peer } from './fixtures.js';
-import { outcomes, shuffled, times } from './race.js';
+import { contending, outcomes, shuffled, times } from './race.js';
 
 let h: Harness;
 let peers: Peer[];
@@ -60,17 +60,30 @@ describe('a run that many want', () => {
     }
   });
 
+  it('is started by one of those that wait for it', async () => {
+    const job = await make.pending();
+    const { done, refused } = await contending(
+      h.dataSource,
+      job,
+      times(8, (index) => () => peerOf(index).jobs.startJob(job.jobId, { leaseMs: HOUR_MS })),
+    );
+    expect(done).toMatchObject([{ jobId: job.jobId, runNumber: 1, attempts: 1 }]);
+    expect(refused).toEqual(times(7, () => 'INVALID_JOB_TRANSITION'));
+  });
+
   it('is finished by one, however it is finished', async () => {
-    for (let round = 0; round < 30; round += 1) {
+    for (let round = 0; round < 10; round += 1) {
       const job = await make.leased();
       const service = (index: number) => peerOf(index).jobs;
-      const { done, refused } = await outcomes<unknown>(
+      const { done, refused } = await contending<unknown>(
+        h.dataSource,
+        job,
         shuffled([
-          service(0).completeJob(job, result),
-          service(1).completeJob(job, result),
-          service(0).failJob(job, { errorMessage: 'x' }),
-          service(1).failJob(job, { errorMessage: 'x', retryInMs: HOUR_MS }),
-          service(0).releaseJob(job),
+          () => service(0).completeJob(job, result),
+          () => service(1).completeJob(job, result),
+          () => service(0).failJob(job, { errorMessage: 'x' }),
+          () => service(1).failJob(job, { errorMessage: 'x', retryInMs: HOUR_MS }),
+          () => service(0).releaseJob(job),
         ]),
       );
       expect(done).toHaveLength(1);
@@ -82,25 +95,25 @@ describe('a run that many want', () => {
   });
 
   it('without a lease is finished by one too', async () => {
-    for (let round = 0; round < 20; round += 1) {
-      const job = await make.unleased();
-      const { done, refused } = await outcomes(
-        times(6, (index) => peerOf(index).jobs.completeJob(job, result)),
-      );
-      expect(done).toHaveLength(1);
-      expect(refused).toEqual(times(5, () => 'INVALID_JOB_TRANSITION'));
-    }
+    const job = await make.unleased();
+    const { done, refused } = await contending(
+      h.dataSource,
+      job,
+      times(6, (index) => () => peerOf(index).jobs.completeJob(job, result)),
+    );
+    expect(done).toHaveLength(1);
+    expect(refused).toEqual(times(5, () => 'INVALID_JOB_TRANSITION'));
   });
 
   it('is retried by one', async () => {
-    for (let round = 0; round < 20; round += 1) {
-      const { jobId } = await make.failed();
-      const { done, refused } = await outcomes(
-        times(6, (index) => peerOf(index).jobs.retryJob(jobId)),
-      );
-      expect(done).toHaveLength(1);
-      expect(refused).toEqual(times(5, () => 'INVALID_JOB_TRANSITION'));
-    }
+    const job = await make.failed();
+    const { done, refused } = await contending(
+      h.dataSource,
+      job,
+      times(6, (index) => () => peerOf(index).jobs.retryJob(job.jobId)),
+    );
+    expect(done).toHaveLength(1);
+    expect(refused).toEqual(times(5, () => 'INVALID_JOB_TRANSITION'));
   });
 });
 

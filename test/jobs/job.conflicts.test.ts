@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { EntityManager } from 'typeorm';
 import type { TransactionOptions } from '../../src/connection/sql-runner.js';
 import { TransactionConflictError } from '../../src/errors.js';
+import type { CreateJobInput } from '../../src/jobs/job.inputs.js';
 import type { JobService } from '../../src/jobs/job.service.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
@@ -9,7 +10,7 @@ import { openHarness } from '../support/harness.js';
 import { until } from '../support/until.js';
 import { makers, openPeer, result, stored, video, violations } from './fixtures.js';
 import type { Peer } from './fixtures.js';
-import { outcomes, shuffled, times } from './race.js';
+import { lockWaiters, outcomes, shuffled, times } from './race.js';
 
 let h: Harness;
 let peers: Peer[];
@@ -92,6 +93,38 @@ describe('identical creations at once', () => {
       for (const job of created.flat()) expect(byId.get(job.jobId) ?? job).toEqual(job);
     }
   });
+});
+
+describe('a user who is being deleted', () => {
+  it.each<[string, (job: CreateJobInput, manager?: EntityManager) => Promise<unknown>]>([
+    ['createJob', (job, manager) => peerOf(0).jobs.createJob(job, { manager })],
+    [
+      'createJob with a jobId',
+      (job, manager) => peerOf(0).jobs.createJob({ ...job, jobId: randomUUID() }, { manager }),
+    ],
+    ['createJobs', (job, manager) => peerOf(0).jobs.createJobs([job, job], { manager })],
+  ])(
+    'is waited for by %s, and then unknown, without harm to the transaction',
+    async (_, create) => {
+      const job = await input();
+      const kept = await input();
+      const own = { refused: Promise.resolve() };
+      const joined = { refused: Promise.resolve() };
+      await h.dataSource.transaction(async (manager) => {
+        await manager.query(`DELETE FROM users WHERE "userId" = $1`, [job.userId]);
+        const unknown = { code: 'USER_NOT_FOUND', userId: job.userId };
+        own.refused = expect(create(job)).rejects.toMatchObject(unknown);
+        joined.refused = peerOf(0).dataSource.transaction(async (callers) => {
+          await expect(create(job, callers)).rejects.toMatchObject(unknown);
+          await create(kept, callers);
+        });
+        await lockWaiters(h.dataSource, 2);
+      });
+      await own.refused;
+      await joined.refused;
+      expect((await h.jobs.listJobs({ userId: kept.userId })).jobs.length).toBeGreaterThan(0);
+    },
+  );
 });
 
 describe('a collision that the database resolves', () => {

@@ -1,4 +1,6 @@
+import type { DataSource } from 'typeorm';
 import { FrameForgeError } from '../../src/errors.js';
+import { until } from '../support/until.js';
 
 /** What is made a number of times. */
 export const times = <T>(count: number, make: (index: number) => T): T[] =>
@@ -18,4 +20,30 @@ export async function outcomes<T>(calls: Promise<T>[]): Promise<{ done: T[]; ref
     else throw outcome.reason;
   }
   return { done, refused };
+}
+
+/** Waits until so many calls wait for a lock. */
+export async function lockWaiters(dataSource: DataSource, count: number): Promise<void> {
+  await until(async () => {
+    const waiting: unknown[] = await dataSource.query(
+      `SELECT pid FROM pg_stat_activity
+       WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    return waiting.length === count;
+  });
+}
+
+/** Makes calls that all want the same job, and lets them go when each of them waits for its row. */
+export async function contending<T>(
+  dataSource: DataSource,
+  { jobId }: { jobId: string },
+  calls: readonly (() => Promise<T>)[],
+): Promise<{ done: T[]; refused: string[] }> {
+  const outcome = await dataSource.transaction(async (manager) => {
+    await manager.query(`SELECT 1 FROM video_jobs WHERE "jobId" = $1 FOR UPDATE`, [jobId]);
+    const all = outcomes(calls.map((call) => call()));
+    await lockWaiters(dataSource, calls.length);
+    return { all };
+  });
+  return outcome.all;
 }
