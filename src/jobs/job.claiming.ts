@@ -11,12 +11,19 @@ export interface Claim {
   readonly leaseMs: number;
   readonly workerId: string;
   readonly maxAttempts: number;
+  /**
+   * Whether to claim suspects: jobs whose workers were lost, and which have one try left. With true one
+   * of them, with false none. Left out, they are claimed like all others.
+   */
+  readonly suspects?: boolean;
 }
 
 /** What a claim found. */
 export interface ClaimedJobs {
   readonly jobs: VideoJob[];
-  /** How many jobs there were, exhausted ones included. */
+  /** The one of them that is a suspect, if `suspects` was true and there is one. */
+  readonly suspect: VideoJob | undefined;
+  /** How many jobs there were, exhausted ones and those passed over as suspects included. */
   readonly found: number;
   /** How many jobs had no try left, and failed in this claim. */
   readonly exhausted: number;
@@ -33,16 +40,18 @@ export interface ClaimedJobs {
  */
 export async function claimJobs(
   db: SqlRunner,
-  { limit, leaseMs, workerId, maxAttempts }: Claim,
+  { limit, leaseMs, workerId, maxAttempts, suspects }: Claim,
   dueFrom: Date | null,
 ): Promise<ClaimedJobs> {
   const from = dueFrom?.toISOString() ?? '-infinity';
-  const values = [limit, leaseMs, workerId, maxAttempts, from];
+  const values = [limit, leaseMs, workerId, maxAttempts, from, suspects ?? null];
   const rows = await db.run<Row>('claimJobs', statements.claimJobs, values);
   const claimed = rows.filter((row) => row['status'] === JobStatus.PROCESSING);
+  const jobs = claimed.map((row) => toJob(row));
   return {
-    jobs: claimed.map((row) => toJob(row)),
-    found: rows.length,
+    jobs,
+    suspect: suspects === true ? jobs[claimed.findIndex((row) => row['suspect'])] : undefined,
+    found: (rows[0]?.['found'] ?? 0) as number,
     exhausted: rows.length - claimed.length,
     dueUntil: (rows[0]?.['dueUntil'] ?? null) as Date | null,
   };

@@ -40,6 +40,16 @@ export const ATTEMPT_ERROR_COLUMNS = [
 const CLAIMABLE = `("status" = 'pending' OR ("status" = 'processing' AND "workerId" IS NOT NULL))
         AND "availableAt" <= statement_timestamp()`;
 
+/**
+ * A job whose worker was lost, and which has one try left. It may be what ends its workers, or it was
+ * only with the one that does, each time: such jobs are found out by running them apart.
+ */
+const SUSPECT = `("status" = 'processing' AND "attempts" = $4::integer - 1)`;
+
+/** How many jobs a claim found, and until when they were due. */
+const FOUND = `(SELECT count(*)::integer FROM found) AS "found",
+    (SELECT max("availableAt") FROM found) AS "dueUntil"`;
+
 /** What is kept of a run whose lease ended before it did. */
 const LOST_RUN = `format('The worker was lost: the lease of %s ended before its run did.', "workerId")`;
 
@@ -169,6 +179,8 @@ export const startJob = (t: Tables): Statement => sql`
  *
  * A job without a try left whose run is reported already was retried by a service that knows no
  * attempts: it has all of its tries again.
+ *
+ * $6 says how many suspects it may claim: true, one; false, none; null, any number.
  */
 export const claimJobs = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
@@ -176,17 +188,23 @@ export const claimJobs = (t: Tables): Statement => sql`
       CASE WHEN "attempts" >= $4::integer THEN NOT EXISTS (
         SELECT FROM ${t.notificationLog} n
         WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber")
-      ELSE false END AS "spent"
+      ELSE false END AS "spent",
+      ${SUSPECT} AS "suspect"
     FROM ${t.videoJobs} j
     WHERE ${CLAIMABLE}
       AND "availableAt" >= $5::timestamptz
+      AND ($6::boolean IS NOT FALSE OR NOT ${SUSPECT})
     ORDER BY "availableAt"
     LIMIT $1::integer
     FOR NO KEY UPDATE SKIP LOCKED
+  ), chosen AS MATERIALIZED (
+    SELECT * FROM found WHERE $6::boolean IS NULL OR NOT "suspect"
+    UNION ALL
+    (SELECT * FROM found WHERE $6::boolean AND "suspect" ORDER BY "availableAt" LIMIT 1)
   ), noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
     SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
-    FROM found
+    FROM chosen
     WHERE "status" = 'processing'
     ON CONFLICT DO NOTHING
   ), exhausted AS (
@@ -199,7 +217,7 @@ export const claimJobs = (t: Tables): Statement => sql`
         ELSE format('Gave up after %s attempts: worker %s was lost during run %s.',
           "attempts", "workerId", "runNumber")
         END
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE "spent"))
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM chosen WHERE "spent"))
     RETURNING ${job}
   ), notified AS (
     INSERT INTO ${t.notificationLog}
@@ -214,13 +232,14 @@ export const claimJobs = (t: Tables): Statement => sql`
       "runNumber" = "runNumber" + 1,
       "workerId" = $3::varchar,
       "attempts" = CASE WHEN "attempts" >= $4::integer THEN 1 ELSE "attempts" + 1 END
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE NOT "spent"))
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM chosen WHERE NOT "spent"))
     RETURNING ${job}
   )
-  SELECT ${columns(JOB_COLUMNS, 'claimed')}, (SELECT max("availableAt") FROM found) AS "dueUntil"
+  SELECT ${columns(JOB_COLUMNS, 'claimed')}, ${FOUND},
+    "jobId" IN (SELECT "jobId" FROM chosen WHERE "suspect") AS "suspect"
   FROM claimed
   UNION ALL
-  SELECT ${columns(JOB_COLUMNS, 'exhausted')}, (SELECT max("availableAt") FROM found)
+  SELECT ${columns(JOB_COLUMNS, 'exhausted')}, ${FOUND}, false
   FROM exhausted`;
 
 /**

@@ -13,6 +13,7 @@ import { jobQueueState } from '../jobs/job.sql.js';
 import { claimNotifications } from '../notifications/notification.claiming.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 import { deliveryQueueState } from '../notifications/notification.sql.js';
+import type { VideoJob } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
 import { JobCompleter } from './job.completer.js';
 import { JobRunner } from './job.runner.js';
@@ -187,9 +188,13 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     );
     this.runner = runner;
     const { leaseMs, maxAttempts } = options;
-    const claimer = new Claimer((limit, dueFrom) =>
-      claimJobs(db, { limit, leaseMs, maxAttempts, workerId: jobs.workerId }, dueFrom),
-    );
+    const { workerId } = jobs;
+    // Never two at once: they would take each other along, up to their last try.
+    let suspect: VideoJob | undefined;
+    const claimer = new Claimer((limit, dueFrom) => {
+      const suspects = suspect === undefined;
+      return claimJobs(db, { limit, leaseMs, maxAttempts, workerId, suspects }, dueFrom);
+    });
     const queue = {
       concurrency,
       pollMs: options.pollMs,
@@ -200,6 +205,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         telemetry.count('jobs.claimed', found.jobs.length);
         telemetry.count('jobs.failed', found.exhausted);
         announce(db.dataSource, 'notifications', found.exhausted, undefined);
+        suspect ??= found.suspect;
         const items = found.jobs.map((job) => keeper.hold(job, sentAt));
         return { items, more: found.found >= limit };
       },
@@ -207,6 +213,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         this.leases.add(lease);
         const outcome = await runner.run(lease);
         this.leases.delete(lease);
+        if (lease.job === suspect) suspect = undefined;
         if (outcome !== 'released') telemetry.count(`jobs.${outcome}`);
       },
       giveBack: (lease: Lease): Promise<void> => runner.release(lease),
