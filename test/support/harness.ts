@@ -6,6 +6,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
 import { User } from '../../src/schema/entities/index.js';
 import { createDatabase } from './server.js';
+import type { TestDatabase } from './server.js';
 import { randomUUID } from 'node:crypto';
 
 /** An isolated, migrated database with the services on it. */
@@ -19,8 +20,12 @@ export interface Harness {
   close(): Promise<void>;
 }
 
-export async function openHarness(options: FrameForgeDatabaseOptions = {}): Promise<Harness> {
-  const database = await createDatabase();
+/** @param on - the database; a new one on the server of this run if left out */
+export async function openHarness(
+  options: FrameForgeDatabaseOptions = {},
+  on?: TestDatabase,
+): Promise<Harness> {
+  const database = on ?? (await createDatabase());
   const resolved = resolveOptions({ url: database.url, ...options });
   const silent = { log: () => {}, warn: () => {} };
   const dataSource = await openDataSource(resolved.dataSource, resolved.boot, silent);

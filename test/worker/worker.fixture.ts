@@ -1,0 +1,141 @@
+// A service with a worker, as a process of its own. What it does with a job stands in the job's file
+// name, "what:how" (see PROCESSES), and it tells its parent what happens. It ends with its parent.
+import { Injectable, Module } from '@nestjs/common';
+import type { LoggerService } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FrameForgeDatabaseModule } from '../../src/database.module.js';
+import { JobService } from '../../src/jobs/job.service.js';
+import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import {
+  FrameForgeWorker,
+  FrameForgeWorkerModule,
+  NotificationDeliverer,
+  UnrecoverableJobError,
+  VideoJobProcessor,
+} from '../../src/worker/index.js';
+import type {
+  JobOutcome,
+  NotificationHandler,
+  VideoJobHandler,
+  WorkContext,
+} from '../../src/worker/index.js';
+import type { WorkerConfig, WorkerEvent, WorkerRequest } from './worker.process.js';
+
+const config = JSON.parse(process.env['WORKER_FIXTURE'] ?? '{}') as WorkerConfig;
+
+type Told = WorkerEvent extends infer E ? (E extends WorkerEvent ? Omit<E, 'at'> : never) : never;
+const tell = (event: Told): void => {
+  process.send?.({ ...event, at: Date.now() });
+};
+
+process.on('disconnect', () => process.exit());
+
+const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
+const never = (): Promise<never> => new Promise(() => {});
+const blockEventLoop = (ms: number): void => {
+  for (const end = performance.now() + ms; performance.now() < end;);
+};
+
+/** Writes of the application's own, as `CREATE TABLE own_writes ("jobId" uuid, "runNumber" integer)`. */
+const ownWrite =
+  (job: VideoJob, ms: number): JobOutcome =>
+  async (manager) => {
+    const write = 'INSERT INTO own_writes ("jobId", "runNumber") VALUES ($1, $2)';
+    await manager.query(write, [job.jobId, job.runNumber]);
+    await sleep(ms);
+    return RESULT;
+  };
+
+const PROCESSES: Record<
+  string,
+  (job: VideoJob, how: number, context: WorkContext) => Promise<JobOutcome>
+> = {
+  /** Takes that many ms, whatever the signal says. */
+  sleep: async (_job, ms) => sleep(ms, RESULT),
+  /** Until the signal is aborted. */
+  wait: (_job, _how, { signal }) => sleep(2 ** 31 - 1, RESULT, { signal }),
+  deaf: never,
+  /** Is stuck at its first tries, as many as that. */
+  stuck: (_job, tries, { attempt, signal }) =>
+    attempt > tries ? Promise.resolve(RESULT) : sleep(2 ** 31 - 1, RESULT, { signal }),
+  /** Until that many ms after SIGTERM. */
+  stopping: (_job, ms) =>
+    new Promise((resolve) => {
+      process.once('SIGTERM', () => setTimeout(resolve, ms, RESULT));
+    }),
+  fail: () => Promise.reject(new Error('it does not work')),
+  /** Fails that many times, then it works. */
+  flaky: (_job, times, { attempt }) =>
+    attempt > times ? Promise.resolve(RESULT) : Promise.reject(new Error(`broken ${attempt}`)),
+  unrecoverable: () => Promise.reject(new UnrecoverableJobError('no video stream')),
+  kill: () => {
+    process.kill(process.pid, 'SIGKILL');
+    return never();
+  },
+  exit: (_job, code) => process.exit(code),
+  block: async (_job, ms) => {
+    blockEventLoop(ms);
+    return RESULT;
+  },
+  /** Its transaction takes that many ms. */
+  write: async (job, ms) => ownWrite(job, ms),
+};
+
+@Injectable()
+@VideoJobProcessor({ concurrency: config.concurrency ?? 4 })
+class Extractor implements VideoJobHandler {
+  async process(job: VideoJob, context: WorkContext): Promise<JobOutcome> {
+    const { jobId, runNumber } = job;
+    tell({ type: 'started', jobId, runNumber });
+    context.signal.addEventListener('abort', () => {
+      const reason = (context.signal.reason as Error).message;
+      tell({ type: 'aborted', jobId, runNumber, reason });
+    });
+    const [what = '', how = '0'] = job.filename.split(':');
+    const process = PROCESSES[what];
+    if (process === undefined) throw new UnrecoverableJobError(`What is ${job.filename}?`);
+    const outcome = await process(job, Number(how), context);
+    tell({ type: 'ended', jobId, runNumber });
+    return outcome;
+  }
+}
+
+/** Its provider is an HTTP server, which keeps the idempotency keys that it was given. */
+@Injectable()
+@NotificationDeliverer({ concurrency: config.deliverers ?? 2 })
+class Mailer implements NotificationHandler {
+  async deliver({ notificationId }: NotificationLog, { signal, attempt }: WorkContext) {
+    tell({ type: 'delivering', notificationId, attempt });
+    if (config.provider === undefined) return;
+    const headers = { 'idempotency-key': notificationId };
+    const response = await fetch(config.provider, { method: 'POST', headers, signal });
+    if (!response.ok) throw new Error(`The provider answers ${response.status}.`);
+  }
+}
+
+@Module({
+  imports: [
+    FrameForgeDatabaseModule.forRoot({ url: config.url, ...config.database }),
+    FrameForgeWorkerModule.forRoot(config.worker),
+  ],
+  providers: [...(config.processes === false ? [] : [Extractor]), Mailer],
+})
+class Service {}
+
+const log =
+  (level: string) =>
+  (message: unknown, ...rest: unknown[]): void =>
+    tell({ type: 'log', level, text: [message, ...rest].join(' ') });
+
+const logger: LoggerService = { log: log('log'), warn: log('warn'), error: log('error') };
+
+const app = await NestFactory.createApplicationContext(Service, { logger });
+app.enableShutdownHooks();
+process.on('message', (request: WorkerRequest) => {
+  if (request.type === 'create') void app.get(JobService).createJobs(request.jobs);
+  if (request.type === 'block') blockEventLoop(request.ms);
+  if (request.type === 'stats') tell({ type: 'stats', stats: app.get(FrameForgeWorker).stats() });
+});
+process.on('exit', () => tell({ type: 'exit' }));
+tell({ type: 'ready', workerId: app.get(JobService).workerId });

@@ -1,0 +1,100 @@
+import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { until } from '../support/until.js';
+import type { WorkerConfig } from './worker.process.js';
+import { WorkerProcess } from './worker.process.js';
+
+/** A database, a user, and the processes that work on it. */
+export class World {
+  private readonly workers: WorkerProcess[] = [];
+
+  private constructor(
+    readonly harness: Harness,
+    private readonly userId: string,
+  ) {}
+
+  /** @param of - a database that is there already; else one of its own */
+  static async open(harness?: Harness): Promise<World> {
+    const h = harness ?? (await openHarness());
+    await h.dataSource.query(
+      `CREATE TABLE own_writes ("jobId" uuid PRIMARY KEY, "runNumber" integer)`,
+    );
+    return new World(h, (await h.user()).userId);
+  }
+
+  async worker(config: Omit<WorkerConfig, 'url'> = {}): Promise<WorkerProcess> {
+    const worker = new WorkerProcess({ url: this.harness.url, ...config });
+    this.workers.push(worker);
+    await worker.next('ready');
+    return worker;
+  }
+
+  /** Kills the processes that are left. */
+  async endWorkers(): Promise<void> {
+    for (const worker of this.workers.splice(0)) {
+      worker.kill('SIGKILL');
+      await worker.exit;
+    }
+  }
+
+  /** Likewise, and removes the jobs. */
+  async clear(): Promise<void> {
+    await this.endWorkers();
+    await this.harness.dataSource.query('DELETE FROM video_jobs');
+  }
+
+  /** What jobs are created from. Their file names say what a worker does with them. */
+  inputs(...filenames: string[]): { userId: string; filename: string; videoUrl: string }[] {
+    return filenames.map((filename) => ({
+      userId: this.userId,
+      filename,
+      videoUrl: 's3://videos/a.mp4',
+    }));
+  }
+
+  /** Creates jobs in this process, where no worker is. */
+  create(...filenames: string[]): Promise<VideoJob[]> {
+    return this.harness.jobs.createJobs(this.inputs(...filenames));
+  }
+
+  job({ jobId }: { jobId: string }): Promise<VideoJob> {
+    return this.harness.jobs.getJob(jobId);
+  }
+
+  /** @returns the job, once it is in a final state */
+  async final(job: { jobId: string }): Promise<VideoJob> {
+    await until(async () => ['completed', 'failed'].includes((await this.job(job)).status));
+    return this.job(job);
+  }
+
+  async notifications({ jobId }: { jobId: string }): Promise<NotificationLog[]> {
+    return (await this.harness.notifications.listNotifications({ jobId })).notifications;
+  }
+
+  async errors({ jobId }: { jobId: string }): Promise<string[]> {
+    const errors = await this.harness.jobs.listAttemptErrors(jobId);
+    return errors.map(({ errorMessage }) => errorMessage);
+  }
+
+  /** The application's own writes for a job. */
+  ownWrites({ jobId }: { jobId: string }): Promise<{ runNumber: number }[]> {
+    return this.harness.dataSource.query('SELECT "runNumber" FROM own_writes WHERE "jobId" = $1', [
+      jobId,
+    ]);
+  }
+
+  /** Makes a lease be over, as if its worker had been away for long. */
+  async lapse({ jobId }: { jobId: string }): Promise<void> {
+    await this.harness.dataSource.query(
+      `UPDATE video_jobs SET "availableAt" = now() - interval '1 s' WHERE "jobId" = $1`,
+      [jobId],
+    );
+  }
+
+  /** Ends the processes, then the database. */
+  async close(): Promise<void> {
+    await this.clear();
+    await this.harness.close();
+  }
+}
