@@ -13,17 +13,17 @@ const LOCK = 7_036_874_417;
 
 /** Databases of sessions that are over: the session's name is the first part of theirs. */
 const STALE_DATABASES = `
-  SELECT datname AS name FROM pg_database
-  WHERE starts_with(datname, '${PREFIX}') AND NOT EXISTS (
-    SELECT FROM pg_stat_activity
-    WHERE application_name = substr(datname, 1, ${PREFIX.length + ID_LENGTH}))`;
+  SELECT d.datname AS name FROM pg_database d
+  WHERE starts_with(d.datname, '${PREFIX}') AND NOT EXISTS (
+    SELECT FROM pg_stat_activity a
+    WHERE a.application_name = substr(d.datname, 1, ${PREFIX.length + ID_LENGTH}))`;
 
 /** $1 the template to keep, $2 our own session: the others, if nobody else has a session. */
 const UNUSED_TEMPLATES = `
-  SELECT datname AS name FROM pg_database
-  WHERE starts_with(datname, '${TEMPLATE_PREFIX}') AND datname <> $1 AND NOT EXISTS (
-    SELECT FROM pg_stat_activity
-    WHERE starts_with(application_name, '${PREFIX}') AND application_name <> $2)`;
+  SELECT d.datname AS name FROM pg_database d
+  WHERE starts_with(d.datname, '${TEMPLATE_PREFIX}') AND d.datname <> $1 AND NOT EXISTS (
+    SELECT FROM pg_stat_activity a
+    WHERE starts_with(a.application_name, '${PREFIX}') AND a.application_name <> $2)`;
 
 /** The name of a template, which ends with the digest of what it holds. */
 export const templateName = (digest: string): string => TEMPLATE_PREFIX + digest;

@@ -111,24 +111,24 @@ describe('truncate', () => {
   });
 });
 
-describe('migrations of the application', () => {
-  const first = () =>
-    class AddTags1800000001000 implements MigrationInterface {
-      readonly name = 'AddTags1800000001000';
-      async up(queryRunner: QueryRunner): Promise<void> {
-        await queryRunner.query('CREATE TABLE tags (label text)');
-      }
-      async down(): Promise<void> {}
-    };
-  const edited = () =>
-    class AddTags1800000001000 implements MigrationInterface {
-      readonly name = 'AddTags1800000001000';
-      async up(queryRunner: QueryRunner): Promise<void> {
-        await queryRunner.query('CREATE TABLE labels (label text)');
-      }
-      async down(): Promise<void> {}
-    };
+const first = () =>
+  class AddTags1800000001000 implements MigrationInterface {
+    readonly name = 'AddTags1800000001000';
+    async up(queryRunner: QueryRunner): Promise<void> {
+      await queryRunner.query('CREATE TABLE tags (label text)');
+    }
+    async down(): Promise<void> {}
+  };
+const edited = () =>
+  class AddTags1800000001000 implements MigrationInterface {
+    readonly name = 'AddTags1800000001000';
+    async up(queryRunner: QueryRunner): Promise<void> {
+      await queryRunner.query('CREATE TABLE labels (label text)');
+    }
+    async down(): Promise<void> {}
+  };
 
+describe('migrations of the application', () => {
   it('are applied after those of this package', async () => {
     await using plain = await createTestDatabase();
     await using own = await createTestDatabase({ migrations: [first()] });

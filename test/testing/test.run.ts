@@ -1,0 +1,127 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess, SpawnOptions } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Interface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+
+const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+
+/** What a process of a run tells about its database. */
+export interface Told {
+  readonly pid: number;
+  readonly url: string;
+  readonly directory: string;
+  /** The pid of the server. */
+  readonly postgres: number;
+}
+
+/** A process that this test started. */
+export class Tester {
+  readonly #lines: AsyncIterator<string>;
+  /** What it printed to stderr. */
+  stderr = '';
+
+  constructor(readonly process: ChildProcess) {
+    const lines: Interface = createInterface({ input: process.stdout! });
+    this.#lines = lines[Symbol.asyncIterator]();
+    process.stderr?.setEncoding('utf8').on('data', (text: string) => {
+      this.stderr += text;
+    });
+  }
+
+  get pid(): number {
+    return Number(this.process.pid);
+  }
+
+  /** The next database that is told of. */
+  async told(): Promise<Told> {
+    const { value, done } = await this.#lines.next();
+    if (done === true) throw new Error(`It ended without a database: ${this.stderr}`);
+    return JSON.parse(value) as Told;
+  }
+
+  /** What a process says that has no database. */
+  async complaint(): Promise<string> {
+    await once(this.process, 'close');
+    return this.stderr;
+  }
+
+  /** Waits for the end of the process. */
+  async ended(): Promise<number | null> {
+    if (this.process.exitCode === null && this.process.signalCode === null) {
+      await once(this.process, 'exit');
+    }
+    return this.process.exitCode;
+  }
+
+  async kill(signal: NodeJS.Signals = 'SIGKILL'): Promise<void> {
+    this.process.kill(signal);
+    await this.ended();
+  }
+}
+
+/** A place for test runs, apart from the one that this test is part of. */
+export class TestPlace {
+  readonly directory = mkdtempSync(join(tmpdir(), 'testing-'));
+  readonly #processes: ChildProcess[] = [];
+
+  constructor() {
+    chmodSync(this.directory, 0o1777);
+  }
+
+  start(script: 'tester' | 'runner', endings: string[], env: NodeJS.ProcessEnv = {}): Tester {
+    const { TEST_DATABASE_URL: _url, TEST_ADMIN_URL: _admin, ...inherited } = process.env;
+    const args = ['--import', path('../support/typescript.mjs'), path(`./${script}.process.ts`)];
+    const options: SpawnOptions = {
+      env: { ...inherited, NODE_OPTIONS: '', TMPDIR: this.directory, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    };
+    const child = spawn(process.execPath, [...args, ...endings], options);
+    this.#processes.push(child);
+    return new Tester(child);
+  }
+
+  /** Fails unless soon no file and no process of these runs is left. */
+  async expectNothingLeft(): Promise<void> {
+    await expectSoon(() => expect(readdirSync(this.directory)).toEqual([]));
+    await expectSoon(() => expect(this.processes()).toEqual([]));
+  }
+
+  /** The processes that have this place in their command line. */
+  processes(): number[] {
+    const entries = process.platform === 'linux' ? readdirSync('/proc') : [];
+    return entries
+      .map(Number)
+      .filter((pid) => pid > 0 && commandLine(pid).includes(this.directory));
+  }
+
+  /** Ends all processes of the test, whatever came of it. */
+  async remove(): Promise<void> {
+    for (const child of this.#processes) child.kill('SIGKILL');
+    await this.expectNothingLeft();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
+
+function commandLine(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+export async function expectSoon(check: () => void | Promise<void>): Promise<void> {
+  for (const end = Date.now() + 30_000; ; await sleep(50)) {
+    try {
+      return await check();
+    } catch (error) {
+      if (Date.now() > end) throw error;
+    }
+  }
+}
