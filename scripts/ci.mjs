@@ -26,6 +26,11 @@ const STAGES = [
     command: ['npm', '--silent', 'run', 'test:examples'],
     minutes: 8,
   },
+  {
+    name: 'replicas that boot together, and that are killed while they migrate',
+    command: ['npm', '--silent', 'run', 'test:boot'],
+    minutes: 15,
+  },
   // That the bench still works; it asserts no time.
   { name: 'npm run bench:smoke', command: ['npm', '--silent', 'run', 'bench:smoke'], minutes: 4 },
 ];
