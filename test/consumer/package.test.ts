@@ -25,14 +25,21 @@ function packageOf(specifier: string): string | undefined {
   return scope?.startsWith('@') ? `${scope}/${name}` : scope;
 }
 
-/** The packages that a file needs, with all files of ours that it imports statically. */
+/** What a module cannot be loaded without; for a declaration, all that it names. */
+function needsOf(path: string): string[] {
+  if (path.endsWith('.d.ts')) return importsOf(path);
+  const pattern = /^(?:import|export)\b[^'"]*(['"])([^'"\n]+)\1;$/gm;
+  return [...read(path).matchAll(pattern)].map(([, , specifier]) => specifier as string);
+}
+
+/** The packages that a file needs, with all files of ours that it needs. */
 function packagesOf(entry: string): Set<string> {
   const packages = new Set<string>();
   const seen = new Set<string>();
   const visit = (path: string): void => {
     if (seen.has(path)) return;
     seen.add(path);
-    for (const specifier of importsOf(path)) {
+    for (const specifier of needsOf(path)) {
       if (specifier.startsWith('.')) {
         const target = posix.join(dirname(path), specifier);
         visit(path.endsWith('.d.ts') ? target.replace(/\.js$/, '.d.ts') : target);
