@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
 
 interface Manifest {
+  readonly bin: Record<string, string>;
   readonly exports: Record<string, string | { types: string; default: string }>;
   readonly peerDependencies: Record<string, string>;
   readonly peerDependenciesMeta: Record<string, { optional?: boolean }>;

@@ -76,7 +76,8 @@ it('exports only files that are there', () => {
   const targets = Object.values(manifest.exports).flatMap((target) =>
     typeof target === 'string' ? [target] : Object.values(target),
   );
-  const missing = targets.filter((path) => !packed.files.includes(path.replace('./', '')));
+  targets.push(...Object.values(manifest.bin));
+  const missing = targets.filter((path) => !packed.files.includes(path.replace(/^\.\//, '')));
   expect(missing).toEqual([]);
 });
 
