@@ -15,6 +15,8 @@ export interface LockOptions {
   readonly timeoutMs: number;
   /** Is told once who holds it, when it is not free. */
   readonly onWait: (holder: string) => void;
+  /** Whether there is nothing left to take it for, asked after each refusal. */
+  readonly isDone?: () => Promise<boolean>;
 }
 
 /**
@@ -26,13 +28,14 @@ export interface LockOptions {
  * holder's transaction is idle and, being READ COMMITTED, holds none.
  *
  * @param work - gets a signal that aborts when the lock is lost with its connection
+ * @returns what `work` does, or undefined if it became needless while the lock was waited for
  * @throws MigrationError naming the holder when the time is over
  */
 export async function withMigrationLock<T>(
   dataSource: DataSource,
   options: LockOptions,
   work: (lost: AbortSignal) => Promise<T>,
-): Promise<T> {
+): Promise<T | undefined> {
   const lost = new AbortController();
   const client = openClient(dataSource);
   let ending = false;
@@ -43,11 +46,11 @@ export async function withMigrationLock<T>(
   await client.connect();
   try {
     const key = migrationLockKey(dataSource);
-    await waitForLock(key, options, {
+    const locked = await waitForLock(key, options, {
       tryLock: () => tryLock(client, key),
       query: async (sql) => ((await client.query(sql)) as PgResult).rows,
     });
-    return await work(lost.signal);
+    return locked ? await work(lost.signal) : undefined;
   } finally {
     // A pooler would keep the connection, and the transaction with it.
     if (!lost.signal.aborted) await client.query('ROLLBACK').catch(() => {});
@@ -60,14 +63,16 @@ export async function withMigrationLock<T>(
  * Polls a lock until it is had.
  *
  * @param on - `tryLock` takes it if it is free; `query` runs a statement, to name the holder
+ * @returns whether it is had; if not, there is nothing left to take it for
  */
 export async function waitForLock(
   key: string,
-  { timeoutMs, onWait }: LockOptions,
+  { timeoutMs, onWait, isDone = async () => false }: LockOptions,
   on: { tryLock(): Promise<boolean>; query(sql: string): Promise<unknown[]> },
-): Promise<void> {
+): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
   for (let told = false; !(await on.tryLock());) {
+    if (await isDone()) return false;
     const over = performance.now() >= deadline;
     const holder = told && !over ? '' : await describeHolder(on.query, key);
     if (over) {
@@ -81,6 +86,7 @@ export async function waitForLock(
     told = true;
     await sleep(POLL_MS * (1 + Math.random()));
   }
+  return true;
 }
 
 /**

@@ -10,6 +10,7 @@ import {
 import { LockedMigrationExecutor } from './migration-executor.js';
 import type { LockOptions } from './migration-lock.js';
 import { withMigrationLock } from './migration-lock.js';
+import { migrationStatus } from './migration-status.js';
 import type { PgClient } from './pools.js';
 
 /**
@@ -19,8 +20,13 @@ import type { PgClient } from './pools.js';
  * @throws MigrationError if one fails, or the lock is not had in time
  * @throws ConfigurationError if the role may not change the schema
  */
-export function runMigrations(dataSource: DataSource, lock: LockOptions): Promise<string[]> {
-  return underLock(dataSource, lock, 'Migrating', (executor) => executor.migrate());
+export async function runMigrations(dataSource: DataSource, lock: LockOptions): Promise<string[]> {
+  // However many replicas wait: when the first one is done they go on together, not one by one.
+  const isDone = async (): Promise<boolean> =>
+    (await migrationStatus(dataSource)).pending.length === 0;
+  const options = { ...lock, isDone };
+  const done = await underLock(dataSource, options, 'Migrating', (executor) => executor.migrate());
+  return done ?? [];
 }
 
 /**
@@ -41,10 +47,11 @@ async function underLock<T>(
   lock: LockOptions,
   operation: string,
   work: (executor: LockedMigrationExecutor) => Promise<T>,
-): Promise<T> {
+): Promise<T | undefined> {
   return withMigrationLock(dataSource, lock, async (lost) => {
     const runner = dataSource.createQueryRunner('master');
-    const executor = new LockedMigrationExecutor(dataSource, runner, lock);
+    const { timeoutMs, onWait } = lock;
+    const executor = new LockedMigrationExecutor(dataSource, runner, { timeoutMs, onWait });
     try {
       await endWith(lost, runner);
       return await work(executor);

@@ -71,6 +71,20 @@ describe('a lock that another process holds', () => {
     expect(boot.told[1]).toContain('Migrated');
   });
 
+  it('is not needed any more when its holder has run all migrations', async () => {
+    await bootOnce({ url });
+    const name = 'AddClaimColumns1700000004000';
+    await query(url, `UPDATE migrations SET name = 'x' || name WHERE name = '${name}'`);
+    const holder = await other();
+    await holder.query(`BEGIN; SELECT pg_advisory_xact_lock(${OUTER})`);
+    const boot = new Boot();
+    const opening = boot.open({ url });
+    await until(() => boot.told.some((line) => line.includes('Waiting for another replica')));
+    await query(url, `UPDATE migrations SET name = '${name}' WHERE name = 'x${name}'`);
+    await (await opening).destroy();
+    await holder.end();
+  });
+
   it('is another one for another schema or table of migrations', async () => {
     const holder = await other();
     await holder.query(`BEGIN; SELECT pg_advisory_xact_lock(${OUTER})`);
