@@ -1,5 +1,5 @@
 import type { Client } from 'pg';
-import type { Statement } from '../../src/connection/statement.js';
+import { AbstractLogger } from 'typeorm';
 
 /** A node of a plan, as EXPLAIN (FORMAT JSON) writes it. */
 export interface PlanNode {
@@ -14,33 +14,58 @@ export interface PlanNode {
   readonly Plans?: readonly PlanNode[];
 }
 
+/** A statement, as the services send it. */
+export interface SentQuery {
+  readonly text: string;
+  readonly values: readonly unknown[];
+}
+
+/** Keeps what a data source was last asked: give it to that as its logger. */
+export class QueryRecorder extends AbstractLogger {
+  #last: SentQuery | undefined;
+
+  override logQuery(text: string, values: unknown[] = []): void {
+    this.#last = { text, values };
+  }
+
+  protected override writeLog(): void {}
+
+  /** What a call sends. */
+  async sentBy(call: () => Promise<unknown>): Promise<SentQuery> {
+    this.#last = undefined;
+    await call();
+    if (this.#last === undefined) throw new Error('The call sent nothing.');
+    return this.#last;
+  }
+}
+
 /**
  * Runs a statement with the generic plan that a prepared statement ends up with, undoes it, and
  * returns the nodes of the plan.
  */
-export async function explain(
-  client: Client,
-  { name, text }: Statement,
-  values: readonly (string | number | readonly (string | number | null)[] | null)[],
-): Promise<PlanNode[]> {
-  const literals = values.map((value) => {
-    if (value === null || typeof value === 'number') return String(value);
+export async function explain(client: Client, { text, values }: SentQuery): Promise<PlanNode[]> {
+  const literal = (value: unknown): string => {
+    if (value === null || value === undefined) return 'NULL';
+    if (typeof value === 'number' || typeof value === 'boolean') return String(value);
     if (typeof value === 'string') return client.escapeLiteral(value);
-    const entries = value.map((entry) => (entry === null ? 'NULL' : JSON.stringify(String(entry))));
+    const entries = (value as unknown[]).map((entry) =>
+      entry === null ? 'NULL' : JSON.stringify(String(entry)),
+    );
     return client.escapeLiteral(`{${entries.join()}}`);
-  });
+  };
+  const parameters = values.length > 0 ? `(${values.map(literal).join()})` : '';
   await client.query('BEGIN');
   try {
     await client.query('SET LOCAL plan_cache_mode = force_generic_plan');
-    await client.query(`PREPARE ${name} AS ${text}`);
-    const execute = `EXECUTE ${name}${literals.length > 0 ? `(${literals.join()})` : ''}`;
+    await client.query(`PREPARE explained AS ${text}`);
     const { rows } = await client.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
-      `EXPLAIN (ANALYZE, COSTS OFF, FORMAT JSON) ${execute}`,
+      `EXPLAIN (ANALYZE, COSTS OFF, FORMAT JSON) EXECUTE explained${parameters}`,
     );
-    await client.query(`DEALLOCATE ${name}`);
     return (rows[0]?.['QUERY PLAN'] ?? []).flatMap(({ Plan }) => flatten(Plan));
   } finally {
     await client.query('ROLLBACK');
+    // A statement that was prepared outlives the transaction.
+    await client.query('DEALLOCATE ALL');
   }
 }
 
