@@ -16,6 +16,8 @@ export interface Profile {
   /** Pending jobs that a turn of claims begins with: more than it can claim. */
   readonly claimBacklog: number;
   readonly drainJobs: number;
+  /** Jobs for who drains them one by one. */
+  readonly slowDrainJobs: number;
   readonly growth: { readonly finished: number; readonly pending: number };
   /** The jobs of the user who lists, the page that is compared with the first, and calls per turn. */
   readonly list: { readonly jobs: number; readonly page: number; readonly calls: number };
@@ -34,13 +36,14 @@ export interface Profile {
 
 const full: Profile = {
   name: 'full',
-  rounds: 9,
+  rounds: 7,
   warmUps: 1,
   turnMs: 3_000,
   users: 1_000,
   batchRows: 10_000,
-  claimBacklog: 25_000,
+  claimBacklog: 30_000,
   drainJobs: 50_000,
+  slowDrainJobs: 5_000,
   growth: { finished: 5_000_000, pending: 100_000 },
   list: { jobs: 100_000, page: 1_000, calls: 400 },
   idleTransaction: { seconds: 300, jobsPerSecond: 800, windowSeconds: 5 },
@@ -53,11 +56,12 @@ const smoke: Profile = {
   name: 'smoke',
   rounds: 2,
   warmUps: 0,
-  turnMs: 50,
+  turnMs: 80,
   users: 20,
   batchRows: 500,
   claimBacklog: 500,
   drainJobs: 200,
+  slowDrainJobs: 50,
   growth: { finished: 2_000, pending: 500 },
   list: { jobs: 300, page: 5, calls: 5 },
   idleTransaction: { seconds: 1, jobsPerSecond: 200, windowSeconds: 0.25 },

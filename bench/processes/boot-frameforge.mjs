@@ -1,13 +1,5 @@
 import 'reflect-metadata';
-import { NestFactory } from '@nestjs/core';
 import { FrameForgeDatabaseModule } from '../../dist/index.js';
+import { bootApplication } from './boot-application.mjs';
 
-const imported = performance.now();
-const app = await NestFactory.createApplicationContext(FrameForgeDatabaseModule.forRoot(), {
-  logger: ['error'],
-  abortOnError: false,
-});
-const ready = performance.now();
-process.send({ readyMs: ready, applicationMs: ready - imported });
-await app.close();
-process.disconnect();
+await bootApplication([FrameForgeDatabaseModule.forRoot()]);
