@@ -19,7 +19,7 @@ beforeAll(async () => {
 }, 120_000);
 afterAll(async () => {
   await Promise.all(replicas.map((replica) => replica.stop()));
-  await pooler.stop();
+  await pooler?.stop();
 });
 
 type Variant = Omit<Order, 'kind' | 'url'> & { readonly pooled?: boolean };
