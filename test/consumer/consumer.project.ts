@@ -106,6 +106,16 @@ export interface PackedPackage {
 /** Packs the package, in a copy of the repository: `dist` may be in use by others. */
 export async function packPackage(): Promise<PackedPackage> {
   const checkout = mkdtempSync(join(tmpdir(), 'frameforge-pack-'));
+  const remove = (): void => rmSync(checkout, { recursive: true, force: true });
+  try {
+    return { ...(await pack(checkout)), checkout, remove };
+  } catch (error) {
+    remove();
+    throw error;
+  }
+}
+
+async function pack(checkout: string): Promise<Pick<PackedPackage, 'tarball' | 'files'>> {
   const unwanted = new Set(['.git', 'node_modules', 'dist', 'coverage']);
   for (const name of readdirSync(REPOSITORY).filter((entry) => !unwanted.has(entry))) {
     cpSync(join(REPOSITORY, name), join(checkout, name), {
@@ -119,16 +129,11 @@ export async function packPackage(): Promise<PackedPackage> {
   const tarball = readdirSync(checkout).find((name) => name.endsWith('.tgz'));
   if (tarball === undefined) throw new Error('npm pack made no tarball.');
   const list = await runOk(checkout, ['tar', '-tzf', tarball]);
-  return {
-    tarball: join(checkout, tarball),
-    files: list
-      .trim()
-      .split('\n')
-      .map((path) => path.replace(/^package\//, ''))
-      .toSorted(),
-    checkout,
-    remove: () => rmSync(checkout, { recursive: true, force: true }),
-  };
+  const files = list
+    .trim()
+    .split('\n')
+    .map((path) => path.replace(/^package\//, ''));
+  return { tarball: join(checkout, tarball), files: files.toSorted() };
 }
 
 /** An application outside of this repository. */
@@ -146,8 +151,13 @@ export class ConsumerProject {
   ): Promise<ConsumerProject> {
     const project = new ConsumerProject();
     project.write('package.json', JSON.stringify({ name: 'consumer', private: true, type }));
-    await project.install(packages);
-    return project;
+    try {
+      await project.install(packages);
+      return project;
+    } catch (error) {
+      project.remove();
+      throw error;
+    }
   }
 
   /** Installs packages from the registry, or from its copies in npm's cache. */
