@@ -168,4 +168,4 @@ it('writes jobs whole or not at all, whatever is in them and wherever it fails',
     }),
     { numRuns: 100 },
   );
-});
+}, 180_000);
