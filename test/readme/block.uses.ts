@@ -49,6 +49,24 @@ export const USES: Record<string, string> = {
     assert.equal((await fetch(await app.getUrl())).status, 404);
     await app.close();`,
 
+  'src/worker.module.ts': `
+    import { JobService, NotificationService, User } from '@frameforge/shared-types';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { WorkerModule } from './worker.module.js';
+    await withApp(WorkerModule, async (app) => {
+      const email = 'ada@example.com';
+      const { userId } = await app
+        .get(getRepositoryToken(User), { strict: false })
+        .save({ username: 'ada', email, passwordHash: '?' });
+      const video = { userId, filename: 'cat.mp4', videoUrl: 's3://uploads/cat.mp4' };
+      const { jobId } = await app.get(JobService).createJob(video);
+      const sent = async () =>
+        (await app.get(NotificationService).listNotifications({ jobId, deliveryStatus: 'sent' as never }))
+          .notifications;
+      while ((await sent()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.equal((await app.get(JobService).getJob(jobId)).frameCount, 240);
+    });`,
+
   'src/async.module.ts': `
     import { JobService } from '@frameforge/shared-types';
     import { AppModule } from './async.module.js';

@@ -2,9 +2,11 @@ import { Controller, Get, Param } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inspect } from 'node:util';
 import request from 'supertest';
 import * as api from '../../src/index.js';
 import { resolveOptions } from '../../src/database.options.js';
+import { resolveWorkerOptions } from '../../src/worker/worker.options.js';
 import { REPOSITORY } from '../consumer/consumer.project.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
@@ -164,5 +166,18 @@ describe('the options', () => {
       ...namesIn(rest ?? ''),
     ];
     expect(shown.toSorted()).toEqual([...known, 'name'].toSorted());
+  });
+});
+
+describe('the options of the worker', () => {
+  it('are all there with their defaults, and no others', () => {
+    const shown = tablesUnder('README.md', 'Work in the background')
+      .slice(1)
+      .map(([name = '', value = '']) => [namesIn(name)[0], value]);
+    const actual = Object.entries(resolveWorkerOptions()).map(([name, value]) => [
+      name,
+      value === undefined ? 'none' : `\`${inspect(value)}\``,
+    ]);
+    expect(shown).toEqual(actual);
   });
 });
