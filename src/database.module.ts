@@ -3,8 +3,9 @@ import type { DynamicModule, Type } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import { ConnectionDrain } from './connection/draining-data-source.js';
 import { openDataSource } from './connection/open-data-source.js';
-import { resolveOptions } from './database.options.js';
+import { DEFAULT_SHUTDOWN_TIMEOUT_MS, resolveOptions } from './database.options.js';
 import type {
   BootOptions,
   FrameForgeDatabaseOptions,
@@ -219,6 +220,17 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   static forFeature(options: FrameForgeFeatureOptions = {}): DynamicModule {
     refuseUnknown('forFeature', options, ['dataSource', 'preparedStatements']);
     const { dataSource, preparedStatements } = options;
-    return room(FrameForgeDatabaseModule, dataSource, [], preparedStatements);
+    const { providers = [], ...rest } = room(
+      FrameForgeDatabaseModule,
+      dataSource,
+      [],
+      preparedStatements,
+    );
+    const drain = {
+      provide: ConnectionDrain,
+      inject: [getDataSourceToken(dataSource)],
+      useFactory: (opened: DataSource) => new ConnectionDrain(opened, DEFAULT_SHUTDOWN_TIMEOUT_MS),
+    };
+    return { ...rest, providers: [...providers, drain] };
   }
 }

@@ -5,6 +5,8 @@ import { ConfigurationError } from './errors.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { frameForgeMigrations } from './schema/migrations/index.js';
 
+export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 10_000;
+
 /** Options of TypeORM that would let it change the schema behind the migrations' back. */
 type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix';
 
@@ -165,7 +167,7 @@ export function resolveOptions(
     migrationsLockTimeoutMs = 300_000,
     requireCurrentSchema = false,
     connectRetryMs = 60_000,
-    shutdownTimeoutMs = 10_000,
+    shutdownTimeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS,
     preparedStatements = preparedStatementsFrom(env, problems),
     notifyWorkers = false,
     autoLoadEntities = false,

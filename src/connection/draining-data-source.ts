@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { OnApplicationShutdown } from '@nestjs/common';
 import type { DataSourceOptions, QueryRunner, ReplicationMode } from 'typeorm';
 import { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
@@ -63,6 +64,22 @@ export class DrainingDataSource extends DataSource {
       }
       await sleep(LOOK_MS);
     }
+  }
+}
+
+/**
+ * Lets what is running finish before a data source closes that is the application's own, which
+ * `TypeOrmModule` closes in the same phase, after the modules that use it.
+ */
+export class ConnectionDrain implements OnApplicationShutdown {
+  /** @param drainMs - how long that may take, in ms */
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly drainMs: number,
+  ) {}
+
+  async onApplicationShutdown(): Promise<void> {
+    await drained(this.dataSource, this.drainMs);
   }
 }
 
