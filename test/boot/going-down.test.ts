@@ -29,7 +29,8 @@ it.each(['forRoot', 'forFeature'])(
     const [{ listening }] = (await once(service, 'message')) as [{ listening: string }];
     const unexpected: unknown[] = [];
     service.on('message', (message) => unexpected.push(message));
-    const response = fetch(`${listening}/work`);
+    // A connection that is kept alive would hold up the shutdown, past the end of all that runs.
+    const response = fetch(`${listening}/work`, { headers: { connection: 'close' } });
     await until(async () => {
       const rows = await query(
         database.url,
