@@ -51,6 +51,9 @@ export class LeaseKeeper {
       settling: false,
       released: false,
     };
+    // Whoever claims a job that it holds has lost the run before.
+    const before = this.leases.get(job.jobId);
+    if (before !== undefined) this.lose(before);
     if (this.leases.size === 0) this.nextExtension = sentAt + this.leaseMs / 3;
     this.leases.set(job.jobId, lease);
     this.schedule();

@@ -1,0 +1,121 @@
+import { Logger } from '@nestjs/common';
+import { JobService } from '../../../src/jobs/job.service.js';
+import type { VideoJob } from '../../../src/schema/entities/index.js';
+import { JobCompleter } from '../../../src/worker/job.completer.js';
+import { JobRunner } from '../../../src/worker/job.runner.js';
+import type { RunOutcome } from '../../../src/worker/job.runner.js';
+import { LeaseKeeper } from '../../../src/worker/lease.keeper.js';
+import type { Lease } from '../../../src/worker/lease.keeper.js';
+import { OutageWatch } from '../../../src/worker/outage.watch.js';
+import { Telemetry } from '../../../src/worker/telemetry.js';
+import { resolveWorkerOptions } from '../../../src/worker/worker.options.js';
+import { UnrecoverableJobError } from '../../../src/worker/worker.types.js';
+import type { JobOutcome } from '../../../src/worker/worker.types.js';
+import type { Harness } from '../../support/harness.js';
+import type { Ending } from './schedule.js';
+
+export const MAX_ATTEMPTS = 3;
+/** Longer than a schedule takes: leases end by SQL here. */
+export const LEASE_MS = 600_000;
+export const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
+
+/** A promise that is settled from outside. */
+class Gate<T> {
+  resolve!: (value: T) => void;
+  reject!: (error: Error) => void;
+  readonly promise = new Promise<T>((resolve, reject) => {
+    this.resolve = resolve;
+    this.reject = reject;
+  });
+}
+
+/** A run of a job in a worker, whose handler does nothing until it is told. */
+export class Run {
+  phase: 'working' | 'writing' | 'over' = 'working';
+  readonly lease: Lease;
+  readonly outcome: Promise<RunOutcome>;
+  readonly #handler = new Gate<JobOutcome>();
+  readonly #commit = new Gate<void>();
+  readonly #wrote = new Gate<void>();
+
+  constructor(
+    readonly worker: Worker,
+    readonly job: VideoJob,
+  ) {
+    this.lease = worker.keeper.hold(job, performance.now());
+    worker.handlers.set(job, this.#handler.promise);
+    this.outcome = worker.runner.run(this.lease);
+  }
+
+  /** Ends the handler. @returns when that is recorded; with `write`, when its first write is done */
+  async end(how: Ending): Promise<RunOutcome | undefined> {
+    this.phase = how === 'write' ? 'writing' : 'over';
+    if (how === 'throw') this.#handler.reject(new Error('it does not work'));
+    else if (how === 'unrecoverable') this.#handler.reject(new UnrecoverableJobError('never'));
+    else if (how === 'result') this.#handler.resolve(RESULT);
+    else {
+      this.#handler.resolve(async (manager) => {
+        const { jobId, runNumber } = this.job;
+        await manager.query('INSERT INTO own_writes VALUES ($1, $2)', [jobId, runNumber]);
+        this.#wrote.resolve();
+        await this.#commit.promise;
+        return RESULT;
+      });
+      // A run that was aborted before never gets to write.
+      return Promise.race([this.outcome, this.#wrote.promise.then(() => undefined)]);
+    }
+    return this.outcome;
+  }
+
+  commit(): Promise<RunOutcome> {
+    this.phase = 'over';
+    this.#commit.resolve();
+    return this.outcome;
+  }
+
+  /** Lets it go, if it has not ended. */
+  async finish(): Promise<void> {
+    if (this.phase === 'working') await this.end('result');
+    if (this.phase === 'writing') await this.commit();
+  }
+
+  /** As at the end of its worker's patience in a shutdown. */
+  async release(): Promise<void> {
+    this.lease.released = true;
+    this.lease.abort.abort(new Error('The process shuts down.'));
+    await this.worker.runner.release(this.lease);
+  }
+}
+
+/** The parts of a worker that hold leases and record outcomes, as FrameForgeWorker puts them together. */
+export class Worker {
+  readonly jobs: JobService;
+  readonly keeper: LeaseKeeper;
+  readonly runner: JobRunner;
+  readonly handlers = new Map<VideoJob, Promise<JobOutcome>>();
+
+  constructor({ dataSource }: Harness) {
+    const logger = new Logger();
+    const outage = new OutageWatch(logger);
+    const recording = outage.activity('Recording');
+    const options = { maxAttempts: MAX_ATTEMPTS, backoff: { baseMs: 0, maxMs: 0 } };
+    this.jobs = new JobService(dataSource);
+    this.keeper = new LeaseKeeper(this.jobs, LEASE_MS, outage.activity('Extending'), () => {});
+    this.runner = new JobRunner(
+      { process: (job) => this.handlers.get(job) ?? Promise.reject(new Error('no handler')) },
+      this.jobs,
+      this.jobs,
+      this.keeper,
+      new JobCompleter(this.jobs, recording),
+      recording,
+      resolveWorkerOptions(options),
+      new Telemetry(),
+      logger,
+    );
+  }
+
+  /** Extends the leases, as its timer would. */
+  heartbeat(): Promise<void> {
+    return this.keeper['extend']();
+  }
+}
