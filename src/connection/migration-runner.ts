@@ -1,12 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
-import {
-  ConfigurationError,
-  DatabaseUnavailableError,
-  fromDriver,
-  MigrationError,
-  reasonOf,
-  TransactionConflictError,
-} from '../errors.js';
+import { ConfigurationError, fromDriver, MigrationError, reasonOf } from '../errors.js';
+import { canHeal } from './healing.js';
 import { LockedMigrationExecutor } from './migration-executor.js';
 import type { LockOptions } from './migration-lock.js';
 import { withMigrationLock } from './migration-lock.js';
@@ -76,9 +70,7 @@ function failure(
   { current, transaction }: LockedMigrationExecutor,
 ): unknown {
   const error = fromDriver(cause, operation);
-  if (error instanceof DatabaseUnavailableError || error instanceof TransactionConflictError) {
-    return error;
-  }
+  if (canHeal(error)) return error;
   if (cause instanceof MigrationError) return cause;
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(

@@ -2,15 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import type { BootOptions } from '../database.options.js';
-import {
-  DatabaseUnavailableError,
-  fromDriver,
-  reasonOf,
-  TransactionConflictError,
-} from '../errors.js';
+import { fromDriver, reasonOf } from '../errors.js';
 import { bringUpToDate } from './bring-up-to-date.js';
 import type { BootLogger } from './bring-up-to-date.js';
 import { DrainingDataSource } from './draining-data-source.js';
+import { canHeal } from './healing.js';
 import { poolsOf } from './pools.js';
 import { serverName } from './server-name.js';
 
@@ -87,15 +83,6 @@ async function open(
     else await Promise.all(poolsOf(dataSource).map((pool) => pool.end()));
     throw error;
   }
-}
-
-/** Whether the same try can succeed later: not when the disk is full. */
-function canHeal(error: unknown): error is Error {
-  const { code } = ((error as Error).cause ?? {}) as { code?: unknown };
-  return (
-    (error instanceof DatabaseUnavailableError && code !== '53100') ||
-    error instanceof TransactionConflictError
-  );
 }
 
 /** Tells what is being waited for: at once, then when the reason changes or time has passed. */

@@ -291,6 +291,63 @@ describe('a database that cannot be reached', () => {
   });
 });
 
+describe('what heals is waited for', () => {
+  it('a server that is read-only, as in a failover', async () => {
+    const name = new URL(url).pathname.slice(1);
+    await query(url, `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+    const boot = new Boot();
+    const opening = boot.open({ url });
+    await until(() => boot.told.length > 0);
+    await query(
+      url,
+      `BEGIN READ WRITE; ALTER DATABASE ${name} SET default_transaction_read_only = off; COMMIT`,
+    );
+    await (await opening).destroy();
+    expect(boot.told[0]).toMatch(
+      /^Waiting for the database .*: cannot execute CREATE TABLE in a read-only transaction\.$/,
+    );
+  });
+
+  it('a server that has no connection to spare', async () => {
+    const role = `few_${Date.now()}`;
+    await query(url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 0`);
+    await query(url, `GRANT ALL ON SCHEMA public TO ${role}`);
+    const limited = new URL(url);
+    limited.username = role;
+    limited.password = 'secret';
+    const boot = new Boot();
+    const opening = boot.open({ url: limited.href });
+    await until(() => boot.told.length > 0);
+    await query(url, `ALTER ROLE ${role} CONNECTION LIMIT 10`);
+    await (await opening).destroy();
+    await query(url, `DROP OWNED BY ${role}; DROP ROLE ${role}`);
+    expect(boot.told[0]).toMatch(/^Waiting for the database .*: too many connections for role/);
+  });
+
+  it('a migration that the server undid for the sake of another transaction', async () => {
+    let runs = 0;
+    const unlucky = migration('Unlucky1800000000000', async (runner) => {
+      await runner.query('CREATE TABLE lucky (n int)');
+      if (++runs > 1) return;
+      await runner.query(`DO $$ BEGIN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END $$`);
+    });
+    const told = await bootOnce({ url, migrations: [unlucky] });
+    expect(told[0]).toMatch(/^Waiting for the database .*: deadlock detected\.$/);
+    expect(runs).toBe(2);
+    expect(await tables()).toContain('lucky');
+  });
+
+  it('but not a disk that is full', async () => {
+    const big = migration('Big1800000000000', (runner) =>
+      runner.query(`DO $$ BEGIN RAISE 'No space left on device' USING ERRCODE = '53100'; END $$`),
+    );
+    const { error, told } = await failedBoot({ url, migrations: [big] });
+    expect(error).toBeInstanceOf(MigrationError);
+    expect(error.message).toMatch(/^Migrating: Big1800000000000 failed: No space left on device\./);
+    expect(told).toEqual([]);
+  });
+});
+
 describe('what cannot heal is reported at once, as what it is', () => {
   const cases: [string, (url: URL) => void, string][] = [
     ['a wrong password', (u) => (u.password = 'wrong'), 'password authentication failed for user'],
