@@ -11,7 +11,8 @@ export async function findOpenTelemetry(): Promise<OpenTelemetry | undefined> {
   try {
     return await import('@opentelemetry/api');
   } catch (error) {
-    if ((error as { code?: string }).code === 'ERR_MODULE_NOT_FOUND') return undefined;
+    // Node says ERR_MODULE_NOT_FOUND, Jest and bundlers say it without the ERR.
+    if (String((error as { code?: unknown }).code).endsWith('MODULE_NOT_FOUND')) return undefined;
     throw error;
   }
 }
