@@ -1,4 +1,4 @@
-import { chownSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import type { EmbeddedPostgres } from '../../src/embedded/index.js';
@@ -76,7 +76,7 @@ describe('the embedded server', () => {
     const all = [await runner.told(), await runner.told()];
     expect(portsOf(all).size).toBe(1);
     expect(await runner.ended()).toBe(0);
-    expect(readdirSync(place.directory)).toEqual([]);
+    expect(place.files()).toEqual([]);
   });
 });
 
@@ -171,7 +171,7 @@ describe('the server of TEST_DATABASE_URL', () => {
     await runner.told();
     expect(await runner.ended()).toBe(0);
     expect(await databases()).toEqual(OWN);
-    expect(readdirSync(place.directory)).toEqual([]);
+    expect(place.files()).toEqual([]);
   });
 
   it('keeps one template without a setup, which the next set of migrations replaces', async () => {

@@ -86,9 +86,14 @@ export class TestPlace {
     return new Tester(child);
   }
 
+  /** What this package has there. */
+  files(): string[] {
+    return readdirSync(this.directory).filter((name) => name.startsWith('frameforge'));
+  }
+
   /** Fails unless soon no file and no process of these runs is left. */
   async expectNothingLeft(): Promise<void> {
-    await expectSoon(() => expect(readdirSync(this.directory)).toEqual([]));
+    await expectSoon(() => expect(this.files()).toEqual([]));
     await expectSoon(() => expect(this.processes()).toEqual([]));
   }
 

@@ -1,0 +1,66 @@
+import { blocksOf } from '../readme/readme.blocks.js';
+
+const BLOCKS = blocksOf('docs/testing.md');
+
+/** What the blocks of docs/testing.md that are no files of their own need around them. */
+const CONTEXT = `
+import { JobService, LeaseLostError } from '@frameforge/shared-types';
+import * as testing from '@frameforge/shared-types/testing';
+import { expect, it } from '@jest/globals';
+import { Column, Entity, PrimaryColumn } from 'typeorm';
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+
+const { createTestDatabase, elapse, videoJobFixture, withRollback } = testing;
+
+@Entity('tags')
+class Tag {
+  @PrimaryColumn({ type: 'integer' }) n!: number;
+  @Column({ type: 'text' }) label!: string;
+}
+
+class AddTags1800000001000 implements MigrationInterface {
+  async up(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query('CREATE TABLE tags (n integer PRIMARY KEY, label text NOT NULL)');
+  }
+  async down(): Promise<void> {}
+}
+
+const opened = await createTestDatabase();
+const dataSource = await opened.dataSource();
+const jobs = new JobService(dataSource);
+const result = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
+`;
+
+/** What has to be true after a block, by its place. */
+const CHECKS: Record<string, string> = {
+  'Databases 1': `
+    await dataSource.getRepository(Tag).insert({ n: 1, label: 'cats' });
+    expect(await dataSource.getRepository(Tag).count()).toBe(1);`,
+  'A transaction for each test 1': `
+    expect(await jobs.countJobs()).toMatchObject({ pending: 0, processing: 0 });`,
+  'Time 1': `
+    expect(job).toMatchObject({ jobId: late.jobId, runNumber: 2 });`,
+};
+
+/** The files of the document, and a test of its other blocks. */
+export function filesOf(): Map<string, string> {
+  const files = new Map<string, string>();
+  let tests = CONTEXT;
+  for (const { kind, text, place } of BLOCKS) {
+    if (kind === 'bash') continue;
+    const file = /^\/\/ ([\w./-]+)$/m.exec(text.split('\n')[0] ?? '')?.[1];
+    if (file !== undefined) files.set(file, text);
+    else {
+      const check = CHECKS[place];
+      if (check === undefined) throw new Error(`The block "${place}" has no check.`);
+      tests += `it('${place}', async () => {\n${text}\n${check}\n});\n`;
+    }
+  }
+  return files.set('src/blocks.e2e.test.ts', tests);
+}
+
+/** The packages that the document says to install. */
+export function packagesOf(): string[] {
+  const install = BLOCKS.find(({ kind }) => kind === 'bash');
+  return install?.text.replace(/^npm install --save-dev /, '').split(' ') ?? [];
+}
