@@ -91,7 +91,10 @@ export class NotificationService {
     return toNotification(existing);
   }
 
-  /** Lists notifications, newest first, a page at a time. A page costs the same however deep it is. */
+  /**
+   * Lists notifications, newest first, a page at a time. With a `jobId` it reads that job's only;
+   * without one it reads all of them for each page, which is for an operator's eyes.
+   */
   async listNotifications(
     input: ListNotificationsInput = {},
     options?: TransactionOptions,

@@ -22,12 +22,8 @@ async function insertJob(m: Model, r: Real): Promise<void> {
   m.jobs.push(newJob(jobId, true));
 }
 
-/**
- * A job whose leased run was failed by hand, and then retried by hand, keeps that run's `workerId`:
- * no column that such a service knows tells it so. Only a job without one is started here.
- */
 async function startJob(job: ModelJob, r: Real): Promise<void> {
-  if (job.status !== 'pending' || job.worker !== null) return;
+  if (job.status !== 'pending') return;
   await r.dataSource.query(
     `UPDATE video_jobs SET status = 'processing', "startedAt" = ${NOW}
      WHERE "jobId" = $1 AND status = 'pending'`,
@@ -54,8 +50,9 @@ async function finishJob(
      WHERE "jobId" = $1 AND status = 'processing'`,
     [job.jobId, status, errorMessage],
   );
-  Object.assign(job, { status, errorMessage });
   count(r, `legacy finish: ${job.worker === null ? 'its own' : "another's"}`);
+  // It does not know of the worker: the database clears it.
+  Object.assign(job, { status, errorMessage, worker: null });
   if (!notifies) return;
   await r.dataSource.query(
     `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail")

@@ -32,6 +32,22 @@ it('never claims what such a service has started', async () => {
   });
 });
 
+it('never claims what such a service started after it had failed a leased job by hand', async () => {
+  const leased = await make.leased();
+  await byHand(leased, `status = 'failed', "completedAt" = now()`);
+  expect(await stored(h.dataSource, leased.jobId)).toMatchObject({ workerId: null });
+  await byHand(leased, RETRY);
+  await byHand(leased, START);
+  await lapse(h.dataSource, leased);
+  const claimed = await h.jobs.claimJobs({ limit: 1000 });
+  expect(claimed.map(({ jobId }) => jobId)).not.toContain(leased.jobId);
+  // Nor is the run that had the lease let in again.
+  await expect(h.jobs.completeJob(leased, result)).rejects.toMatchObject({
+    code: 'LEASE_LOST',
+    status: 'processing',
+  });
+});
+
 it('claims a job that was out of tries and was retried by hand, with all of its tries', async () => {
   const [spent, other] = [await make.leased(), await make.pending()];
   await lapse(h.dataSource, spent);
@@ -89,7 +105,7 @@ it('completes with its own notification a job that was failed by hand while it w
   const job = await make.leased();
   await byHand(job, `status = 'failed', "completedAt" = now(), "errorMessage" = 'timed out'`);
   await expect(h.jobs.completeJob(job, result)).rejects.toMatchObject({
-    code: 'INVALID_JOB_TRANSITION',
+    code: 'LEASE_LOST',
     status: 'failed',
     runNumber: 1,
   });

@@ -6,6 +6,7 @@ interface Addition {
   readonly columns: readonly string[];
   readonly constraints: readonly string[];
   readonly indexes: readonly string[];
+  readonly others?: readonly string[];
 }
 
 const TIME = 'timestamp(3) with time zone';
@@ -123,6 +124,7 @@ const ADDITIONS: readonly Addition[] = [
           `WHERE (("deliveryStatus")::text = 'pending'::text)`,
       ),
     ],
+    others: ['function frameforge_clear_worker', 'trigger trg_jobs_clear_worker'],
   },
   {
     table: 'job_attempt_errors',
@@ -165,7 +167,7 @@ export function expectedCatalog(count = ADDITIONS.length): Catalog {
     columns: additions.flatMap((addition) => addition.columns).toSorted(by(/^(\w+)\./)),
     constraints: constraints.toSorted(by(/^(\w+\.\w+)/)),
     indexes: indexes.toSorted(by(nameOfIndex)),
-    others: [],
+    others: additions.flatMap(({ others = [] }) => others).toSorted(),
   };
 }
 

@@ -33,9 +33,27 @@ export class AddClaimColumns1700000004000 implements MigrationInterface {
     await queryRunner.query(`
       CREATE INDEX "idx_notifications_claimable" ON ${log} ("availableAt")
         WHERE "deliveryStatus" = 'pending'`);
+    // A service that does not know "workerId" leaves it behind when it fails a leased job by hand. Its
+    // next start would look leased, and be taken from it.
+    const clear = tableName(queryRunner, 'frameforge_clear_worker');
+    await queryRunner.query(`
+      CREATE FUNCTION ${clear}() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN
+        NEW."workerId" := NULL;
+        RETURN NEW;
+      END $$`);
+    await queryRunner.query(`
+      CREATE TRIGGER "trg_jobs_clear_worker" BEFORE UPDATE OF "status" ON ${jobs} FOR EACH ROW
+        WHEN (OLD."status" = 'processing' AND NEW."status" <> 'processing'
+          AND NEW."workerId" IS NOT NULL)
+        EXECUTE FUNCTION ${clear}()`);
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
+    const jobs = tableName(queryRunner, 'video_jobs');
+    await queryRunner.query(`DROP TRIGGER "trg_jobs_clear_worker" ON ${jobs}`);
+    await queryRunner.query(`
+      DROP FUNCTION ${tableName(queryRunner, 'frameforge_clear_worker')}()`);
     // Dropping a column drops the indexes and constraints that contain it.
     await queryRunner.query(`
       ALTER TABLE ${tableName(queryRunner, 'notification_log')}
@@ -44,7 +62,7 @@ export class AddClaimColumns1700000004000 implements MigrationInterface {
         DROP COLUMN "availableAt"`);
     await queryRunner.query(`DROP INDEX ${tableName(queryRunner, 'idx_jobs_user_created_at')}`);
     await queryRunner.query(`
-      ALTER TABLE ${tableName(queryRunner, 'video_jobs')}
+      ALTER TABLE ${jobs}
         DROP COLUMN "attempts",
         DROP COLUMN "workerId",
         DROP COLUMN "runNumber",
