@@ -83,7 +83,8 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     this.telemetry = telemetry;
     const { dataSource, preparedStatements } = this.jobs;
     const db = new SqlRunner(dataSource, preparedStatements);
-    const own = await openOwnConnections(dataSource, this.options.leaseMs);
+    const connecting = this.outage.activity('Connecting');
+    const own = await openOwnConnections(dataSource, this.options.leaseMs, connecting);
     if (processor !== undefined) this.jobLoop = this.processJobs(processor, db, own, telemetry);
     if (deliverer !== undefined) this.deliveryLoop = this.deliver(deliverer, db, telemetry);
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
