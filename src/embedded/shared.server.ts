@@ -80,7 +80,8 @@ export async function joinSharedPostgres(): Promise<SharedPostgres> {
  * come and go while the runner lives, in watch mode for hours.
  */
 function runner(): number {
-  const isWorker = process.send !== undefined || process.env['NODE_TEST_CONTEXT'] !== undefined;
+  // Not by process.send, which Jest defines for tests in its own process too.
+  const isWorker = process.connected === true || process.env['NODE_TEST_CONTEXT'] !== undefined;
   return isWorker ? process.ppid : process.pid;
 }
 
