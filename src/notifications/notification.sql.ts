@@ -80,9 +80,9 @@ export const listNotifications =
     );
 
 /**
- * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due. The claimed notifications, and those that had no try
- * left, which end here as failed. A delivery that was neither sent nor failed when its lease ended
- * is counted as a retry here.
+ * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due. The claimed
+ * notifications, and those that had no try left, which end here as failed. A delivery that was
+ * neither sent nor failed when its lease ended is counted as a retry here.
  */
 export const claimNotifications = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
