@@ -52,8 +52,9 @@ export class OutageWatch {
     const kind = kindOf(error);
     if (this.told.has(kind)) return;
     this.told.add(kind);
+    const reason = error instanceof DatabaseUnavailableError ? error.cause : error;
     this.logger.warn(
-      `${activity.what} does not work, and is tried until it does: ${reasonOf(error)}`,
+      `${activity.what} does not work, and is tried until it does: ${reasonOf(reason)}`,
     );
   }
 

@@ -125,8 +125,8 @@ class Service {}
 
 const log =
   (level: string) =>
-  (message: unknown, ...rest: unknown[]): void =>
-    tell({ type: 'log', level, text: [message, ...rest].join(' ') });
+  (message: unknown): void =>
+    tell({ type: 'log', level, text: String(message) });
 
 const logger: LoggerService = { log: log('log'), warn: log('warn'), error: log('error') };
 

@@ -1,26 +1,14 @@
-import { Injectable, Module } from '@nestjs/common';
 import type { INestApplicationContext } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FrameForgeDatabaseModule } from '../../src/database.module.js';
 import { JobService } from '../../src/jobs/job.service.js';
-import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
-import {
-  FrameForgeWorker,
-  FrameForgeWorkerModule,
-  NotificationDeliverer,
-  UnrecoverableJobError,
-  VideoJobProcessor,
-} from '../../src/worker/index.js';
-import type {
-  FrameForgeWorkerOptions,
-  JobOutcome,
-  NotificationHandler,
-  VideoJobHandler,
-  WorkContext,
-} from '../../src/worker/index.js';
+import type { NotificationLog } from '../../src/schema/entities/index.js';
+import { FrameForgeWorker, UnrecoverableJobError } from '../../src/worker/index.js';
+import type { FrameForgeWorkerOptions } from '../../src/worker/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { until } from '../support/until.js';
+import type { Behaviour } from './app.js';
+import { bootWorker, RESULT } from './app.js';
 
 let h: Harness;
 beforeAll(async () => {
@@ -28,45 +16,10 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-type Process = (job: VideoJob, context: WorkContext) => Promise<JobOutcome>;
-const result = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
-
-async function boot(
-  behaviour: { process?: Process; deliver?: (n: NotificationLog) => Promise<void> },
-  options: FrameForgeWorkerOptions = {},
-): Promise<INestApplicationContext> {
-  @Injectable()
-  @VideoJobProcessor({ concurrency: 4 })
-  class Extractor implements VideoJobHandler {
-    process(job: VideoJob, context: WorkContext): Promise<JobOutcome> {
-      return (behaviour.process ?? (() => Promise.resolve(result)))(job, context);
-    }
-  }
-  @Injectable()
-  @NotificationDeliverer({ concurrency: 2 })
-  class Mailer implements NotificationHandler {
-    deliver(notification: NotificationLog): Promise<void> {
-      return (behaviour.deliver ?? (() => Promise.resolve()))(notification);
-    }
-  }
-  @Module({
-    imports: [
-      FrameForgeDatabaseModule.forRoot({ url: h.url }),
-      FrameForgeWorkerModule.forRoot({ backoff: { baseMs: 10, maxMs: 50 }, ...options }),
-    ],
-    providers: [Extractor, Mailer],
-  })
-  class App {}
-  return NestFactory.createApplicationContext(App, { logger: false });
-}
-
-const until = async (condition: () => Promise<boolean>): Promise<void> => {
-  for (let i = 0; i < 400; i += 1) {
-    if (await condition()) return;
-    await sleep(25);
-  }
-  throw new Error('it never came true');
-};
+const boot = (
+  behaviour: Behaviour,
+  options?: FrameForgeWorkerOptions,
+): Promise<INestApplicationContext> => bootWorker(h.url, behaviour, options);
 
 const input = async () => ({
   userId: (await h.user()).userId,
@@ -80,16 +33,13 @@ it('processes a job and delivers its notification', async () => {
   try {
     const job = await app.get(JobService).createJob(await input());
     await until(async () => delivered.length === 1);
-    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'completed', ...result });
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'completed', ...RESULT });
     await until(async () => {
       const page = await h.notifications.listNotifications({ jobId: job.jobId });
       return page.notifications[0]?.deliveryStatus === 'sent';
     });
-    expect(app.get(FrameForgeWorker).stats().counts).toMatchObject({
-      'jobs.created': 1,
-      'jobs.completed': 1,
-      'deliveries.sent': 1,
-    });
+    const { counts } = app.get(FrameForgeWorker).stats();
+    expect(counts).toMatchObject({ 'jobs.created': 1, 'jobs.completed': 1 });
   } finally {
     await app.close();
   }
@@ -130,7 +80,7 @@ it("commits the handler's own writes with the completion", async () => {
         job.jobId,
         job.userId,
       ]);
-      return result;
+      return RESULT;
     },
   });
   try {
@@ -178,7 +128,7 @@ it('keeps leases alive while handlers work', async () => {
       process: async ({ jobId }) => {
         runs.push(jobId);
         await sleep(2_500);
-        return result;
+        return RESULT;
       },
     },
     { leaseMs: 1_000 },
@@ -187,7 +137,7 @@ it('keeps leases alive while handlers work', async () => {
     {
       process: async ({ jobId }) => {
         runs.push(jobId);
-        return result;
+        return RESULT;
       },
     },
     { leaseMs: 1_000, pollMs: 50 },

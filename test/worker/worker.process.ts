@@ -20,6 +20,8 @@ export interface WorkerConfig {
   readonly processes?: boolean;
   /** Where notifications are posted to; nowhere if left out. */
   readonly provider?: string;
+  /** A package that is not installed there. */
+  readonly without?: string;
 }
 
 /** What the process tells, with the time of that in ms. */
@@ -48,6 +50,19 @@ export type WorkerRequest =
 type EventOf<T extends WorkerEvent['type']> = Extract<WorkerEvent, { type: T }>;
 
 const fileOf = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+const inline = (script: string): string => `data:text/javascript,${encodeURIComponent(script)}`;
+
+/** A module for `node --import` that makes a package look as if it were not installed. */
+function hiding(name: string): string {
+  const hook = `export async function resolve(specifier, context, next) {
+    if (specifier !== ${JSON.stringify(name)}) return next(specifier, context);
+    throw Object.assign(new Error('hidden'), { code: 'ERR_MODULE_NOT_FOUND' });
+  }`;
+  return inline(
+    `import { register } from 'node:module'; register(${JSON.stringify(inline(hook))});`,
+  );
+}
+
 /** A service with a worker, as a process of its own. */
 export class WorkerProcess {
   readonly events: WorkerEvent[] = [];
@@ -57,7 +72,11 @@ export class WorkerProcess {
 
   constructor(config: WorkerConfig) {
     this.child = fork(fileOf('./worker.fixture.ts'), {
-      execArgv: ['--import', fileOf('../support/typescript.mjs')],
+      execArgv: [
+        '--import',
+        fileOf('../support/typescript.mjs'),
+        ...(config.without === undefined ? [] : ['--import', hiding(config.without)]),
+      ],
       env: { ...process.env, NODE_OPTIONS: '', WORKER_FIXTURE: JSON.stringify(config) },
     });
     this.child.on('message', (event: WorkerEvent) => {

@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
@@ -82,6 +83,16 @@ export class World {
     return this.harness.dataSource.query('SELECT "runNumber" FROM own_writes WHERE "jobId" = $1', [
       jobId,
     ]);
+  }
+
+  /** Listens to a channel, on a connection of its own. */
+  async listen(channel: string): Promise<{ received: string[]; end(): Promise<void> }> {
+    const client = new Client({ connectionString: this.harness.url });
+    const received: string[] = [];
+    client.on('notification', ({ payload }) => received.push(payload ?? ''));
+    await client.connect();
+    await client.query(`LISTEN ${channel}`);
+    return { received, end: () => client.end() };
   }
 
   /** Makes a lease be over, as if its worker had been away for long. */

@@ -1,0 +1,112 @@
+import type { DataSource } from 'typeorm';
+import { MAX_ATTEMPTS } from './settings.js';
+
+/** What must be 0 at the end: a name, and a query of the jobs or notifications that it is not so of. */
+const RULES: Record<string, string> = {
+  'acknowledged jobs that are not final':
+    'SELECT FROM acknowledged a LEFT JOIN video_jobs j USING ("jobId") ' +
+    `WHERE j.status IS NULL OR j.status NOT IN ('completed', 'failed')`,
+  'jobs without exactly one notification, of their last run and of what became of it': `
+    SELECT FROM video_jobs j
+    WHERE ARRAY(SELECT n."runNumber" || n."notificationType" FROM notification_log n
+        WHERE n."jobId" = j."jobId")
+      IS DISTINCT FROM ARRAY[j."runNumber"
+        || CASE j.status WHEN 'completed' THEN 'success' WHEN 'failed' THEN 'failure' END]`,
+  'completed jobs with the result of another run': `
+    SELECT FROM video_jobs
+    WHERE status = 'completed'
+      AND ("frameCount" <> "runNumber" OR "resultUrl" <> 's3://frames/' || "jobId" || '.zip')`,
+  'jobs whose own write is there although they did not complete, or is missing although they did': `
+    SELECT FROM video_jobs j LEFT JOIN own_writes o USING ("jobId")
+    WHERE (o."jobId" IS NOT NULL) <> (j.filename LIKE 'write:%' AND j.status = 'completed')
+      OR o."runNumber" <> j."runNumber"`,
+  'jobs that completed although they never work': `
+    SELECT FROM video_jobs
+    WHERE status = 'completed'
+      AND (filename LIKE 'broken:%' OR filename LIKE 'unrecoverable:%')`,
+  'jobs that failed with tries left, or without a reason for each try': `
+    SELECT FROM video_jobs j
+    WHERE status = 'failed'
+      AND (filename NOT LIKE 'unrecoverable:%' AND attempts < ${MAX_ATTEMPTS}
+        OR (SELECT count(*) FROM job_attempt_errors e WHERE e."jobId" = j."jobId") < attempts)`,
+  'notifications that are not sent, or were never received': `
+    SELECT FROM notification_log n
+    WHERE n."deliveryStatus" <> 'sent' OR n."sentAt" IS NULL
+      OR NOT EXISTS (SELECT FROM inbox i WHERE i."notificationId" = n."notificationId")`,
+};
+
+const COUNTS = {
+  acknowledged: 'SELECT count(*) FROM acknowledged',
+  completed: `SELECT count(*) FROM video_jobs WHERE status = 'completed'`,
+  failed: `SELECT count(*) FROM video_jobs WHERE status = 'failed'`,
+  success: `SELECT count(*) FROM notification_log WHERE "notificationType" = 'success'`,
+  failure: `SELECT count(*) FROM notification_log WHERE "notificationType" = 'failure'`,
+  ownWrites: 'SELECT count(*) FROM own_writes',
+  runs: 'SELECT sum("runNumber") FROM video_jobs',
+  lostRuns: `SELECT count(*) FROM job_attempt_errors WHERE "errorMessage" LIKE 'The worker was lost%'`,
+  failedRuns: `SELECT count(*) FROM job_attempt_errors WHERE "errorMessage" NOT LIKE 'The worker was lost%'`,
+  received: 'SELECT count(*) FROM inbox',
+  receivedTwice: 'SELECT count(*) - count(DISTINCT "notificationId") FROM inbox',
+};
+
+export type Counts = Record<keyof typeof COUNTS, number>;
+
+/** The tables that the ledger is kept in, besides the package's own. */
+export async function createLedger(dataSource: DataSource): Promise<void> {
+  await dataSource.query('CREATE TABLE own_writes ("jobId" uuid PRIMARY KEY, "runNumber" integer)');
+  await dataSource.query('CREATE TABLE inbox ("notificationId" uuid)');
+  await dataSource.query('CREATE TABLE acknowledged ("jobId" uuid PRIMARY KEY)');
+}
+
+export async function acknowledge(dataSource: DataSource, jobIds: string[]): Promise<void> {
+  await dataSource.query('INSERT INTO acknowledged SELECT unnest($1::uuid[])', [jobIds]);
+}
+
+/** How much is still under way. */
+export async function unfinished(dataSource: DataSource): Promise<number> {
+  const [row] = await dataSource.query<{ count: number }[]>(
+    `SELECT ((SELECT count(*) FROM video_jobs WHERE status IN ('pending', 'processing'))
+       + (SELECT count(*) FROM notification_log WHERE "deliveryStatus" = 'pending'))::integer AS count`,
+  );
+  return row?.count ?? 0;
+}
+
+/** Counts what there is, and what breaks a rule. */
+export async function readLedger(
+  dataSource: DataSource,
+): Promise<{ counts: Counts; broken: Record<string, number> }> {
+  const count = async (query: string): Promise<number> => {
+    const [row] = await dataSource.query<{ count: number }[]>(
+      `SELECT COALESCE((${query}), 0)::integer AS count`,
+    );
+    return row?.count ?? 0;
+  };
+  const counts = {} as Counts;
+  for (const [name, query] of Object.entries(COUNTS)) {
+    counts[name as keyof Counts] = await count(query);
+  }
+  const broken: Record<string, number> = {};
+  for (const [name, query] of Object.entries(RULES)) {
+    broken[name] = await count(`SELECT count(*) FROM (${query}) AS broken`);
+  }
+  return { counts, broken };
+}
+
+/**
+ * How long it took, in ms, until the jobs of killed workers were claimed by others. Worker ids hold the
+ * pid: `host:pid:uuid`.
+ */
+export async function recoveryTimes(
+  dataSource: DataSource,
+  kills: ReadonlyMap<number, number>,
+): Promise<number[]> {
+  const lost = await dataSource.query<{ workerId: string; createdAt: Date }[]>(
+    `SELECT "workerId", "createdAt" FROM job_attempt_errors
+     WHERE "errorMessage" LIKE 'The worker was lost%'`,
+  );
+  const times = lost.flatMap(({ workerId, createdAt }) => {
+    const killedAt = kills.get(Number(workerId.split(':').at(-2)));
+    return killedAt === undefined ? [] : [createdAt.getTime() - killedAt];
+  });
+  return times.toSorted((a, b) => a - b);
+}

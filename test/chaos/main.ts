@@ -1,0 +1,114 @@
+// npm run chaos -- [--seconds 60] [--seed n]
+//
+// The ledger under fire: workers are killed and the database crashes while jobs come in. At the end
+// nothing may be lost and nothing may be there twice. It exits with 1 otherwise.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import { openHarness } from '../support/harness.js';
+import { OwnServer } from '../support/own-server.js';
+import { Fleet } from './fleet.js';
+import { acknowledge, createLedger, readLedger, recoveryTimes, unfinished } from './ledger.js';
+import type { Counts } from './ledger.js';
+import { Producer } from './producer.js';
+import { DRAIN_MS, KILL_EVERY_MS, LEASE_MS, RATE, WORKERS } from './settings.js';
+
+const { values } = parseArgs({
+  options: { seconds: { type: 'string' }, seed: { type: 'string' } },
+});
+const seconds = Number(values.seconds ?? 60);
+const seed = Number(values.seed ?? Date.now() % 2 ** 31);
+
+const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+/** A generator of the same numbers for the same seed (mulberry32). */
+function generator(state: number): () => number {
+  let a = state;
+  return () => {
+    a = (a + 0x6d2b79f5) | 0;
+    let t = Math.imul(a ^ (a >>> 15), 1 | a);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+async function fire(server: OwnServer, fleet: Fleet, random: () => number): Promise<void> {
+  const start = performance.now();
+  const restarts = [seconds / 3, (2 * seconds) / 3].map((at) => at * 1_000);
+  let restarting = Promise.resolve();
+  for (let next = KILL_EVERY_MS; next <= seconds * 1_000; next += KILL_EVERY_MS) {
+    await sleep(start + next - performance.now());
+    fleet.killOne(random);
+    if (next >= (restarts[0] ?? Infinity)) {
+      restarts.shift();
+      restarting = server.control('restart', 'immediate');
+    }
+  }
+  await restarting;
+}
+
+async function main(): Promise<boolean> {
+  print(
+    `The ledger under fire: ${WORKERS} workers, ${RATE} jobs a second, for ${seconds} s; each ` +
+      `${KILL_EVERY_MS / 1_000} s one is killed, and twice the database crashes (seed ${seed}).`,
+  );
+  const random = generator(seed);
+  const server = await OwnServer.start();
+  const h = await openHarness({}, { url: server.url, drop: () => server.remove() });
+  const fleet = new Fleet(server.url);
+  try {
+    await createLedger(h.dataSource);
+    const producer = new Producer(h.jobs, (await h.user()).userId, random);
+    fleet.start(WORKERS);
+    while (fleet.readyCount < WORKERS) await sleep(50);
+    producer.start(RATE);
+    await fire(server, fleet, random);
+    await producer.stop();
+    await acknowledge(h.dataSource, producer.acknowledged);
+    const drained = await drain(() => unfinished(h.dataSource));
+    await fleet.stop();
+    const { counts, broken } = await readLedger(h.dataSource);
+    const times = await recoveryTimes(h.dataSource, fleet.kills);
+    report(counts, producer.repeated, fleet, times);
+    const faults = [
+      ...Object.entries(broken).flatMap(([rule, count]) => (count > 0 ? `${count} ${rule}` : [])),
+      ...fleet.accidents,
+      ...(drained ? [] : [`work was still under way ${DRAIN_MS / 1_000} s after the fire`]),
+      // A fire that hit nothing proves nothing.
+      ...(times.length > 0 ? [] : ['no job was in the hands of a worker that was killed']),
+    ];
+    for (const fault of faults) print(`  WRONG  ${fault}`);
+    const lost = broken['acknowledged jobs that are not final'] ?? 0;
+    const mismatched = Object.values(broken).reduce((sum, count) => sum + count, 0) - lost;
+    print(`${lost} lost, ${mismatched} mismatched`);
+    return faults.length === 0;
+  } finally {
+    await fleet.stop();
+    await h.close();
+  }
+}
+
+async function drain(left: () => Promise<number>): Promise<boolean> {
+  for (const end = performance.now() + DRAIN_MS; performance.now() < end;) {
+    if ((await left()) === 0) return true;
+    await sleep(200);
+  }
+  return false;
+}
+
+function report(counts: Counts, repeated: number, { kills }: Fleet, times: number[]): void {
+  const at = (share: number): string =>
+    `${((times[Math.ceil(share * times.length) - 1] ?? NaN) / 1_000).toFixed(2)} s`;
+  print(`
+  jobs acknowledged       ${counts.acknowledged} (${repeated} calls repeated while the database was away)
+  completed               ${counts.completed}, success notifications ${counts.success}
+  failed                  ${counts.failed}, failure notifications ${counts.failure}
+  with an own write       ${counts.ownWrites}
+  messages received       ${counts.received}, of which ${counts.receivedTwice} were repetitions
+  runs                    ${counts.runs}: ${counts.failedRuns} failed, ${counts.lostRuns} lost with their worker
+  workers killed          ${kills.size}, crashes of the database 2
+  recovery                ${times.length} jobs of killed workers were claimed by others after
+                          ${at(0.5)} at the median, ${at(0.99)} at the 99th percentile (lease: ${LEASE_MS / 1_000} s)
+`);
+}
+
+process.exitCode = (await main()) ? 0 : 1;

@@ -1,0 +1,12 @@
+/** What jobs there are, and how many in a hundred. */
+export const KINDS = { plain: 55, write: 20, flaky: 15, broken: 5, unrecoverable: 5 } as const;
+export type Kind = keyof typeof KINDS;
+
+export const WORKERS = 4;
+export const LEASE_MS = 4_000;
+export const MAX_ATTEMPTS = 5;
+export const KILL_EVERY_MS = 2_000;
+/** Jobs a second. */
+export const RATE = 50;
+/** How long, in ms, all work may take to come to its end after the fire. */
+export const DRAIN_MS = 60_000;

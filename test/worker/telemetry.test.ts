@@ -1,0 +1,199 @@
+import { metrics, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api';
+import type { Attributes } from '@opentelemetry/api';
+import { MeterProvider, MetricReader } from '@opentelemetry/sdk-metrics';
+import {
+  BasicTracerProvider,
+  InMemorySpanExporter,
+  SimpleSpanProcessor,
+} from '@opentelemetry/sdk-trace-base';
+import { once } from 'node:events';
+import { JobService } from '../../src/jobs/job.service.js';
+import { FrameForgeWorker, UnrecoverableJobError } from '../../src/worker/index.js';
+import { until } from '../support/until.js';
+import { bootWorker, RESULT } from './app.js';
+import type { Behaviour } from './app.js';
+import { World } from './world.js';
+
+/** Collects when it is asked to. */
+class Reader extends MetricReader {
+  protected override async onForceFlush(): Promise<void> {}
+  protected override async onShutdown(): Promise<void> {}
+
+  /** The latest value of each series: a number, or how often a histogram was recorded. */
+  async read(): Promise<{ values: Map<string, number>; errors: unknown[] }> {
+    const { resourceMetrics, errors } = await this.collect();
+    const values = new Map<string, number>();
+    for (const { metrics: all } of resourceMetrics.scopeMetrics) {
+      for (const { descriptor, dataPoints } of all) {
+        for (const { attributes, value } of dataPoints) {
+          const name = [descriptor.name, ...Object.values(attributes)].join(' ');
+          values.set(name, typeof value === 'number' ? value : value.count);
+        }
+      }
+    }
+    return { values, errors };
+  }
+}
+
+const reader = new Reader();
+const spans = new InMemorySpanExporter();
+let world: World;
+beforeAll(async () => {
+  metrics.setGlobalMeterProvider(new MeterProvider({ readers: [reader] }));
+  const spanProcessors = [new SimpleSpanProcessor(spans)];
+  trace.setGlobalTracerProvider(new BasicTracerProvider({ spanProcessors }));
+  world = await World.open();
+});
+afterAll(async () => {
+  await world.close();
+  metrics.disable();
+  trace.disable();
+});
+
+const HANDLER: Behaviour['process'] = async ({ filename }, { attempt, signal }) => {
+  if (filename === 'flaky' && attempt === 1) throw new Error('not yet');
+  if (filename === 'broken') throw new UnrecoverableJobError('no video stream');
+  if (filename === 'stuck') await once(signal, 'abort');
+  return RESULT;
+};
+
+/** A span of a run, as the tests compare it. */
+const span = (attempt: number, outcome: string, ...error: string[]) => ({
+  name: 'frameforge process',
+  kind: SpanKind.CONSUMER,
+  failed: outcome !== 'completed' && outcome !== 'lost',
+  outcome,
+  attempt,
+  error,
+});
+
+const stuck = (): Promise<never> => new Promise(() => {});
+
+it('counts what happens, and tells it by spans', async () => {
+  let refused = false;
+  const deliver = async (): Promise<void> => {
+    if (refused) return;
+    refused = true;
+    throw new Error('the provider is down');
+  };
+  const options = { pollMs: 20, deliveryBackoff: { baseMs: 10, maxMs: 10 }, leaseMs: 1_000 };
+  const app = await bootWorker(world.harness.url, { process: HANDLER, deliver }, options);
+  const worker = app.get(FrameForgeWorker);
+  try {
+    const jobs = app.get(JobService);
+    const [repeated, ...others] = world.inputs('fine', 'flaky', 'broken', 'stuck');
+    const { jobId } = await jobs.createJob({ ...repeated!, jobId: crypto.randomUUID() });
+    // A call that is repeated creates nothing.
+    await jobs.createJob({ ...repeated!, jobId });
+    const [flaky, broken, lost] = await jobs.createJobs(others);
+    await until(() => worker.stats().counts['deliveries.sent'] === 3);
+    await until(async () => (await world.job(lost!)).status === 'processing');
+    await world.lapse(lost!);
+    await world.harness.jobs.startJob(lost!.jobId, { workerId: 'thief' });
+    await until(() => worker.stats().counts['jobs.lost'] === 1);
+
+    const expected = {
+      'jobs.created': 4,
+      'jobs.claimed': 5,
+      'jobs.completed': 2,
+      'jobs.retried': 1,
+      'jobs.failed': 1,
+      'jobs.lost': 1,
+      'jobs.released': 0,
+      'deliveries.claimed': 4,
+      'deliveries.sent': 3,
+      'deliveries.retried': 1,
+      'deliveries.failed': 0,
+      'deliveries.lost': 0,
+    };
+    expect(worker.stats()).toEqual({
+      running: { jobs: 0, deliveries: 0 },
+      counts: expected,
+      database: 'up',
+    });
+    const { values, errors } = await reader.read();
+    expect(errors).toEqual([]);
+    for (const [name, count] of Object.entries(expected)) {
+      expect([name, values.get(`frameforge.${name}`) ?? 0]).toEqual([name, count]);
+    }
+    for (const queue of ['jobs', 'notifications']) {
+      expect(values.get(`frameforge.claim.duration ${queue}`)).toBeGreaterThan(0);
+      expect(values.get(`frameforge.queue.depth ${queue}`)).toBe(0);
+      expect(values.get(`frameforge.queue.age ${queue}`)).toBe(0);
+    }
+
+    const told = (id: string) =>
+      spans
+        .getFinishedSpans()
+        .filter(({ attributes }) => attributes['messaging.message.id'] === id)
+        .map(({ name, kind, status, attributes, events }) => ({
+          name,
+          kind,
+          failed: status.code === SpanStatusCode.ERROR,
+          outcome: attributes['frameforge.outcome'],
+          attempt: attributes['frameforge.attempt'],
+          error: events.map(
+            ({ attributes: a }: { attributes?: Attributes }) => a?.['exception.message'],
+          ),
+        }));
+    expect(told(jobId)).toEqual([span(1, 'completed')]);
+    expect(told(flaky!.jobId)).toEqual([span(1, 'retried', 'not yet'), span(2, 'completed')]);
+    expect(told(broken!.jobId)).toEqual([span(1, 'failed', 'no video stream')]);
+    expect(told(lost!.jobId)).toEqual([span(1, 'lost')]);
+    const deliveries = spans.getFinishedSpans().filter(({ name }) => name === 'frameforge deliver');
+    const outcomes = deliveries.map(({ attributes }) => attributes['frameforge.outcome']);
+    expect(outcomes.toSorted()).toEqual(['retried', 'sent', 'sent', 'sent']);
+  } finally {
+    await app.close();
+  }
+});
+
+it('reports the queues as they stand, and asks for nothing when the worker has stopped', async () => {
+  await world.clear();
+  const options = { shutdownMs: 0, pollMs: 20 };
+  const behaviour = { process: stuck, concurrency: 1, database: { shutdownTimeoutMs: 100 } };
+  const app = await bootWorker(world.harness.url, behaviour, options);
+  try {
+    await world.create('a');
+    await until(() => app.get(FrameForgeWorker).stats().running.jobs === 1);
+    await world.create('b', 'c');
+    const { values } = await reader.read();
+    expect(values.get('frameforge.queue.depth jobs')).toBe(2);
+    expect(values.get('frameforge.queue.age jobs')).toBeGreaterThan(0);
+  } finally {
+    await app.close();
+  }
+  // The database would refuse to be asked.
+  expect((await reader.read()).errors).toEqual([]);
+});
+
+it('counts created jobs where they are created, without a worker', async () => {
+  await world.clear();
+  const before = (await reader.read()).values.get('frameforge.jobs.created') ?? 0;
+  const { NestFactory } = await import('@nestjs/core');
+  const { FrameForgeDatabaseModule } = await import('../../src/database.module.js');
+  const module = FrameForgeDatabaseModule.forRoot({ url: world.harness.url });
+  const app = await NestFactory.createApplicationContext(module, { logger: false });
+  const jobs = app.get(JobService);
+  await jobs.createJobs(world.inputs('a', 'b'));
+  const rolledBack = jobs.dataSource.transaction(async (manager) => {
+    await jobs.createJobs(world.inputs('c', 'd'), { manager });
+    throw new Error('rolled back');
+  });
+  await expect(rolledBack).rejects.toThrow('rolled back');
+  const [failing] = await jobs.claimJobs({ limit: 1 });
+  await jobs.failJob(failing!, { errorMessage: 'broken' });
+  await jobs.retryJob(failing!.jobId);
+  expect((await reader.read()).values.get('frameforge.jobs.created')).toBe(before + 2);
+  await app.close();
+  await world.create('e');
+  expect((await reader.read()).values.get('frameforge.jobs.created')).toBe(before + 2);
+});
+
+it('works without OpenTelemetry, an optional peer', async () => {
+  await world.clear();
+  const worker = await world.worker({ without: '@opentelemetry/api' });
+  const [job] = await world.create('sleep:0');
+  expect(await world.final(job!)).toMatchObject({ status: 'completed' });
+  await until(async () => (await worker.stats()).counts['jobs.completed'] === 1);
+});

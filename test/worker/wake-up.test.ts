@@ -1,0 +1,105 @@
+import { JobService } from '../../src/jobs/job.service.js';
+import { FrameForgeWorker } from '../../src/worker/index.js';
+import { query } from '../support/query.js';
+import { until } from '../support/until.js';
+import { bootWorker } from './app.js';
+import { World } from './world.js';
+
+/** Longer than any test lasts: what starts has been woken up. */
+const NO_POLLS = { pollMs: 2 ** 30 };
+
+let world: World;
+beforeAll(async () => {
+  world = await World.open();
+});
+afterAll(() => world.close());
+afterEach(() => world.clear());
+
+it('work that comes up in the same process starts without a poll', async () => {
+  const delivered: string[] = [];
+  const deliver = async ({ jobId }: { jobId: string }): Promise<void> => {
+    delivered.push(jobId);
+  };
+  const app = await bootWorker(world.harness.url, { deliver }, NO_POLLS);
+  try {
+    const jobs = app.get(JobService);
+    const [input] = world.inputs('a');
+    const created = await jobs.createJob(input!);
+    // The job wakes the loop of jobs, its completion that of deliveries.
+    await until(() => delivered.includes(created.jobId));
+    const { jobId } = await jobs.dataSource.transaction(async (manager) => {
+      const inside = await jobs.createJob(input!, { manager });
+      await jobs.createJobs([input!, input!], { manager });
+      return inside;
+    });
+    await until(() => delivered.includes(jobId));
+    await until(() => delivered.length === 4);
+  } finally {
+    await app.close();
+  }
+});
+
+it('a job that failed starts at once when it is retried by hand', async () => {
+  const [job] = await world.create('a');
+  const [claimed] = await world.harness.jobs.claimJobs();
+  await world.harness.jobs.failJob(claimed!, { errorMessage: 'broken' });
+  const app = await bootWorker(world.harness.url, {}, NO_POLLS);
+  try {
+    await app.get(JobService).retryJob(job!.jobId);
+    expect(await world.final(job!)).toMatchObject({ status: 'completed' });
+  } finally {
+    await app.close();
+  }
+});
+
+it('work that another process creates starts by its NOTIFY, also after the listener lost its connection', async () => {
+  const listening = await world.worker({ worker: { ...NO_POLLS, listen: true } });
+  const creating = await world.worker({
+    processes: false,
+    database: { notifyWorkers: true },
+    worker: NO_POLLS,
+  });
+  const create = async (): Promise<string> => {
+    const before = listening.all('ended').length;
+    creating.ask({ type: 'create', jobs: world.inputs('sleep:0') });
+    await until(() => listening.all('ended').length > before);
+    return listening.all('ended').at(-1)!.jobId;
+  };
+  const jobId = await create();
+  expect(await world.final({ jobId })).toMatchObject({ status: 'completed' });
+
+  const ended = await query(
+    world.harness.url,
+    `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+     WHERE datname = current_database() AND query LIKE 'LISTEN%'`,
+  );
+  expect(ended).toHaveLength(1);
+  await until(() => listening.logged('log').includes('The database works again.'));
+  await create();
+  expect(listening.logged('warn')).toEqual([
+    expect.stringMatching(/^Listening for wake-ups does not work, .*the connection ended/),
+  ]);
+});
+
+it('many jobs that are created at once make few notifications', async () => {
+  const app = await bootWorker(
+    world.harness.url,
+    { database: { notifyWorkers: true }, concurrency: 1 },
+    NO_POLLS,
+  );
+  const client = await world.listen('frameforge_queue');
+  try {
+    const jobs = app.get(JobService);
+    await Promise.all(
+      world.inputs(...Array.from({ length: 300 }, () => 'a')).map((input) => jobs.createJob(input)),
+    );
+    await until(() => app.get(FrameForgeWorker).stats().counts['jobs.completed'] === 300);
+    await until(() => client.received.length > 0);
+    const about = client.received.filter((queue) => queue === 'jobs');
+    expect(about.length).toBeGreaterThan(0);
+    expect(about.length).toBeLessThan(100);
+  } finally {
+    await client.end();
+    await app.close();
+  }
+});
