@@ -32,6 +32,7 @@ describe('the embedded server', () => {
     const all = await Promise.all(testers.map((tester) => tester.told()));
     expect(portsOf(all).size).toBe(1);
     expect(new Set(all.map(({ url }) => url)).size).toBe(3);
+    expect(all.filter(({ migrated }) => migrated)).toHaveLength(1);
     const [a, b, c] = testers;
     await a?.kill('SIGKILL');
     await b?.kill('SIGINT');

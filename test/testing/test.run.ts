@@ -18,6 +18,8 @@ export interface Told {
   readonly directory: string;
   /** The pid of the server. */
   readonly postgres: number;
+  /** Whether the process has run the migrations. */
+  readonly migrated: boolean;
 }
 
 /** A process that this test started. */
