@@ -14,7 +14,7 @@ import {
 import { migration } from '../connection/boot.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 
 let database: TestDatabase;
 let url: string;
@@ -84,9 +84,10 @@ describe('an application', () => {
   });
 
   it('with a schema by its search_path has all of it there', async () => {
-    await query(url, 'CREATE SCHEMA apart');
+    // A pooler would keep a connection from before the change.
+    await query(onServer(url), 'CREATE SCHEMA apart');
     const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET search_path = apart`);
+    await query(onServer(url), `ALTER DATABASE ${name} SET search_path = apart`);
     await liveOneJob(await boot(FrameForgeDatabaseModule.forRoot({ url })));
     expect(await schemaOf('video_jobs')).toEqual(['apart']);
   });

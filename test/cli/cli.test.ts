@@ -7,7 +7,7 @@ import { run } from '../../src/cli/cli.commands.js';
 import { migrationLockKey } from '../../src/connection/migration-lock.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 import { Client } from 'pg';
 
 let database: TestDatabase;
@@ -252,7 +252,7 @@ describe('the process', () => {
   });
 
   it('tells a database that refuses it, and exits with 1', async () => {
-    const url = new URL(database.url);
+    const url = new URL(onServer(database.url));
     url.password = 'wrong';
     const { code, out, err } = await cliProcess(url.href, 'status');
     expect({ code, out }).toEqual({ code: 1, out: '' });

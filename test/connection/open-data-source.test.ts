@@ -7,7 +7,7 @@ import { ConfigurationError, DatabaseUnavailableError, MigrationError } from '..
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { Boot, bootOnce, failedBoot, migration } from './boot.js';
 
@@ -293,13 +293,15 @@ describe('a database that cannot be reached', () => {
 
 describe('what heals is waited for', () => {
   it('a server that is read-only, as in a failover', async () => {
+    // A pooler would keep a connection from before the change.
+    const server = onServer(url);
     const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
+    await query(server, `ALTER DATABASE ${name} SET default_transaction_read_only = on`);
     const boot = new Boot();
-    const opening = boot.open({ url });
+    const opening = boot.open({ url: server });
     await until(() => boot.told.length > 0);
     await query(
-      url,
+      server,
       `BEGIN READ WRITE; ALTER DATABASE ${name} SET default_transaction_read_only = off; COMMIT`,
     );
     await (await opening).destroy();
@@ -355,7 +357,8 @@ describe('what cannot heal is reported at once, as what it is', () => {
     ['a missing database', (u) => (u.pathname = 'no_such_db'), '"no_such_db" does not exist'],
   ];
   it.each(cases)('%s', async (_name, spoil, reason) => {
-    const spoilt = new URL(url);
+    // A pooler has its own words for a login that it refuses.
+    const spoilt = new URL(onServer(url));
     spoil(spoilt);
     const { error, told } = await failedBoot({ url: spoilt.href });
     expect(error).toBeInstanceOf(ConfigurationError);

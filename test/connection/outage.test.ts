@@ -6,17 +6,20 @@ import { poolsOf } from '../../src/connection/pools.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { Boot } from './boot.js';
 
+// On the server itself: a pooler would hide from its clients that a connection broke.
 let database: TestDatabase;
+let serverUrl: string;
 let proxy: Proxy;
 let dataSource: DataSource;
 let jobs: JobService;
 beforeEach(async () => {
   database = await createDatabase();
-  proxy = await Proxy.start(database.url);
+  serverUrl = onServer(database.url);
+  proxy = await Proxy.start(serverUrl);
   dataSource = await new Boot().open({ url: proxy.url, poolSize: 2, shutdownTimeoutMs: 1000 });
   jobs = new JobService(dataSource);
 });
@@ -29,7 +32,7 @@ afterEach(async () => {
 /** Ends the backends of the data source, with or without a statement. */
 const terminate = (condition = 'true'): Promise<unknown> =>
   query(
-    database.url,
+    serverUrl,
     `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid() AND ${condition}`,
   );
@@ -46,13 +49,13 @@ describe('connections that break', () => {
   });
 
   it('under a statement fail it, and are not used again before their end arrives', async () => {
-    const locker = new Client({ connectionString: database.url });
+    const locker = new Client({ connectionString: serverUrl });
     await locker.connect();
     await locker.query('BEGIN; LOCK TABLE video_jobs IN ACCESS EXCLUSIVE MODE');
     const stuck = jobs.countJobs().catch((error: unknown) => error);
     const waits = `datname = current_database() AND wait_event_type = 'Lock'`;
     await until(async () => {
-      const rows = await query(database.url, `SELECT FROM pg_stat_activity WHERE ${waits}`);
+      const rows = await query(serverUrl, `SELECT FROM pg_stat_activity WHERE ${waits}`);
       return rows.length === 1;
     });
     proxy.lingering = true;
@@ -94,7 +97,7 @@ describe('connections that break', () => {
       await expect(jobs.countJobs()).rejects.toBeInstanceOf(DatabaseUnavailableError);
     }
     await expect(jobs.createJobs([])).resolves.toEqual([]);
-    proxy = await Proxy.start(database.url, port);
+    proxy = await Proxy.start(serverUrl, port);
     expect(await jobs.countJobs()).toEqual(NONE);
   });
 

@@ -20,9 +20,15 @@ export async function createDatabase(): Promise<TestDatabase> {
   return { url: url.href, drop: () => administer(`DROP DATABASE ${name} WITH (FORCE)`) };
 }
 
+/** The same database on the server itself, where the URL goes through a pooler. */
+export function onServer(databaseUrl: string): string {
+  const url = new URL(adminUrl());
+  url.pathname = new URL(databaseUrl).pathname;
+  return url.href;
+}
+
 async function administer(statement: string): Promise<void> {
-  const connectionString = process.env['TEST_ADMIN_URL'] ?? environment('TEST_DATABASE_URL');
-  const client = new Client({ connectionString });
+  const client = new Client({ connectionString: adminUrl() });
   await client.connect();
   try {
     await client.query(statement);
@@ -30,6 +36,8 @@ async function administer(statement: string): Promise<void> {
     await client.end();
   }
 }
+
+const adminUrl = (): string => process.env['TEST_ADMIN_URL'] ?? environment('TEST_DATABASE_URL');
 
 function environment(name: string): string {
   const value = process.env[name];
