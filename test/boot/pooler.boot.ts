@@ -1,0 +1,96 @@
+import { ConfigurationError, DatabaseUnavailableError } from '../../src/errors.js';
+import { JobService } from '../../src/jobs/job.service.js';
+import { Boot, failedBoot } from '../connection/boot.js';
+import { OwnServer } from '../support/own-server.js';
+import type { Pooler } from '../support/pgbouncer.js';
+import { startPgBouncer } from '../support/pgbouncer.js';
+import { until } from '../support/until.js';
+
+let server: OwnServer;
+let pooler: Pooler;
+beforeAll(async () => {
+  server = await OwnServer.start();
+  // Two connections are what a migration takes: one holds the lock, the other one migrates.
+  pooler = await startPgBouncer(server.url, {
+    default_pool_size: 2,
+    query_wait_timeout: 2,
+    server_login_retry: 1,
+  });
+}, 60_000);
+afterAll(async () => {
+  await pooler.stop();
+  await server.remove();
+});
+
+const spoilt = (spoil: (url: URL) => void): string => {
+  const url = new URL(pooler.url);
+  spoil(url);
+  return url.href;
+};
+
+// PgBouncer has one code for all that it refuses, the one of a broken connection.
+describe('what PgBouncer refuses for good is reported at once, as what it is', () => {
+  it.each<[string, (url: URL) => void, string]>([
+    ['a wrong password', (url) => (url.password = 'wrong'), 'SASL authentication failed'],
+    ['an unknown user', (url) => (url.username = 'nobody_here'), 'no such user'],
+    ['a missing database', (url) => (url.pathname = 'nothing'), '"nothing" does not exist'],
+    [
+      'a setting that it does not pass on',
+      (url) => url.searchParams.set('options', '-c search_path=x'),
+      'unsupported startup parameter: options',
+    ],
+  ])('%s', async (_, spoil, reason) => {
+    const { error, told } = await failedBoot({ url: spoilt(spoil), preparedStatements: false });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toContain(
+      `/${spoilt(spoil).includes('nothing') ? 'nothing' : 'postgres'}`,
+    );
+    expect(error.message).toContain('could not log in to the database: ');
+    expect(error.message).toContain(reason);
+    expect(told).toEqual([]);
+  });
+});
+
+it('a server that is away behind it is waited for, and calls meanwhile fail as they should', async () => {
+  const first = new Boot();
+  const dataSource = await first.open({ url: pooler.url, preparedStatements: false });
+  expect(first.told).toEqual([expect.stringContaining('Migrated: CreateUsersTable1700000001000')]);
+  const jobs = new JobService(dataSource, { preparedStatements: false });
+  await server.control('stop', 'immediate');
+  await expect(jobs.countJobs()).rejects.toBeInstanceOf(DatabaseUnavailableError);
+  const second = new Boot();
+  const opening = second.open({ url: pooler.url, preparedStatements: false });
+  await until(() => second.told.length > 0);
+  expect(second.told[0]).toMatch(
+    /^Waiting for the database 127\.0\.0\.1:\d+\/postgres: (query_wait_timeout|server login has been failing|.*pgbouncer cannot connect)/,
+  );
+  await server.control('start');
+  const opened = await opening;
+  await until(() =>
+    jobs.countJobs().then(
+      () => true,
+      (error: unknown) => {
+        expect(error).toBeInstanceOf(DatabaseUnavailableError);
+        return false;
+      },
+    ),
+  );
+  await Promise.all([opened.destroy(), dataSource.destroy()]);
+});
+
+it('prepared statements through a version that does not keep them tell the option to set', async () => {
+  const dataSource = await new Boot().open({ url: pooler.url, poolSize: 4 });
+  const jobs = new JobService(dataSource, { preparedStatements: true });
+  let refusal: unknown;
+  await until(async () => {
+    const calls = Array.from({ length: 4 }, () => jobs.countJobs());
+    const outcomes = await Promise.allSettled(calls);
+    refusal = outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
+    return refusal !== undefined;
+  });
+  await dataSource.destroy();
+  expect(refusal).toBeInstanceOf(ConfigurationError);
+  expect((refusal as Error).message).toMatch(
+    /^countJobs met a connection pooler that does not keep prepared statements: prepared statement "ff_\w+" (does not exist|already exists)\. Set `preparedStatements: false`, or DB_PREPARED_STATEMENTS=false\.$/,
+  );
+});
