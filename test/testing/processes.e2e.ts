@@ -1,7 +1,9 @@
-import { chownSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chownSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import type { EmbeddedPostgres } from '../../src/embedded/index.js';
+import { canEnter } from '../../src/embedded/server.account.js';
 import { query } from '../support/query.js';
 import { expectSoon, TestPlace } from './test.run.js';
 import type { Told } from './test.run.js';
@@ -69,6 +71,23 @@ describe('the embedded server', () => {
     await runner.kill();
     await expectSoon(() => isGone(String(all[2]?.url)));
     process.kill(Number(all[2]?.pid), 'SIGKILL');
+    await place.expectNothingLeft();
+  });
+
+  const NOBODY = { uid: 65534, gid: 65534 };
+  const mayRun =
+    process.geteuid?.() === 0 &&
+    [process.execPath, fileURLToPath(import.meta.url)].every((it) => canEnter(dirname(it), NOBODY));
+
+  (mayRun ? it : it.skip)('is one for each user (tried by root and nobody)', async () => {
+    const root = place.start('tester', ['wait']);
+    const ofRoot = await root.told();
+    const nobody = place.start('tester', ['wait'], {}, NOBODY);
+    const ofNobody = await nobody.told();
+    expect(portsOf([ofRoot, ofNobody]).size).toBe(2);
+    expect(statSync(homeOf(ofRoot)).uid).toBe(0);
+    expect(statSync(homeOf(ofNobody)).uid).toBe(NOBODY.uid);
+    await Promise.all([root.kill(), nobody.kill()]);
     await place.expectNothingLeft();
   });
 

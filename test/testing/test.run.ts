@@ -76,10 +76,16 @@ export class TestPlace {
     chmodSync(this.directory, 0o1777);
   }
 
-  start(script: 'tester' | 'runner', endings: string[], env: NodeJS.ProcessEnv = {}): Tester {
+  start(
+    script: 'tester' | 'runner',
+    endings: string[],
+    env: NodeJS.ProcessEnv = {},
+    account: { uid?: number; gid?: number } = {},
+  ): Tester {
     const { TEST_DATABASE_URL: _url, TEST_ADMIN_URL: _admin, ...inherited } = process.env;
     const args = ['--import', path('../support/typescript.mjs'), path(`./${script}.process.ts`)];
     const options: SpawnOptions = {
+      ...account,
       env: { ...inherited, NODE_OPTIONS: '', TMPDIR: this.directory, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     };
@@ -110,8 +116,8 @@ export class TestPlace {
   /** Ends all processes of the test, whatever came of it. */
   async remove(): Promise<void> {
     for (const child of this.#processes) child.kill('SIGKILL');
-    await this.expectNothingLeft();
-    rmSync(this.directory, { recursive: true, force: true });
+    const clean = this.expectNothingLeft();
+    await clean.finally(() => rmSync(this.directory, { recursive: true, force: true }));
   }
 }
 
