@@ -199,16 +199,16 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const queue = {
       concurrency,
       pollMs: options.pollMs,
-      claim: async (limit: number) => {
+      claim: async (limit: number, woken: boolean) => {
         const sentAt = performance.now();
-        const found = await claimer.next(limit);
+        const found = await claimer.next(limit, woken);
         telemetry.claimed('jobs', performance.now() - sentAt);
         telemetry.count('jobs.claimed', found.jobs.length);
         telemetry.count('jobs.failed', found.exhausted);
         announce(db.dataSource, 'notifications', found.exhausted, undefined);
         suspect ??= found.suspect;
         const items = found.jobs.map((job) => keeper.hold(job, sentAt));
-        return { items, more: found.found >= limit };
+        return { items, more: found.found >= limit, lookAgainMs: found.lookAgainMs };
       },
       run: async (lease: Lease): Promise<void> => {
         this.leases.add(lease);
@@ -249,9 +249,9 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const queue = {
       concurrency,
       pollMs: options.pollMs,
-      claim: async (limit: number) => {
+      claim: async (limit: number, woken: boolean) => {
         const sentAt = performance.now();
-        const found = await claimer.next(limit);
+        const found = await claimer.next(limit, woken);
         telemetry.claimed('notifications', performance.now() - sentAt);
         telemetry.count('deliveries.claimed', found.notifications.length);
         telemetry.count('deliveries.failed', found.found - found.notifications.length);
@@ -261,7 +261,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
           deadline: sentAt + leaseMs,
           released: false,
         }));
-        return { items, more: found.found >= limit };
+        return { items, more: found.found >= limit, lookAgainMs: found.lookAgainMs };
       },
       run,
       // A claim counts as a try: it is made, for as long as the shutdown lasts.

@@ -1,12 +1,21 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Activity } from './outage.watch.js';
 
+/** What a claim brought. */
+export interface Claimed<T> {
+  readonly items: T[];
+  /** It found as many as it could, so that there may be others. */
+  readonly more: boolean;
+  /** After how many ms to look for what may have come in unseen; not at all if left out. */
+  readonly lookAgainMs: number | undefined;
+}
+
 /** One of the two queues, as a loop sees it. */
 export interface WorkQueue<T> {
   readonly concurrency: number;
   readonly pollMs: number;
-  /** Claims up to `limit` items. `more`: it found as many as it could, so that there may be others. */
-  claim(limit: number): Promise<{ items: T[]; more: boolean }>;
+  /** Claims up to `limit` items. @param woken - whether something is known to have come in */
+  claim(limit: number, woken: boolean): Promise<Claimed<T>>;
   /** Works on one; never rejects. */
   run(item: T): Promise<void>;
   /** Takes care of what was claimed while the loop was told to stop; never rejects. */
@@ -67,14 +76,17 @@ export class WorkLoop<T> {
   }
 
   private async fill(free: number): Promise<void> {
+    const { woken } = this;
     this.woken = false;
     try {
-      const { items, more } = await this.queue.claim(free);
+      const { items, more, lookAgainMs } = await this.queue.claim(free, woken);
       this.claiming.succeeded();
       if (this.stopping) await Promise.all(items.map((item) => this.queue.giveBack(item)));
       else items.forEach((item) => this.dispatch(item));
-      if (more || this.woken) return;
-      await this.pause('work', this.queue.pollMs * (0.5 + Math.random()));
+      const wokenMeanwhile = this.woken;
+      this.woken ||= lookAgainMs !== undefined;
+      if (more || wokenMeanwhile) return;
+      await this.pause('work', lookAgainMs ?? this.queue.pollMs * (0.5 + Math.random()));
     } catch (error) {
       await this.pause('the database', this.claiming.failed(error));
     }
