@@ -102,29 +102,6 @@ describe('a lock that another process holds', () => {
   });
 });
 
-describe('a replica that lost the lock while it was migrating', () => {
-  it('commits nothing more, and starts over', async () => {
-    let runs = 0;
-    const slow = migration('Slow1800000000000', async (runner) => {
-      runs++;
-      await runner.query('CREATE TABLE slow (n int)');
-      if (runs > 1) return;
-      await query(
-        url,
-        `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND application_name LIKE 'frameforge migrating%'`,
-      );
-      // What is running when the lock goes comes to nothing, even if the server goes on with it.
-      await runner.query('SELECT pg_sleep(2)');
-    });
-    const told = await bootOnce({ url, migrations: [slow] });
-    expect(runs).toBe(2);
-    expect(told[0]).toMatch(/^Waiting for the database .*: \w+/);
-    expect(told.at(-1)).toContain('Migrated: Slow1800000000000');
-    expect(await countOf(`migrations WHERE name LIKE 'Slow%'`)).toBe(1);
-  });
-});
-
 describe('what a killed replica left running', () => {
   const first = migration('First1500000000000', (runner) =>
     runner.query('CREATE TABLE first (n int)'),
