@@ -1,2 +1,4 @@
-/** Stops what global-setup started: called a second time, it is the teardown. */
-export { default } from '../../src/testing/jest-setup.js';
+/** Stops what global-setup started. */
+export default async function teardown(): Promise<void> {
+  await (globalThis as { stopTestServer?: () => Promise<void> }).stopTestServer?.();
+}
