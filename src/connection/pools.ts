@@ -5,7 +5,12 @@ import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 export interface PgClient {
   connect(): Promise<unknown>;
   query(text: string): Promise<PgResult | PgResult[]>;
-  query(query: { name?: string; text: string; values: readonly unknown[] }): Promise<PgResult>;
+  query(query: {
+    name?: string;
+    text: string;
+    values: readonly unknown[];
+    query_timeout?: number;
+  }): Promise<PgResult>;
   end(): Promise<void>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'end', listener: () => void): unknown;

@@ -69,10 +69,13 @@ export class SqlRunner {
   /**
    * @param prepared - whether plans are kept by name; false for PgBouncer before 1.21 in
    *   transaction mode, which gives the next statement another connection
+   * @param replyTimeoutMs - how long to wait for the reply to a statement that is a transaction of its
+   *   own, before its connection is given up; for ever if left out
    */
   constructor(
     readonly dataSource: DataSource,
     private readonly prepared: boolean,
+    private readonly replyTimeoutMs?: number,
   ) {}
 
   /**
@@ -99,7 +102,7 @@ export class SqlRunner {
     }
     const queryRunner = this.dataSource.createQueryRunner(replica === true ? 'slave' : 'master');
     try {
-      return await this.query(operation, queryRunner, statement, values);
+      return await this.query(operation, queryRunner, statement, values, this.replyTimeoutMs);
     } catch (error) {
       if (error instanceof DatabaseUnavailableError) await discard(queryRunner);
       throw error;
@@ -134,13 +137,14 @@ export class SqlRunner {
     queryRunner: QueryRunner,
     { name, text }: Statement,
     values: readonly unknown[],
+    query_timeout?: number,
   ): Promise<Row[]> {
     const { logger } = this.dataSource;
     const client = await connect(operation, queryRunner);
     logger.logQuery(text, [...values], queryRunner);
     const start = performance.now();
     try {
-      const query = this.prepared ? { name, text, values } : { text, values };
+      const query = { name: this.prepared ? name : undefined, text, values, query_timeout };
       const { rows } = await client.query(query);
       const elapsed = Math.round(performance.now() - start);
       const slow = this.dataSource.options.maxQueryExecutionTime;

@@ -73,14 +73,16 @@ export class JobService {
 
   /**
    * @param dataSource - an initialized data source with this package's entities
-   * @param options - `preparedStatements`: whether plans are kept by name (default true)
+   * @param options - `preparedStatements`: whether plans are kept by name (default true);
+   *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
+   *   before the database counts as unavailable (default: for ever)
    */
   constructor(
     readonly dataSource: DataSource,
-    options: { preparedStatements?: boolean } = {},
+    options: { preparedStatements?: boolean; replyTimeoutMs?: number } = {},
   ) {
     this.preparedStatements = options.preparedStatements ?? true;
-    this.db = new SqlRunner(dataSource, this.preparedStatements);
+    this.db = new SqlRunner(dataSource, this.preparedStatements, options.replyTimeoutMs);
   }
 
   /**

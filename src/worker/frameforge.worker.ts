@@ -5,21 +5,15 @@ import type { DiscoveryService } from '@nestjs/core';
 import type { DataSource } from 'typeorm';
 import { SqlRunner } from '../connection/sql-runner.js';
 import { ConfigurationError } from '../errors.js';
-import { claimJobs } from '../jobs/job.claiming.js';
-import { announce, onQueueEvent } from '../jobs/job.events.js';
+import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';
-import { JobService } from '../jobs/job.service.js';
+import type { JobService } from '../jobs/job.service.js';
 import { jobQueueState } from '../jobs/job.sql.js';
-import { claimNotifications } from '../notifications/notification.claiming.js';
-import type { NotificationService } from '../notifications/notification.service.js';
 import { deliveryQueueState } from '../notifications/notification.sql.js';
-import type { VideoJob } from '../schema/entities/index.js';
-import { Claimer } from './claimer.js';
-import { JobCompleter } from './job.completer.js';
-import { JobRunner } from './job.runner.js';
+import { DeliveryQueue } from './delivery.queue.js';
+import { JobQueue } from './job.queue.js';
 import type { Lease } from './lease.keeper.js';
-import { LeaseEndedError, LeaseKeeper } from './lease.keeper.js';
-import { NotificationRunner } from './notification.runner.js';
+import { LeaseEndedError } from './lease.keeper.js';
 import type { Delivery } from './notification.runner.js';
 import { OutageWatch } from './outage.watch.js';
 import { openOwnConnections } from './own-connections.js';
@@ -30,8 +24,14 @@ import { WorkLoop } from './work.loop.js';
 import { findHandlers } from './worker.decorators.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
+import type { WorkerParts } from './worker.parts.js';
 import type { WorkerStats } from './worker.stats.js';
-import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
+
+/**
+ * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
+ * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
+ */
+const REPLY_TIMEOUT_MS = 10_000;
 
 /** How long, in ms, handlers that were aborted at shutdown have to end before their jobs are released. */
 const ABORT_GRACE_MS = 100;
@@ -44,19 +44,17 @@ const ABORT_GRACE_MS = 100;
 export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger('FrameForgeWorker');
   private readonly outage = new OutageWatch(this.logger);
-  private readonly leases = new Set<Lease>();
-  private readonly deliveries = new Set<Delivery>();
   private readonly cleanups: (() => unknown)[] = [];
-  private telemetry: Telemetry | undefined;
+  private telemetry = new Telemetry();
+  private jobQueue: JobQueue | undefined;
+  private deliveryQueue: DeliveryQueue | undefined;
   private jobLoop: WorkLoop<Lease> | undefined;
   private deliveryLoop: WorkLoop<Delivery> | undefined;
-  private runner: JobRunner | undefined;
   private stopping: Promise<void> | undefined;
 
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly jobs: JobService,
-    private readonly notifications: NotificationService,
     private readonly options: ResolvedWorkerOptions,
   ) {}
 
@@ -64,7 +62,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   stats(): WorkerStats {
     return {
       running: { jobs: this.jobLoop?.size ?? 0, deliveries: this.deliveryLoop?.size ?? 0 },
-      counts: { ...(this.telemetry ?? new Telemetry()).counts },
+      counts: { ...this.telemetry.counts },
       database: this.outage.isDown ? 'down' : 'up',
     };
   }
@@ -79,32 +77,21 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
           '@VideoJobProcessor() or @NotificationDeliverer(), or do not import the module.',
       );
     }
-    const telemetry = await Telemetry.create();
-    this.telemetry = telemetry;
-    const { dataSource, preparedStatements } = this.jobs;
-    const db = new SqlRunner(dataSource, preparedStatements);
-    const connecting = this.outage.activity('Connecting');
-    const own = await openOwnConnections(dataSource, this.options.leaseMs, connecting);
-    if (processor !== undefined) this.jobLoop = this.processJobs(processor, db, own, telemetry);
-    if (deliverer !== undefined) this.deliveryLoop = this.deliver(deliverer, db, telemetry);
-    const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
-    this.cleanups.push(
-      await countCreatedJobs(dataSource),
-      onQueueEvent(dataSource, ({ queue, count, created }) => {
-        if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
-        loops[queue]?.wake();
-      }),
-      telemetry.observeQueues(() => queueStates(db)),
-    );
-    if (this.options.listen) {
-      const listening = this.outage.activity('Listening for wake-ups');
-      const listener = new WakeUpListener(own, listening, (queue) => {
-        loops[queue as keyof typeof loops]?.wake();
-      });
-      listener.start();
-      this.cleanups.push(() => listener.stop());
+    this.telemetry = await Telemetry.create();
+    const { options, outage, jobs } = this;
+    const connecting = outage.activity('Connecting');
+    const own = await openOwnConnections(jobs.dataSource, options.leaseMs, connecting);
+    const parts = this.parts();
+    if (processor !== undefined) {
+      this.jobQueue = new JobQueue(processor, parts, own);
+      this.jobLoop = new WorkLoop(this.jobQueue, outage.activity('Claiming jobs'));
     }
-    this.cleanups.push(() => own.destroy());
+    if (deliverer !== undefined) {
+      this.deliveryQueue = new DeliveryQueue(deliverer, parts);
+      const claiming = outage.activity('Claiming notifications');
+      this.deliveryLoop = new WorkLoop(this.deliveryQueue, claiming);
+    }
+    await this.watchQueues(parts, own);
     this.jobLoop?.start();
     this.deliveryLoop?.start();
     this.logger.log(
@@ -128,18 +115,47 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     return this.stopping;
   }
 
+  private parts(): WorkerParts {
+    const { options, logger, outage, telemetry } = this;
+    const { dataSource, preparedStatements } = this.jobs;
+    const replyTimeoutMs = Math.max(options.leaseMs, REPLY_TIMEOUT_MS);
+    const db = new SqlRunner(dataSource, preparedStatements, replyTimeoutMs);
+    const settings = { preparedStatements, replyTimeoutMs };
+    return { options, logger, outage, telemetry, db, settings };
+  }
+
+  /** Follows what comes into the queues, here and elsewhere. */
+  private async watchQueues({ telemetry, db }: WorkerParts, own: DataSource): Promise<void> {
+    const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
+    this.cleanups.push(
+      await countCreatedJobs(db.dataSource),
+      onQueueEvent(db.dataSource, ({ queue, count, created }) => {
+        if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
+        loops[queue]?.wake();
+      }),
+      telemetry.observeQueues(() => queueStates(db)),
+      () => this.jobQueue?.keeper.stop(),
+    );
+    if (this.options.listen) {
+      const listening = this.outage.activity('Listening for wake-ups');
+      const listener = new WakeUpListener(own, listening, (queue) => {
+        loops[queue as keyof typeof loops]?.wake();
+      });
+      listener.start();
+      this.cleanups.push(() => listener.stop());
+    }
+    this.cleanups.push(() => own.destroy());
+  }
+
   private async stop(): Promise<void> {
+    const { shutdownMs } = this.options;
     const ended = Promise.all([this.jobLoop?.stop(), this.deliveryLoop?.stop()]);
-    const running = this.leases.size + this.deliveries.size;
+    const running = (this.jobLoop?.size ?? 0) + (this.deliveryLoop?.size ?? 0);
     if (running > 0) {
-      this.logger.log(
-        `Stopping: waiting up to ${this.options.shutdownMs} ms for ${running} handlers.`,
-      );
+      this.logger.log(`Stopping: waiting up to ${shutdownMs} ms for ${running} handlers.`);
     }
     const late = new AbortController();
-    const over = sleep(this.options.shutdownMs, 'late', { signal: late.signal }).catch(
-      () => 'ended',
-    );
+    const over = sleep(shutdownMs, 'late', { signal: late.signal }).catch(() => 'ended');
     if ((await Promise.race([ended, over])) === 'late') await this.abortAll(ended);
     late.abort();
     this.outage.stop();
@@ -147,127 +163,15 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   private async abortAll(ended: Promise<unknown>): Promise<void> {
-    const leases = [...this.leases].filter(({ settling }) => !settling);
     const reason = new LeaseEndedError('The process shuts down.');
-    for (const work of [...leases, ...this.deliveries]) {
-      work.released = true;
-      work.abort.abort(reason);
-    }
+    const leases = this.jobQueue?.abort(reason) ?? [];
+    const deliveries = this.deliveryQueue?.abort(reason) ?? 0;
     await Promise.race([ended, sleep(ABORT_GRACE_MS)]);
-    await Promise.all(leases.map((lease) => this.runner?.release(lease)));
+    await Promise.all(leases.map((lease) => this.jobQueue?.giveBack(lease)));
     this.logger.warn(
-      `Stopped: ${leases.length} jobs were aborted and released for another worker.`,
+      `Stopped: ${leases.length} jobs were aborted and released for another worker, and ` +
+        `${deliveries} deliveries were aborted.`,
     );
-  }
-
-  private processJobs(
-    { handler, concurrency }: FoundHandler<VideoJobHandler>,
-    db: SqlRunner,
-    own: DataSource,
-    telemetry: Telemetry,
-  ): WorkLoop<Lease> {
-    const { options, jobs, logger, outage } = this;
-    const ownJobs = new JobService(own, jobs);
-    const extending = outage.activity('Extending leases');
-    const recording = outage.activity('Recording what became of jobs');
-    const keeper = new LeaseKeeper(ownJobs, options.leaseMs, extending, ({ job }) => {
-      logger.warn(
-        `The lease of run ${job.runNumber} of job ${job.jobId} was lost: it was aborted.`,
-      );
-    });
-    this.cleanups.push(() => keeper.stop());
-    const runner = new JobRunner(
-      handler,
-      jobs,
-      ownJobs,
-      keeper,
-      new JobCompleter(jobs, recording),
-      recording,
-      options,
-      telemetry,
-      logger,
-    );
-    this.runner = runner;
-    const { leaseMs, maxAttempts } = options;
-    const { workerId } = jobs;
-    // Never two at once: they would take each other along, up to their last try.
-    let suspect: VideoJob | undefined;
-    const claimer = new Claimer((limit, dueFrom) => {
-      const suspects = suspect === undefined;
-      return claimJobs(db, { limit, leaseMs, maxAttempts, workerId, suspects }, dueFrom);
-    });
-    const queue = {
-      concurrency,
-      pollMs: options.pollMs,
-      claim: async (limit: number, woken: boolean) => {
-        const sentAt = performance.now();
-        const found = await claimer.next(limit, woken);
-        telemetry.claimed('jobs', performance.now() - sentAt);
-        telemetry.count('jobs.claimed', found.jobs.length);
-        telemetry.count('jobs.failed', found.exhausted);
-        announce(db.dataSource, 'notifications', found.exhausted, undefined);
-        suspect ??= found.suspect;
-        const items = found.jobs.map((job) => keeper.hold(job, sentAt));
-        return { items, more: found.found >= limit, lookAgainMs: found.lookAgainMs };
-      },
-      run: async (lease: Lease): Promise<void> => {
-        this.leases.add(lease);
-        const outcome = await runner.run(lease);
-        this.leases.delete(lease);
-        if (lease.job === suspect) suspect = undefined;
-        if (outcome !== 'released') telemetry.count(`jobs.${outcome}`);
-      },
-      giveBack: (lease: Lease): Promise<void> => runner.release(lease),
-    };
-    return new WorkLoop(queue, outage.activity('Claiming jobs'));
-  }
-
-  private deliver(
-    { handler, concurrency }: FoundHandler<NotificationHandler>,
-    db: SqlRunner,
-    telemetry: Telemetry,
-  ): WorkLoop<Delivery> {
-    const { options, notifications, logger, outage } = this;
-    const runner = new NotificationRunner(
-      handler,
-      notifications,
-      outage.activity('Recording what became of deliveries'),
-      options,
-      telemetry,
-      logger,
-    );
-    const { deliveryLeaseMs: leaseMs, maxDeliveryAttempts: maxAttempts } = options;
-    const claimer = new Claimer((limit, dueFrom) =>
-      claimNotifications(db, { limit, leaseMs, maxAttempts }, dueFrom),
-    );
-    const run = async (delivery: Delivery): Promise<void> => {
-      this.deliveries.add(delivery);
-      const outcome = await runner.run(delivery);
-      this.deliveries.delete(delivery);
-      telemetry.count(`deliveries.${outcome}`);
-    };
-    const queue = {
-      concurrency,
-      pollMs: options.pollMs,
-      claim: async (limit: number, woken: boolean) => {
-        const sentAt = performance.now();
-        const found = await claimer.next(limit, woken);
-        telemetry.claimed('notifications', performance.now() - sentAt);
-        telemetry.count('deliveries.claimed', found.notifications.length);
-        telemetry.count('deliveries.failed', found.found - found.notifications.length);
-        const items = found.notifications.map((notification) => ({
-          notification,
-          abort: new AbortController(),
-          deadline: sentAt + leaseMs,
-          released: false,
-        }));
-        return { items, more: found.found >= limit, lookAgainMs: found.lookAgainMs };
-      },
-      run,
-      // A claim counts as a try: it is made, for as long as the shutdown lasts.
-      giveBack: run,
-    };
-    return new WorkLoop(queue, outage.activity('Claiming notifications'));
   }
 }
 

@@ -3,7 +3,6 @@ import type { DynamicModule } from '@nestjs/common';
 import { DiscoveryModule, DiscoveryService } from '@nestjs/core';
 import { FrameForgeDatabaseModule } from '../database.module.js';
 import { JobService } from '../jobs/job.service.js';
-import { NotificationService } from '../notifications/notification.service.js';
 import { FrameForgeWorker } from './frameforge.worker.js';
 import { resolveWorkerOptions } from './worker.options.js';
 import type { FrameForgeWorkerOptions } from './worker.options.js';
@@ -28,13 +27,12 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } = new ConfigurableModuleBu
       ...(definition.providers ?? []),
       {
         provide: FrameForgeWorker,
-        inject: [DiscoveryService, JobService, NotificationService, OPTIONS],
+        inject: [DiscoveryService, JobService, OPTIONS],
         useFactory: (
           discovery: DiscoveryService,
           jobs: JobService,
-          notifications: NotificationService,
           options: FrameForgeWorkerOptions,
-        ) => new FrameForgeWorker(discovery, jobs, notifications, resolveWorkerOptions(options)),
+        ) => new FrameForgeWorker(discovery, jobs, resolveWorkerOptions(options)),
       },
     ],
     exports: [FrameForgeWorker],

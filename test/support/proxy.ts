@@ -47,6 +47,11 @@ export class Proxy {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
+  /** Keeps those that are open and lets nothing through any more, as a server that vanished does. */
+  freeze(): void {
+    for (const socket of this.#sockets) socket.unpipe().pause();
+  }
+
   async stop(): Promise<void> {
     this.cut();
     this.#server.close();

@@ -1,0 +1,77 @@
+import { claimNotifications } from '../notifications/notification.claiming.js';
+import { NotificationService } from '../notifications/notification.service.js';
+import { Claimer } from './claimer.js';
+import { NotificationRunner } from './notification.runner.js';
+import type { Delivery } from './notification.runner.js';
+import type { Claimed, WorkQueue } from './work.loop.js';
+import type { FoundHandler } from './worker.decorators.js';
+import type { WorkerParts } from './worker.parts.js';
+import type { NotificationHandler } from './worker.types.js';
+
+/** The queue of deliveries, as a worker works on it. */
+export class DeliveryQueue implements WorkQueue<Delivery> {
+  readonly concurrency: number;
+  readonly pollMs: number;
+  /** Those whose handlers are at work. */
+  readonly running = new Set<Delivery>();
+  private readonly runner: NotificationRunner;
+  private readonly claimer: Claimer<Awaited<ReturnType<typeof claimNotifications>>>;
+
+  constructor(
+    { handler, concurrency }: FoundHandler<NotificationHandler>,
+    private readonly parts: WorkerParts,
+  ) {
+    const { options, outage, logger, telemetry, db } = parts;
+    this.concurrency = concurrency;
+    this.pollMs = options.pollMs;
+    this.runner = new NotificationRunner(
+      handler,
+      new NotificationService(db.dataSource, parts.settings),
+      outage.activity('Recording what became of deliveries'),
+      options,
+      telemetry,
+      logger,
+    );
+    const { deliveryLeaseMs: leaseMs, maxDeliveryAttempts: maxAttempts } = options;
+    this.claimer = new Claimer((limit, dueFrom) =>
+      claimNotifications(db, { limit, leaseMs, maxAttempts }, dueFrom),
+    );
+  }
+
+  async claim(limit: number, woken: boolean): Promise<Claimed<Delivery>> {
+    const { telemetry, options } = this.parts;
+    const sentAt = performance.now();
+    const { notifications, found, lookAgainMs } = await this.claimer.next(limit, woken);
+    telemetry.claimed('notifications', performance.now() - sentAt);
+    telemetry.count('deliveries.claimed', notifications.length);
+    telemetry.count('deliveries.failed', found - notifications.length);
+    const items = notifications.map((notification) => ({
+      notification,
+      abort: new AbortController(),
+      deadline: sentAt + options.deliveryLeaseMs,
+      released: false,
+    }));
+    return { items, more: found >= limit, lookAgainMs };
+  }
+
+  async run(delivery: Delivery): Promise<void> {
+    this.running.add(delivery);
+    const outcome = await this.runner.run(delivery);
+    this.running.delete(delivery);
+    this.parts.telemetry.count(`deliveries.${outcome}`);
+  }
+
+  /** A claim counts as a try: it is made, for as long as the shutdown lasts. */
+  giveBack(delivery: Delivery): Promise<void> {
+    return this.run(delivery);
+  }
+
+  /** Aborts what is at work: each records by itself that it failed. @returns how many they are */
+  abort(reason: Error): number {
+    for (const delivery of this.running) {
+      delivery.released = true;
+      delivery.abort.abort(reason);
+    }
+    return this.running.size;
+  }
+}

@@ -1,0 +1,17 @@
+import type { Logger } from '@nestjs/common';
+import type { SqlRunner } from '../connection/sql-runner.js';
+import type { OutageWatch } from './outage.watch.js';
+import type { Telemetry } from './telemetry.js';
+import type { ResolvedWorkerOptions } from './worker.options.js';
+
+/** What both queues of a worker share. */
+export interface WorkerParts {
+  readonly options: ResolvedWorkerOptions;
+  readonly logger: Logger;
+  readonly outage: OutageWatch;
+  readonly telemetry: Telemetry;
+  /** On the application's pool. */
+  readonly db: SqlRunner;
+  /** How services send their statements. */
+  readonly settings: { readonly preparedStatements: boolean; readonly replyTimeoutMs: number };
+}
