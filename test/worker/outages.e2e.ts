@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { JobStatus } from '../../src/schema/entities/index.js';
 import { openHarness } from '../support/harness.js';
 import { OwnServer } from '../support/own-server.js';
+import { Proxy } from '../support/proxy.js';
 import { until } from '../support/until.js';
 import { World } from './world.js';
 
@@ -45,4 +46,24 @@ describe('a database that goes away', () => {
       await world.clear();
     },
   );
+});
+
+it('a server that vanishes without a goodbye is given up, and its successor is used', async () => {
+  const world = await World.open();
+  const proxy = await Proxy.start(world.harness.url);
+  try {
+    const worker = await world.worker({ worker: { leaseMs: 3_000 } }, proxy.url);
+    const [job] = await world.create('stuck:1');
+    await worker.started(job!);
+    // From here on the connections that are open get no answer, and new ones do: a failover.
+    proxy.freeze();
+    const [later] = await world.create('sleep:0');
+    expect(await world.final(later!)).toMatchObject({ status: JobStatus.COMPLETED });
+    expect(await world.final(job!)).toMatchObject({ status: JobStatus.COMPLETED });
+    await until(async () => (await worker.stats()).database === 'up');
+    expect(worker.logged('error')).toEqual([]);
+  } finally {
+    await world.close();
+    await proxy.stop();
+  }
 });

@@ -24,8 +24,12 @@ export class World {
     return new World(h, (await h.user()).userId);
   }
 
-  async worker(config: Omit<WorkerConfig, 'url'> = {}): Promise<WorkerProcess> {
-    const worker = new WorkerProcess({ url: this.harness.url, ...config });
+  /** Starts a process. @returns when its application is up */
+  async worker(
+    config: Omit<WorkerConfig, 'url'> = {},
+    url = this.harness.url,
+  ): Promise<WorkerProcess> {
+    const worker = new WorkerProcess({ url, ...config });
     this.workers.push(worker);
     await worker.next('ready');
     return worker;
