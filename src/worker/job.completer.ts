@@ -3,6 +3,7 @@ import type { EntityManager } from 'typeorm';
 import { FrameForgeError, fromDriver } from '../errors.js';
 import type { JobResult } from '../jobs/job.inputs.js';
 import type { CompletionVerdict, JobService } from '../jobs/job.service.js';
+import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import type { Lease } from './lease.keeper.js';
 import { isTransient } from './outage.watch.js';
@@ -62,6 +63,7 @@ export class JobCompleter {
     for (let tries = 1; ; tries += 1) {
       let writing = false;
       try {
+        if (tries > 1 && (await this.wasCompleted(job))) return;
         await this.jobs.dataSource.transaction(async (manager) => {
           writing = true;
           const result = await write(manager);
@@ -99,6 +101,12 @@ export class JobCompleter {
     }
     this.flushing = false;
   }
+  /** Whether a commit that nobody heard of was done after all. */
+  private async wasCompleted({ jobId, runNumber }: VideoJob): Promise<boolean> {
+    const current = await this.jobs.getJob(jobId);
+    return current.runNumber === runNumber && current.status === JobStatus.COMPLETED;
+  }
+
   /** Waits for the database, then the batch is at the front again. */
   private async again(batch: readonly Waiting[], error: unknown): Promise<void> {
     this.waiting.unshift(...batch);

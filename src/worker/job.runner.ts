@@ -132,14 +132,17 @@ export class JobRunner {
    * @param written - the status that this write would have left
    */
   private lost(job: VideoJob, error: Error, written: JobStatus): RunOutcome {
-    const own = error instanceof LeaseLostError && error.runNumber === job.runNumber;
-    if (own && error.status === written) return OUTCOMES[written] ?? 'lost';
+    const { runNumber, status } = error instanceof LeaseLostError ? error : {};
+    // Nobody else can have completed this run.
+    const own = status === written || status === JobStatus.COMPLETED;
+    if (runNumber === job.runNumber && own) return OUTCOMES[status];
     this.logger.warn(`The outcome of run ${job.runNumber} was discarded: ${error.message}`);
     return 'lost';
   }
 }
 
-const OUTCOMES: Partial<Record<JobStatus, RunOutcome>> = {
+const OUTCOMES: Record<JobStatus, RunOutcome> = {
+  processing: 'lost',
   completed: 'completed',
   failed: 'failed',
   pending: 'retried',

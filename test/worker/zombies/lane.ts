@@ -7,7 +7,7 @@ import type { RunOutcome } from '../../../src/worker/job.runner.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
 import type { Call, Ending, Schedule, Step } from './schedule.js';
-import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from './workers.js';
+import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from '../gated.worker.js';
 
 /** What a job must be, by the rules of the design. */
 interface ModelJob {
@@ -204,7 +204,8 @@ export class Lane {
     const job = this.jobOf(run);
     const next = this.next(job, how);
     // The run has been recorded so already: to its worker that is a reply that was lost. No write.
-    const repeated = job.holder !== run && job.run === run.job.runNumber && job.status === next;
+    const own = job.status === next || job.status === 'completed';
+    const repeated = job.holder !== run && job.run === run.job.runNumber && own;
     if (repeated) return;
     const accepted = this.judge(run, outcome !== 'lost' && outcome !== 'released');
     if (!accepted) return;

@@ -1,18 +1,19 @@
 import { Logger } from '@nestjs/common';
-import { JobService } from '../../../src/jobs/job.service.js';
-import type { VideoJob } from '../../../src/schema/entities/index.js';
-import { JobCompleter } from '../../../src/worker/job.completer.js';
-import { JobRunner } from '../../../src/worker/job.runner.js';
-import type { RunOutcome } from '../../../src/worker/job.runner.js';
-import { LeaseKeeper } from '../../../src/worker/lease.keeper.js';
-import type { Lease } from '../../../src/worker/lease.keeper.js';
-import { OutageWatch } from '../../../src/worker/outage.watch.js';
-import { Telemetry } from '../../../src/worker/telemetry.js';
-import { resolveWorkerOptions } from '../../../src/worker/worker.options.js';
-import { UnrecoverableJobError } from '../../../src/worker/worker.types.js';
-import type { JobOutcome } from '../../../src/worker/worker.types.js';
-import type { Harness } from '../../support/harness.js';
-import type { Ending } from './schedule.js';
+import type { DataSource } from 'typeorm';
+import { JobService } from '../../src/jobs/job.service.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import { JobCompleter } from '../../src/worker/job.completer.js';
+import { JobRunner } from '../../src/worker/job.runner.js';
+import type { RunOutcome } from '../../src/worker/job.runner.js';
+import { LeaseKeeper } from '../../src/worker/lease.keeper.js';
+import type { Lease } from '../../src/worker/lease.keeper.js';
+import type { Activity } from '../../src/worker/outage.watch.js';
+import { OutageWatch } from '../../src/worker/outage.watch.js';
+import { Telemetry } from '../../src/worker/telemetry.js';
+import { resolveWorkerOptions } from '../../src/worker/worker.options.js';
+import { UnrecoverableJobError } from '../../src/worker/worker.types.js';
+import type { JobOutcome } from '../../src/worker/worker.types.js';
+import type { Ending } from './zombies/schedule.js';
 
 export const MAX_ATTEMPTS = 3;
 /** Longer than a schedule takes: leases end by SQL here. */
@@ -45,6 +46,13 @@ export class Run {
     this.lease = worker.keeper.hold(job, performance.now());
     worker.handlers.set(job, this.#handler.promise);
     this.outcome = worker.runner.run(this.lease);
+  }
+
+  /** Ends the handler with an outcome. */
+  resolve(outcome: JobOutcome): Promise<RunOutcome> {
+    this.phase = 'over';
+    this.#handler.resolve(outcome);
+    return this.outcome;
   }
 
   /** Ends the handler. @returns when that is recorded; with `write`, when its first write is done */
@@ -93,11 +101,15 @@ export class Worker {
   readonly keeper: LeaseKeeper;
   readonly runner: JobRunner;
   readonly handlers = new Map<VideoJob, Promise<JobOutcome>>();
+  readonly outage: OutageWatch;
+  readonly recording: Activity;
 
-  constructor({ dataSource }: Harness) {
+  constructor({ dataSource }: { dataSource: DataSource }) {
     const logger = new Logger();
     const outage = new OutageWatch(logger);
     const recording = outage.activity('Recording');
+    this.outage = outage;
+    this.recording = recording;
     const options = { maxAttempts: MAX_ATTEMPTS, backoff: { baseMs: 0, maxMs: 0 } };
     this.jobs = new JobService(dataSource);
     this.keeper = new LeaseKeeper(this.jobs, LEASE_MS, outage.activity('Extending'), () => {});

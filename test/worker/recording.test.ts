@@ -1,0 +1,201 @@
+import { Logger } from '@nestjs/common';
+import type { DataSource, EntityManager } from 'typeorm';
+import { resolveOptions } from '../../src/database.options.js';
+import { openDataSource } from '../../src/connection/open-data-source.js';
+import type { JobResult } from '../../src/jobs/job.inputs.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import type { JobOutcome } from '../../src/worker/index.js';
+import { Proxy } from '../support/proxy.js';
+import { query } from '../support/query.js';
+import { until } from '../support/until.js';
+import { RESULT, Run, Worker } from './gated.worker.js';
+import { World } from './world.js';
+
+// What becomes of a run's outcome when its recording goes wrong. The worker reaches the database through
+// a proxy, which the tests break.
+
+let world: World;
+let proxy: Proxy;
+let dataSource: DataSource;
+let worker: Worker;
+beforeAll(async () => {
+  Logger.overrideLogger(false);
+  world = await World.open();
+});
+afterAll(() => world.close());
+beforeEach(async () => {
+  proxy = await Proxy.start(world.harness.url);
+  const resolved = resolveOptions({ url: proxy.url });
+  const silent = { log: () => {}, warn: () => {} };
+  dataSource = await openDataSource(resolved.dataSource, resolved.boot, silent);
+  worker = new Worker({ dataSource });
+});
+afterEach(async () => {
+  worker.keeper.stop();
+  await dataSource.destroy();
+  await proxy.stop();
+  await world.clear();
+});
+
+const claim = async (count = 1): Promise<Run[]> => {
+  await world.create(...Array.from({ length: count }, (_, i) => `file ${i}`));
+  const jobs = await worker.jobs.claimJobs();
+  return jobs.map((job) => new Run(worker, job));
+};
+
+/** Locks a job, so that a statement about it has to wait. */
+async function lock({ jobId }: VideoJob): Promise<() => Promise<void>> {
+  const queryRunner = world.harness.dataSource.createQueryRunner();
+  await queryRunner.startTransaction();
+  await queryRunner.query('SELECT FROM video_jobs WHERE "jobId" = $1 FOR UPDATE', [jobId]);
+  return async () => {
+    await queryRunner.commitTransaction();
+    await queryRunner.release();
+  };
+}
+
+const waitingForLocks = async (): Promise<number> =>
+  (
+    await query(
+      world.harness.url,
+      `SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+    )
+  ).length;
+
+describe('a result', () => {
+  it('whose reply is lost after it was written counts once', async () => {
+    const [run] = await claim();
+    const unlock = await lock(run!.job);
+    const outcome = run!.resolve(RESULT);
+    await until(async () => (await waitingForLocks()) === 1);
+    // The server has the statement, and will do it; nobody will hear of it.
+    proxy.cut();
+    await unlock();
+    expect(await outcome).toBe('completed');
+    expect(await world.job(run!.job)).toMatchObject({ status: 'completed', attempts: 1 });
+    expect(await world.notifications(run!.job)).toHaveLength(1);
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+
+  it('that cannot be written before the worker ends is no failure of the run', async () => {
+    const [run] = await claim();
+    const unlock = await lock(run!.job);
+    // As after a long outage: the next try is seconds away.
+    for (let i = 0; i < 10; i += 1) worker.recording.failed(new Error('an outage'));
+    const outcome = run!.resolve(RESULT);
+    await until(async () => (await waitingForLocks()) === 1);
+    await query(
+      world.harness.url,
+      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+       WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+    );
+    await unlock();
+    worker.outage.stop();
+    expect(await outcome).toBe('lost');
+    expect(await world.job(run!.job)).toMatchObject({ status: 'processing', attempts: 1 });
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+
+  it('that the database refuses fails its own run only', async () => {
+    const runs = await claim(3);
+    const [refused, ...others] = runs;
+    await world.harness.dataSource.query(
+      `ALTER TABLE video_jobs ADD CONSTRAINT refuse CHECK ("resultUrl" <> 's3://refused')`,
+    );
+    try {
+      const outcomes = runs.map((run) =>
+        run.resolve(run === refused ? { ...RESULT, resultUrl: 's3://refused' } : RESULT),
+      );
+      expect(await Promise.all(outcomes)).toEqual(['retried', 'completed', 'completed']);
+    } finally {
+      await world.harness.dataSource.query('ALTER TABLE video_jobs DROP CONSTRAINT refuse');
+    }
+    for (const { job } of others) expect(await world.errors(job)).toEqual([]);
+    expect(await world.errors(refused!.job)).toEqual([expect.stringContaining('refuse')]);
+  });
+
+  it('that is none fails the run', async () => {
+    const [run] = await claim();
+    expect(await run!.resolve({ frameCount: -1 } as JobOutcome)).toBe('retried');
+    expect(await world.errors(run!.job)).toEqual([
+      expect.stringMatching(/resultUrl .*; frameCount /),
+    ]);
+  });
+});
+
+/** @returns the outcome, and how often it was called */
+function writing(job: VideoJob, then: (call: number) => Promise<unknown>) {
+  const calls = { count: 0 };
+  const outcome = async (manager: EntityManager): Promise<JobResult> => {
+    calls.count += 1;
+    await manager.query('INSERT INTO own_writes VALUES ($1, $2)', [job.jobId, job.runNumber]);
+    await then(calls.count);
+    return RESULT;
+  };
+  return { calls, outcome };
+}
+
+describe('a transaction with own writes', () => {
+  it('that breaks in the middle is run again, in the same attempt', async () => {
+    const [run] = await claim();
+    const { calls, outcome } = writing(run!.job, async (call) => {
+      if (call === 1) proxy.cut();
+    });
+    expect(await run!.resolve(outcome)).toBe('completed');
+    expect(calls.count).toBe(2);
+    expect(await world.ownWrites(run!.job)).toEqual([{ runNumber: 1 }]);
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+
+  it('whose commit was not heard of is not run again', async () => {
+    const { dataSource: other } = world.harness;
+    // A commit that takes as long as somebody holds an advisory lock.
+    await other.query(`
+      CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
+      CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON own_writes
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`);
+    const blocker = other.createQueryRunner();
+    await blocker.query('SELECT pg_advisory_lock(1)');
+    try {
+      const [run] = await claim();
+      const { calls, outcome } = writing(run!.job, async () => {});
+      const ended = run!.resolve(outcome);
+      await until(async () => (await waitingForLocks()) === 1);
+      proxy.cut();
+      await blocker.query('SELECT pg_advisory_unlock(1)');
+      expect(await ended).toBe('completed');
+      expect(calls.count).toBe(1);
+      expect(await world.ownWrites(run!.job)).toHaveLength(1);
+      expect(await world.notifications(run!.job)).toHaveLength(1);
+    } finally {
+      await blocker.release();
+      await other.query('DROP FUNCTION wait() CASCADE');
+    }
+  });
+
+  it('that fails for a reason of its own fails the run, and nothing is written', async () => {
+    const [run] = await claim();
+    const { calls, outcome } = writing(run!.job, () =>
+      // As fetch says it of another service.
+      Promise.reject(Object.assign(new Error('another service is down'), { code: 'ECONNREFUSED' })),
+    );
+    expect(await run!.resolve(outcome)).toBe('retried');
+    expect(calls.count).toBe(1);
+    expect(await world.ownWrites(run!.job)).toEqual([]);
+    expect(await world.errors(run!.job)).toEqual(['another service is down']);
+  });
+
+  it('that loses the lease in the middle writes nothing', async () => {
+    const [run] = await claim();
+    const { outcome } = writing(run!.job, async () => {
+      await world.lapse(run!.job);
+      await world.harness.jobs.startJob(run!.job.jobId, { workerId: 'thief' });
+      await worker.heartbeat();
+      expect(run!.lease.abort.signal.aborted).toBe(true);
+    });
+    expect(await run!.resolve(outcome)).toBe('lost');
+    expect(await world.ownWrites(run!.job)).toEqual([]);
+    expect(await world.job(run!.job)).toMatchObject({ status: 'processing', workerId: 'thief' });
+  });
+});
