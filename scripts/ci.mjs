@@ -31,6 +31,16 @@ const STAGES = [
     command: ['npm', '--silent', 'run', 'test:boot'],
     minutes: 15,
   },
+  {
+    name: 'workers that are killed, blocked and cut off, and 2,000 schedules of late writes',
+    command: ['npm', '--silent', 'run', 'test:e2e'],
+    minutes: 12,
+  },
+  {
+    name: 'the ledger under fire, for 20 s',
+    command: ['npm', '--silent', 'run', 'chaos', '--', '--seconds', '20'],
+    minutes: 4,
+  },
   // That the bench still works; it asserts no time.
   { name: 'npm run bench:smoke', command: ['npm', '--silent', 'run', 'bench:smoke'], minutes: 4 },
 ];
