@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
 import { hydrate } from '../connection/hydrate.js';
+import { preparedByDefault } from '../connection/prepared-by-default.js';
 import { ReadOptions, readOptions, SqlRunner } from '../connection/sql-runner.js';
 import type { TransactionOptions } from '../connection/sql-runner.js';
 import { JobNotFoundError } from '../errors.js';
@@ -73,7 +74,8 @@ export class JobService {
 
   /**
    * @param dataSource - an initialized data source with this package's entities
-   * @param options - `preparedStatements`: whether plans are kept by name (default true);
+   * @param options - `preparedStatements`: whether plans are kept by name (default true,
+   *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default: for ever)
    */
@@ -81,7 +83,7 @@ export class JobService {
     readonly dataSource: DataSource,
     options: { preparedStatements?: boolean; replyTimeoutMs?: number } = {},
   ) {
-    this.preparedStatements = options.preparedStatements ?? true;
+    this.preparedStatements = options.preparedStatements ?? preparedByDefault();
     this.db = new SqlRunner(dataSource, this.preparedStatements, options.replyTimeoutMs);
   }
 

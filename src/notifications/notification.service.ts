@@ -1,4 +1,5 @@
 import type { DataSource } from 'typeorm';
+import { preparedByDefault } from '../connection/prepared-by-default.js';
 import { readOptions, SqlRunner } from '../connection/sql-runner.js';
 import type { TransactionOptions } from '../connection/sql-runner.js';
 import {
@@ -48,7 +49,8 @@ export class NotificationService {
 
   /**
    * @param dataSource - an initialized data source with this package's entities
-   * @param options - `preparedStatements`: whether plans are kept by name (default true);
+   * @param options - `preparedStatements`: whether plans are kept by name (default true,
+   *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default: for ever)
    */
@@ -56,7 +58,7 @@ export class NotificationService {
     readonly dataSource: DataSource,
     options: { preparedStatements?: boolean; replyTimeoutMs?: number } = {},
   ) {
-    this.preparedStatements = options.preparedStatements ?? true;
+    this.preparedStatements = options.preparedStatements ?? preparedByDefault();
     this.db = new SqlRunner(dataSource, this.preparedStatements, options.replyTimeoutMs);
   }
 
