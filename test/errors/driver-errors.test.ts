@@ -17,12 +17,16 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
+import { createDatabase, onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 
 let h: Harness;
 let userId: string;
 beforeEach(async () => {
-  h = await openHarness();
+  // On the server itself: a pooler has its own words, and one code for all of them.
+  const database = await createDatabase();
+  const server = { url: onServer(database.url), drop: () => database.drop() };
+  h = await openHarness({}, server);
   ({ userId } = await h.user());
 });
 afterEach(() => h.close());

@@ -18,7 +18,7 @@ import type {
   FrameForgeDatabaseOptions,
   FrameForgeDatabaseOptionsFactory,
 } from '../../src/index.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
 import { until } from '../support/until.js';
 
@@ -157,15 +157,17 @@ describe('forRoot and forRootAsync', () => {
   });
 
   it('opens one data source, which closing the application closes', async () => {
+    // On the server itself: a pooler keeps connections of its own.
+    const url = onServer(database.url);
     const app = await boot({
       imports: [
-        FrameForgeDatabaseModule.forRoot({ url: database.url, applicationName: 'counted' }),
+        FrameForgeDatabaseModule.forRoot({ url, applicationName: 'counted' }),
         UploadsModule,
       ],
     });
     const { dataSource, jobs } = app.get(Uploads);
     const connections = async (): Promise<unknown> => {
-      const observer = await new DataSource({ type: 'postgres', url: database.url }).initialize();
+      const observer = await new DataSource({ type: 'postgres', url }).initialize();
       const [row] = await observer.query(
         `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'counted'`,
       );
