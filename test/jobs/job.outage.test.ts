@@ -6,6 +6,7 @@ import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
+import { onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { HOUR_MS, lapse, makers, openPeer, result, video, violations } from './fixtures.js';
 import type { Peer } from './fixtures.js';
@@ -22,7 +23,8 @@ beforeAll(async () => {
   make = makers(h);
   proxy = await Proxy.start(h.url);
   peer = await openPeer(proxy.url);
-  holder = new Client({ connectionString: h.url });
+  // On the server itself: a pooler gives the next statement another session.
+  holder = new Client({ connectionString: onServer(h.url) });
   await holder.connect();
   // While the lock is held, a statement that has written a row goes no further.
   await holder.query(`
