@@ -1,5 +1,6 @@
 import { Client } from 'pg';
 import type { EntityManager } from 'typeorm';
+import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
 import { settleJobs } from '../../src/jobs/job.settlement.js';
@@ -92,7 +93,7 @@ const handles = async (limit: number) =>
 const claim = (maxAttempts: number, suspects?: boolean) =>
   planOf(() =>
     claimJobs(
-      new SqlRunner(h.dataSource, true),
+      new SqlRunner(h.dataSource, preparedByDefault()),
       { limit: BATCH, leaseMs: HOUR_MS, workerId: 'worker-2', maxAttempts, suspects },
       null,
     ),
@@ -126,7 +127,7 @@ describe('settleJobs', () => {
     '%s %i, with their notifications, by indexes and without comparing each with each',
     async (_, size, outcome) => {
       const settlements = (await handles(size)).map((handle) => ({ handle, ...outcome }));
-      const db = new SqlRunner(h.dataSource, true);
+      const db = new SqlRunner(h.dataSource, preparedByDefault());
       const plan = await planOf((manager) =>
         settleJobs(db, 'completeJobs', 'completed', settlements, { manager }),
       );
