@@ -5,7 +5,7 @@ import { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { DatabaseUnavailableError } from '../errors.js';
 import type { PgClient } from './pools.js';
-import { isIdle, poolsOf } from './pools.js';
+import { isIdle, poolsOf, surviveEarlyEnds } from './pools.js';
 
 /** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
 const LOOK_MS = 5;
@@ -76,7 +76,9 @@ export class ConnectionDrain implements OnApplicationShutdown {
   constructor(
     private readonly dataSource: DataSource,
     private readonly drainMs: number,
-  ) {}
+  ) {
+    surviveEarlyEnds(dataSource);
+  }
 
   async onApplicationShutdown(): Promise<void> {
     await drained(this.dataSource, this.drainMs);

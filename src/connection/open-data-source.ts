@@ -7,7 +7,7 @@ import { bringUpToDate } from './bring-up-to-date.js';
 import type { BootLogger } from './bring-up-to-date.js';
 import { DrainingDataSource } from './draining-data-source.js';
 import { canHeal } from './healing.js';
-import { poolsOf } from './pools.js';
+import { poolsOf, surviveEarlyEnds } from './pools.js';
 import { serverName } from './server-name.js';
 
 /** A wait between two tries, in ms: twice as long each time, up to the second. */
@@ -73,6 +73,7 @@ async function open(
   const timer = setInterval(() => tell('it has not answered yet'), TELL_MS);
   try {
     await dataSource.initialize();
+    surviveEarlyEnds(dataSource);
     clearInterval(timer);
     await prepare(dataSource);
     return dataSource;

@@ -28,6 +28,7 @@ export interface PgPool {
   readonly options: { readonly max: number; readonly password?: unknown };
   readonly Client: new (options: object) => PgClient;
   end(): Promise<void>;
+  on(event: 'connect', listener: (client: PgClient) => void): unknown;
 }
 
 /** The pools that a data source has open: the primary's first, then those of the replicas. */
@@ -39,3 +40,14 @@ export function poolsOf(dataSource: DataSource): PgPool[] {
 /** Whether nobody uses, opens or waits for a connection of the pool. */
 export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean =>
   totalCount === idleCount && waitingCount === 0;
+
+/**
+ * Keeps the process alive when a server ends a connection with the very bytes that open it, as one
+ * does that shuts down: `pg` emits that error before TypeORM, which gets the connection a moment later,
+ * can listen for it, and an `error` event that nobody hears ends the process. Who uses the connection
+ * is told by the error of the statement.
+ */
+export function surviveEarlyEnds(dataSource: DataSource): void {
+  for (const pool of poolsOf(dataSource))
+    pool.on('connect', (client) => client.on('error', () => {}));
+}

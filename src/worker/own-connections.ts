@@ -1,5 +1,5 @@
 import { DataSource } from 'typeorm';
-import { poolsOf } from '../connection/pools.js';
+import { poolsOf, surviveEarlyEnds } from '../connection/pools.js';
 import { fromDriver } from '../errors.js';
 import { frameForgeEntities } from '../schema/entities/index.js';
 import { isTransient } from './outage.watch.js';
@@ -24,6 +24,7 @@ export async function openOwnConnections(
     const own = ownDataSource(of, leaseMs);
     try {
       await own.initialize();
+      surviveEarlyEnds(own);
       connecting.succeeded();
       return own;
     } catch (cause) {

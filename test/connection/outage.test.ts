@@ -48,6 +48,25 @@ describe('connections that break', () => {
     expect(await jobs.countJobs()).toEqual(NONE);
   });
 
+  it('while they open fail the call, and nothing else', async () => {
+    const [pool] = poolsOf(dataSource);
+    const first = dataSource.createQueryRunner();
+    await first.connect();
+    proxy.withholding = true;
+    const second = jobs.countJobs().catch((error: unknown) => error);
+    const opening = `datname = current_database() AND state = 'idle' AND query = ''`;
+    await until(async () => {
+      const rows = await query(serverUrl, `SELECT FROM pg_stat_activity WHERE ${opening}`);
+      return rows.length === 1;
+    });
+    await terminate(opening);
+    expect(await second).toBeInstanceOf(DatabaseUnavailableError);
+    proxy.withholding = false;
+    await first.release();
+    await until(() => pool?.totalCount === 1);
+    expect(await jobs.countJobs()).toEqual(NONE);
+  });
+
   it('under a statement fail it, and are not used again before their end arrives', async () => {
     const locker = new Client({ connectionString: serverUrl });
     await locker.connect();
@@ -117,7 +136,8 @@ describe('connections that break', () => {
     expect(listeners()).toEqual(before);
     const queryRunner = dataSource.createQueryRunner();
     const client = (await queryRunner.connect()) as NodeJS.EventEmitter;
-    expect(client.listenerCount('error')).toBe(1);
+    // TypeORM's, and the one for the end that comes with the opening.
+    expect(client.listenerCount('error')).toBe(2);
     await queryRunner.release();
     process.off('warning', onWarning);
     expect(warnings).toEqual([]);

@@ -16,6 +16,8 @@ export class Proxy {
   silent = false;
   /** While true, a connection that the server ends stays open on the client's side. */
   lingering = false;
+  /** While true, a new connection's client hears that it is open together with how it ends. */
+  withholding = false;
   readonly #server = createServer((client) => this.#relay(client));
   readonly #sockets = new Set<Socket>();
   #port = 0;
@@ -67,9 +69,16 @@ export class Proxy {
     const count = new MessageCounter(() => this.traffic.roundTrips++);
     client.on('data', (chunk: Buffer) => count.read(chunk));
     client.pipe(server);
-    server.on('data', (chunk: Buffer) => client.write(chunk));
+    const { withholding } = this;
+    const withheld: Buffer[] = [];
+    server.on('data', (chunk: Buffer) => {
+      if (withheld.length > 0 || (withholding && chunk.subarray(-READY.length).equals(READY))) {
+        withheld.push(chunk);
+      } else client.write(chunk);
+    });
     client.on('close', () => server.destroy());
     server.on('close', () => {
+      if (withheld.length > 0) client.write(Buffer.concat(withheld));
       if (!this.lingering) client.end();
     });
   }
@@ -80,6 +89,9 @@ export class Proxy {
     socket.on('error', () => {});
   }
 }
+
+/** The message that says that a connection is ready for its first statement. */
+const READY = Buffer.from([...Buffer.from('Z'), 0, 0, 0, 5, ...Buffer.from('I')]);
 
 /** Finds the messages in a client's bytes. The first one has no type, the others one byte of it. */
 class MessageCounter {
