@@ -2,7 +2,8 @@ import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import type { Pooler } from '../support/pgbouncer.js';
 import { startPgBouncer } from '../support/pgbouncer.js';
 import { query } from '../support/query.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
+import type { TestDatabase } from '../support/server.js';
 import type { Order, Replica } from './replica.js';
 import { bootTogether, reasonsOf, startReplicas } from './replica.js';
 
@@ -12,14 +13,17 @@ const BEHIND_A_POOLER = { preparedStatements: false } as const;
 
 let replicas: Replica[] = [];
 let pooler: Pooler;
+/** Tells where the server is. */
+let place: TestDatabase;
 beforeAll(async () => {
-  const server = process.env['TEST_ADMIN_URL'] ?? String(process.env['TEST_DATABASE_URL']);
-  pooler = await startPgBouncer(server, { default_pool_size: 4 });
+  place = await createDatabase();
+  pooler = await startPgBouncer(onServer(place.url), { default_pool_size: 4 });
   replicas = await startReplicas(REPLICAS);
 }, 120_000);
 afterAll(async () => {
   await Promise.all(replicas.map((replica) => replica.stop()));
   await pooler?.stop();
+  await place?.drop();
 });
 
 type Variant = Omit<Order, 'kind' | 'url'> & { readonly pooled?: boolean };

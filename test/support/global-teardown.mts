@@ -1,4 +1,2 @@
-/** Stops what global-setup started. */
-export default async function teardown(): Promise<void> {
-  await (globalThis as { stopTestServer?: () => Promise<void> }).stopTestServer?.();
-}
+/** Stops what global-setup started: called a second time, it is the teardown. */
+export { default } from '../../src/testing/jest-setup.js';

@@ -1,13 +1,13 @@
-import { DataSource } from 'typeorm';
+import type { DataSource } from 'typeorm';
+import { openDataSource } from '../../src/connection/open-data-source.js';
 import { resolveOptions } from '../../src/database.options.js';
 import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
-import { openDataSource } from '../../src/connection/open-data-source.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
-import { User } from '../../src/schema/entities/index.js';
-import { createDatabase } from './server.js';
+import type { User } from '../../src/schema/entities/index.js';
+import { createTestDatabase } from '../../src/testing/test.database.js';
+import { userFixture } from '../../src/testing/user.fixture.js';
 import type { TestDatabase } from './server.js';
-import { randomUUID } from 'node:crypto';
 
 /** An isolated, migrated database with the services on it. */
 export interface Harness {
@@ -25,7 +25,10 @@ export async function openHarness(
   options: FrameForgeDatabaseOptions = {},
   on?: TestDatabase,
 ): Promise<Harness> {
-  const database = on ?? (await createDatabase());
+  // What the schema depends on; the rest is for the data source of the test alone.
+  const { entities, migrations, schema, migrationsTableName } = options;
+  const database =
+    on ?? (await createTestDatabase({ entities, migrations, schema, migrationsTableName }));
   const resolved = resolveOptions({ url: database.url, ...options });
   const silent = { log: () => {}, warn: () => {} };
   const dataSource = await openDataSource(resolved.dataSource, resolved.boot, silent);
@@ -34,17 +37,7 @@ export async function openHarness(
     dataSource,
     jobs: new JobService(dataSource, resolved),
     notifications: new NotificationService(dataSource, resolved),
-    user: (values = {}) => {
-      const name = randomUUID();
-      return dataSource.getRepository(User).save(
-        dataSource.getRepository(User).create({
-          username: name,
-          email: `${name}@example.com`,
-          passwordHash: `secret-${name}`,
-          ...values,
-        }),
-      );
-    },
+    user: (values = {}) => userFixture(values).persist(dataSource),
     close: async () => {
       await dataSource.destroy();
       await database.drop();
