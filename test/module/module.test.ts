@@ -169,7 +169,8 @@ describe('forRoot and forRootAsync', () => {
     const connections = async (): Promise<unknown> => {
       const observer = await new DataSource({ type: 'postgres', url }).initialize();
       const [row] = await observer.query(
-        `SELECT count(*)::int AS n FROM pg_stat_activity WHERE application_name = 'counted'`,
+        `SELECT count(*)::int AS n FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'counted'`,
       );
       await observer.destroy();
       return (row as { n: number }).n;
