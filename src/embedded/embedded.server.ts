@@ -50,6 +50,8 @@ export interface EmbeddedPostgres {
 }
 
 const PORT_TRIES = 10;
+/** How often another server that is being started on the same data is asked again for its pid. */
+const LOCK_TRIES = 50;
 const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
 
 /**
@@ -116,7 +118,10 @@ export async function launchPostgres(
   }
 }
 
-/** Starts the server; when another process took the free port meanwhile, on another one. */
+/**
+ * Starts the server; when another process took the free port meanwhile, on another one. When another
+ * server is just taking the data, its lock file is empty for a moment: who it is, the next try tells.
+ */
 async function startServer(
   postgres: string,
   { pgdata }: Cluster,
@@ -125,7 +130,8 @@ async function startServer(
   { port, settings }: EmbeddedPostgresOptions,
 ): Promise<number> {
   await removeStaleLock(pgdata);
-  for (let tries = 1; ; tries++) {
+  let [portTries, lockTries] = [1, 1];
+  for (;;) {
     const candidate = port ?? (await findFreePort());
     const all = {
       max_connections: 200,
@@ -149,8 +155,17 @@ async function startServer(
     const ready = untilReady(pgdata, pid, over.signal);
     const exit = await Promise.race([exited, ready]).finally(() => over.abort());
     if (exit === undefined) return candidate;
-    const portTaken = exit.log.includes('could not create any TCP/IP sockets');
-    if (!portTaken || port !== undefined || tries === PORT_TRIES) throw startFailure(exit, pgdata);
+    const { log } = exit;
+    if (log.includes('lock file "postmaster.pid" is empty') && lockTries < LOCK_TRIES) {
+      lockTries += 1;
+      await sleep(100);
+      continue;
+    }
+    const portTaken = log.includes('could not create any TCP/IP sockets');
+    if (!portTaken || port !== undefined || portTries === PORT_TRIES) {
+      throw startFailure(exit, pgdata);
+    }
+    portTries += 1;
   }
 }
 

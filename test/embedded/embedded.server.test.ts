@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process';
 import {
   chmodSync,
+  chownSync,
   existsSync,
   mkdtempSync,
   readFileSync,
@@ -177,6 +178,18 @@ describe('a persistent server', () => {
     );
     await Promise.all(servers.map((server) => server.stop()));
     expect(readdirSync(dataDir)).toEqual(['pgdata']);
+  });
+
+  it('waits for the pid of another one that is just taking the data', async () => {
+    const dataDir = join(home, 'data');
+    await (await start({ dataDir })).stop();
+    const { uid, gid } = statSync(join(dataDir, 'pgdata'));
+    writeFileSync(lockFile(), '');
+    chownSync(lockFile(), uid, gid);
+    const second = start({ dataDir });
+    await sleep(1000);
+    rmSync(lockFile());
+    expect(await query((await second).url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
 
   it('recovers from a crash, also when its old pid now belongs to something else', async () => {
