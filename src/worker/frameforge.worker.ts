@@ -138,7 +138,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     );
     if (this.options.listen) {
       const listening = this.outage.activity('Listening for wake-ups');
-      const listener = new WakeUpListener(own, listening, (queue) => {
+      const listener = new WakeUpListener(own, this.options.leaseMs, listening, (queue) => {
         loops[queue as keyof typeof loops]?.wake();
       });
       listener.start();

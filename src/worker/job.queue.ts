@@ -34,7 +34,9 @@ export class JobQueue implements WorkQueue<Lease> {
     this.concurrency = concurrency;
     this.pollMs = options.pollMs;
     const jobs = new JobService(db.dataSource, parts.settings);
-    const ownJobs = new JobService(own, parts.settings);
+    // Without `replyTimeoutMs`: its connections have a shorter one.
+    const { preparedStatements } = parts.settings;
+    const ownJobs = new JobService(own, { preparedStatements });
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
     this.keeper = new LeaseKeeper(ownJobs, options.leaseMs, extending, ({ job }) => {

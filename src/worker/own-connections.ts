@@ -1,4 +1,5 @@
 import { DataSource } from 'typeorm';
+import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import { poolsOf, surviveEarlyEnds } from '../connection/pools.js';
 import { fromDriver } from '../errors.js';
 import { frameForgeEntities } from '../schema/entities/index.js';
@@ -11,7 +12,8 @@ import type { Activity } from './outage.watch.js';
  * a database that is away.
  *
  * @param of - the application's data source, whose server and login they share
- * @param leaseMs - a statement that takes a third of it is given up, in time for another try
+ * @param leaseMs - what takes a third of it, a statement or opening a connection, is given up in time
+ *   for another try
  * @throws ConfigurationError if the database refuses the login
  * @throws WorkerStoppedError
  */
@@ -36,9 +38,13 @@ export async function openOwnConnections(
   }
 }
 
-function ownDataSource({ options }: DataSource, leaseMs: number): DataSource {
+function ownDataSource(of: DataSource, leaseMs: number): DataSource {
+  const options = of.options as PostgresDataSourceOptions;
+  const timeoutMs = Math.ceil(leaseMs / 3);
   return new DataSource({
     ...options,
+    // All that is done here writes: a replica that is away shall not matter.
+    replication: options.replication && { ...options.replication, slaves: [] },
     entities: frameForgeEntities,
     migrations: [],
     subscribers: [],
@@ -47,15 +53,17 @@ function ownDataSource({ options }: DataSource, leaseMs: number): DataSource {
     synchronize: false,
     dropSchema: false,
     migrationsRun: false,
+    installExtensions: false,
     poolSize: CONNECTIONS,
     extra: {
       ...(options.extra as object | undefined),
       max: CONNECTIONS,
-      query_timeout: Math.ceil(leaseMs / 3),
+      connectionTimeoutMillis: timeoutMs,
+      query_timeout: timeoutMs,
       // Kept open: opening one can fail just when a lease needs it.
       idleTimeoutMillis: 0,
     },
-  } as DataSource['options']);
+  });
 }
 
 const CONNECTIONS = 2;

@@ -46,24 +46,84 @@ describe('a database that goes away', () => {
       await world.clear();
     },
   );
+
+  it('does not hold up the end of the process', async () => {
+    const worker = await world.worker({
+      worker: { listen: true, shutdownMs: 500 },
+      database: { shutdownTimeoutMs: 500 },
+    });
+    // One whose outcome cannot be recorded, one in the middle of its own writes, and one that goes on.
+    const jobs = await world.create('sleep:1000', 'write:1000', 'deaf');
+    for (const job of jobs) await worker.started(job);
+    await server.control('stop', 'fast');
+    await sleep(2_000);
+    worker.kill('SIGTERM');
+    expect(await worker.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    await server.control('start');
+    await until(async () => (await world.job(jobs[0]!)).status === JobStatus.PROCESSING);
+    for (const job of jobs) expect(await world.errors(job)).toEqual([]);
+    await world.clear();
+  });
 });
 
-it('a server that vanishes without a goodbye is given up, and its successor is used', async () => {
-  const world = await World.open();
-  const proxy = await Proxy.start(world.harness.url);
-  try {
+// From a freeze on, the connections that are open get no answer, and new ones do: a failover.
+describe('a server that vanishes without a goodbye', () => {
+  let world: World;
+  let proxy: Proxy;
+  beforeEach(async () => {
+    world = await World.open();
+    proxy = await Proxy.start(world.harness.url);
+  });
+  afterEach(async () => {
+    await world.endWorkers();
+    await proxy.stop();
+    await world.close();
+  });
+
+  it('is given up, and its successor is used, before a lease is lost', async () => {
     const worker = await world.worker({ worker: { leaseMs: 3_000 } }, proxy.url);
-    const [job] = await world.create('stuck:1');
+    const [job] = await world.create('sleep:5000');
     await worker.started(job!);
-    // From here on the connections that are open get no answer, and new ones do: a failover.
     proxy.freeze();
     const [later] = await world.create('sleep:0');
     expect(await world.final(later!)).toMatchObject({ status: JobStatus.COMPLETED });
-    expect(await world.final(job!)).toMatchObject({ status: JobStatus.COMPLETED });
+    expect(await world.final(job!)).toMatchObject({ status: JobStatus.COMPLETED, attempts: 1 });
     await until(async () => (await worker.stats()).database === 'up');
+    expect(worker.all('aborted')).toEqual([]);
     expect(worker.logged('error')).toEqual([]);
-  } finally {
-    await world.close();
-    await proxy.stop();
-  }
+  });
+
+  it('is listened to no more', async () => {
+    // No poll makes up for what is not heard.
+    const options = { leaseMs: 1_000, pollMs: 2 ** 30, listen: true };
+    const worker = await world.worker({ worker: options }, proxy.url);
+    await idle(world);
+    proxy.freeze();
+    const [job] = await world.create('sleep:0');
+    await until(() => worker.logged('warn').length > 0);
+    expect(await world.final(job!)).toMatchObject({ status: JobStatus.COMPLETED });
+  });
+
+  it('does not hold up the end of the process', async () => {
+    const options = { leaseMs: 1_000, shutdownMs: 500, listen: true };
+    const database = { shutdownTimeoutMs: 500 };
+    const worker = await world.worker({ worker: options, database }, proxy.url);
+    const [job] = await world.create('deaf');
+    await worker.started(job!);
+    proxy.freeze();
+    worker.kill('SIGTERM');
+    expect(await worker.exit).toEqual({ code: null, signal: 'SIGTERM' });
+  });
 });
+
+/** Until a worker's connections have nothing to do. */
+async function idle(world: World): Promise<void> {
+  await sleep(500);
+  await until(async () => {
+    const rows = await world.harness.dataSource.query<unknown[]>(
+      `SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+       AND state <> 'idle'`,
+    );
+    return rows.length === 0;
+  });
+}
