@@ -59,6 +59,19 @@ export class JobCompleter {
     lease: Lease,
     write: (manager: EntityManager) => Promise<JobResult>,
   ): Promise<void> {
+    const recording = this.recording.another();
+    try {
+      await this.transactions(lease, write, recording);
+    } finally {
+      recording.forget();
+    }
+  }
+
+  private async transactions(
+    lease: Lease,
+    write: (manager: EntityManager) => Promise<JobResult>,
+    recording: Activity,
+  ): Promise<void> {
     const { job, abort } = lease;
     for (let tries = 1; ; tries += 1) {
       let writing = false;
@@ -72,13 +85,13 @@ export class JobCompleter {
           lease.settling = true;
           await this.jobs.completeJob(job, result, { manager });
         });
-        return this.recording.succeeded();
+        return recording.succeeded();
       } catch (error) {
         // What the handler's code got from a service of its own is no matter of this database.
         const reason = writing && !isOfDatabase(error) ? error : fromDriver(error, 'completeJob');
         if (tries === TRANSACTION_TRIES || !isTransient(reason)) throw error;
         lease.settling = false;
-        await this.recording.wait(reason);
+        await recording.wait(reason);
         abort.signal.throwIfAborted();
       }
     }

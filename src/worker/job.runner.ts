@@ -8,7 +8,7 @@ import type { VideoJob } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
 import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from './lease.keeper.js';
-import { isTransient, WorkerStoppedError } from './outage.watch.js';
+import { WorkerStoppedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 import { errorText } from './error-text.js';
 import type { RecordError, Telemetry } from './telemetry.js';
@@ -111,18 +111,13 @@ export class JobRunner {
       `Run ${job.runNumber} of job ${job.jobId} failed (attempt ${job.attempts}), ` +
         `${final ? 'for good' : `next try in ${retryInMs} ms`}: ${reasonOf(cause)}`,
     );
-    for (;;) {
-      try {
-        await this.jobs.failJob(job, { errorMessage: errorText(cause), retryInMs });
-        this.recording.succeeded();
-        return final ? 'failed' : 'retried';
-      } catch (error) {
-        if (error instanceof LeaseLostError) {
-          return this.lost(job, error, final ? JobStatus.FAILED : JobStatus.PENDING);
-        }
-        if (!isTransient(error)) throw error;
-        await this.recording.wait(error);
-      }
+    const failure = { errorMessage: errorText(cause), retryInMs };
+    try {
+      await this.recording.untilAnswered(() => this.jobs.failJob(job, failure));
+      return final ? 'failed' : 'retried';
+    } catch (error) {
+      if (!(error instanceof LeaseLostError)) throw error;
+      return this.lost(job, error, final ? JobStatus.FAILED : JobStatus.PENDING);
     }
   }
 

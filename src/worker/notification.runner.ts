@@ -5,7 +5,6 @@ import type { NotificationLog } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
 import { errorText } from './error-text.js';
 import { LeaseEndedError } from './lease.keeper.js';
-import { isTransient } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
@@ -93,19 +92,15 @@ export class NotificationRunner {
     write: () => Promise<NotificationLog>,
     outcome: DeliveryOutcome,
   ): Promise<DeliveryOutcome> {
-    for (;;) {
-      try {
-        await write();
-        this.recording.succeeded();
-        return outcome;
-      } catch (error) {
-        if (error instanceof LeaseLostError || error instanceof NotificationNotFoundError) {
-          this.logger.warn(`The outcome of a delivery was discarded: ${error.message}`);
-          return 'lost';
-        }
-        if (!isTransient(error)) throw error;
-        await this.recording.wait(error);
+    try {
+      await this.recording.untilAnswered(write);
+      return outcome;
+    } catch (error) {
+      if (!(error instanceof LeaseLostError || error instanceof NotificationNotFoundError)) {
+        throw error;
       }
+      this.logger.warn(`The outcome of a delivery was discarded: ${error.message}`);
+      return 'lost';
     }
   }
 }

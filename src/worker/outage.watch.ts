@@ -79,7 +79,7 @@ export class OutageWatch {
   }
 }
 
-/** One kind of statement that a worker repeats: it fails and recovers on its own. */
+/** A statement that a worker repeats: it fails and recovers on its own. */
 export class Activity {
   private failures = 0;
 
@@ -103,6 +103,33 @@ export class Activity {
   /** Waits before the next try. @throws WorkerStoppedError once the worker has stopped */
   async wait(error: unknown): Promise<void> {
     await this.watch.sleep(this.failed(error));
+  }
+
+  /**
+   * Runs a statement until the database answers, waiting longer after each try.
+   *
+   * @throws what the database answers, if that is an error; WorkerStoppedError once the worker has stopped
+   */
+  async untilAnswered<T>(statement: () => Promise<T>): Promise<T> {
+    const tries = this.another();
+    for (;;) {
+      try {
+        const result = await statement();
+        tries.succeeded();
+        return result;
+      } catch (error) {
+        if (!isTransient(error)) {
+          tries.forget();
+          throw error;
+        }
+        await tries.wait(error);
+      }
+    }
+  }
+
+  /** The same for one caller of many, whose failures are counted apart from those of the others. */
+  another(): Activity {
+    return new Activity(this.what, this.watch);
   }
 
   /** There is nothing more to try: others tell whether the database is back. */

@@ -43,11 +43,14 @@ const claim = async (count = 1): Promise<Run[]> => {
   return jobs.map((job) => new Run(worker, job));
 };
 
+const LOCK = 'SELECT FROM video_jobs WHERE "jobId" = $1 FOR UPDATE';
+const TAKE_OVER = `UPDATE video_jobs SET "workerId" = 'thief', "runNumber" = 2 WHERE "jobId" = $1`;
+
 /** Locks a job, so that a statement about it has to wait. */
-async function lock({ jobId }: VideoJob): Promise<() => Promise<void>> {
+async function lock({ jobId }: VideoJob, how = LOCK): Promise<() => Promise<void>> {
   const queryRunner = world.harness.dataSource.createQueryRunner();
   await queryRunner.startTransaction();
-  await queryRunner.query('SELECT FROM video_jobs WHERE "jobId" = $1 FOR UPDATE', [jobId]);
+  await queryRunner.query(how, [jobId]);
   return async () => {
     await queryRunner.commitTransaction();
     await queryRunner.release();
@@ -75,6 +78,19 @@ describe('a result', () => {
     expect(await world.job(run!.job)).toMatchObject({ status: 'completed', attempts: 1 });
     expect(await world.notifications(run!.job)).toHaveLength(1);
     expect(await world.errors(run!.job)).toEqual([]);
+  });
+
+  it('that comes too late after an outage ends the outage all the same', async () => {
+    const [run] = await claim();
+    const unlock = await lock(run!.job, TAKE_OVER);
+    const outcome = run!.end('throw');
+    await until(async () => (await waitingForLocks()) === 1);
+    proxy.cut();
+    await until(() => worker.outage.isDown);
+    await unlock();
+    expect(await outcome).toBe('lost');
+    await worker.heartbeat();
+    expect(worker.outage.isDown).toBe(false);
   });
 
   it('that cannot be written before the worker ends is no failure of the run', async () => {
