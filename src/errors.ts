@@ -219,12 +219,21 @@ export class ConfigurationError extends FrameForgeError {
   readonly code = 'CONFIGURATION_INVALID';
 }
 
-/** The message of anything thrown, also of an AggregateError (whose own message is empty). */
+/** The message of anything thrown, also of an AggregateError (whose own message is empty). Never throws. */
 export function reasonOf(error: unknown): string {
+  try {
+    return messageOf(error);
+  } catch {
+    // Such as `Object.create(null)`.
+    return 'something was thrown that cannot be put into words';
+  }
+}
+
+function messageOf(error: unknown): string {
   // Not instanceof: an error may come from another realm.
   const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
   if (typeof message === 'string' && message !== '') return message;
-  return Array.isArray(errors) ? errors.map(reasonOf).join(', ') : String(error);
+  return Array.isArray(errors) ? errors.map(messageOf).join(', ') : String(error);
 }
 
 /** The node errors of a connection that could not be opened or broke. */

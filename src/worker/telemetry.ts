@@ -6,6 +6,7 @@ import type {
   ObservableResult,
   Tracer,
 } from '@opentelemetry/api';
+import { reasonOf } from '../errors.js';
 import { findOpenTelemetry, INSTRUMENTATION } from '../jobs/job.metrics.js';
 import type { Count } from './worker.stats.js';
 
@@ -109,7 +110,7 @@ export class Telemetry {
     const kind = api.SpanKind.CONSUMER;
     return tracer.startActiveSpan(`frameforge ${name}`, { kind, attributes }, async (span) => {
       const recordError = (error: unknown): void => {
-        span.recordException(error instanceof Error ? error : String(error));
+        span.recordException(error instanceof Error ? error : reasonOf(error));
       };
       try {
         const outcome = await work(recordError);

@@ -73,6 +73,26 @@ it('fails an unrecoverable job at once', async () => {
   }
 });
 
+it.each([null, undefined, '', Symbol('odd'), Object.create(null) as unknown, new Error('\0')])(
+  'fails an attempt whatever the handlers throw (%#)',
+  async (thrown) => {
+    const odd = (): Promise<never> => Promise.reject(thrown);
+    const options = { maxAttempts: 1, maxDeliveryAttempts: 1 };
+    const app = await boot({ process: odd, deliver: odd }, options);
+    try {
+      const { jobId } = await app.get(JobService).createJob(await input());
+      await until(async () => (await h.jobs.getJob(jobId)).status === 'failed');
+      expect((await h.jobs.getJob(jobId)).errorMessage).toMatch(/./);
+      await until(async () => {
+        const { notifications } = await h.notifications.listNotifications({ jobId });
+        return notifications[0]?.deliveryStatus === 'failed';
+      });
+    } finally {
+      await app.close();
+    }
+  },
+);
+
 it("commits the handler's own writes with the completion", async () => {
   const app = await boot({
     process: async (job) => async (manager) => {
