@@ -1,9 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { JobService } from '../../src/jobs/job.service.js';
-import { claimJobs, settleJob, settleJobs } from '../../src/jobs/job.sql.js';
+import { SqlRunner } from '../../src/connection/sql-runner.js';
+import { claimJobs } from '../../src/jobs/job.claiming.js';
+import { claimJobs as claimStatement, settleJob, settleJobs } from '../../src/jobs/job.sql.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { FrameForgeWorker } from '../../src/worker/index.js';
 import { until } from '../support/until.js';
-import { bootWorker } from './app.js';
+import { bootWorker, RESULT } from './app.js';
 import { Statements } from './statements.js';
 import { World } from './world.js';
 
@@ -75,10 +78,65 @@ it('many of them are done one batch after the other, without a wait', async () =
     await commit();
     await until(async () => (await world.harness.jobs.countJobs()).completed === 2_003);
     // 40 batches, if each finds its places free: far from one for each job.
-    expect(statements.count(world.harness.dataSource, claimJobs)).toBeLessThan(500);
+    expect(statements.count(world.harness.dataSource, claimStatement)).toBeLessThan(500);
   } finally {
     await app.close();
   }
+});
+
+/** Makes jobs be left behind by a worker that is gone, after so many tries. */
+const abandon = async (jobs: VideoJob[], attempts: number): Promise<void> => {
+  await world.harness.dataSource.query(
+    `UPDATE video_jobs SET status = 'processing', "startedAt" = now(), "workerId" = 'gone',
+       attempts = $2, "runNumber" = $2, "availableAt" = now() - interval '1 s'
+     WHERE "jobId" = ANY($1)`,
+    [jobs.map(({ jobId }) => jobId), attempts],
+  );
+};
+
+describe('jobs whose workers were lost, with one try left', () => {
+  const maxAttempts = 3;
+
+  it('are run one at a time, beside others: each may be what ends its workers', async () => {
+    await abandon(await world.create('suspect', 'suspect', 'suspect'), 2);
+    await abandon(await world.create('other', 'other'), 1);
+    await world.create('new');
+    const together = new Set<VideoJob>();
+    const crowds: string[][] = [];
+    const process = async (job: VideoJob) => {
+      together.add(job);
+      crowds.push([...together].map(({ filename }) => filename));
+      // Longer than until the next look at the whole queue, which would find another one.
+      if (job.filename === 'suspect') await sleep(700);
+      together.delete(job);
+      return RESULT;
+    };
+    const app = await bootWorker(world.harness.url, { process }, { maxAttempts, pollMs: 10 });
+    try {
+      await until(async () => (await world.harness.jobs.countJobs()).completed === 6);
+      const suspects = crowds.map((crowd) => crowd.filter((name) => name === 'suspect').length);
+      expect(Math.max(...suspects)).toBe(1);
+      expect(crowds.some((crowd) => new Set(crowd).size > 1)).toBe(true);
+    } finally {
+      await app.close();
+    }
+  });
+
+  it('are claimed one by one or not at all if asked for so, and like others by a service', async () => {
+    const db = new SqlRunner(world.harness.dataSource, true);
+    const claim = { limit: 3, leaseMs: 60_000, workerId: 'worker', maxAttempts };
+    const claimed = async (suspects?: boolean) => {
+      const { jobs, suspect } = await claimJobs(db, { ...claim, suspects }, null);
+      return [jobs.map(({ filename }) => filename).toSorted(), suspect?.filename];
+    };
+    await abandon(await world.create('suspect', 'suspect', 'suspect', 'suspect'), 2);
+    await world.create('new', 'new');
+    await abandon(await world.create('other'), 1);
+    expect(await claimed(false)).toEqual([['new', 'new', 'other'], undefined]);
+    expect(await claimed(true)).toEqual([['suspect'], 'suspect']);
+    expect(await claimed(false)).toEqual([[], undefined]);
+    expect(await claimed()).toEqual([['suspect', 'suspect', 'suspect'], undefined]);
+  });
 });
 
 it('a busy worker claims and completes in batches', async () => {
@@ -89,7 +147,7 @@ it('a busy worker claims and completes in batches', async () => {
   try {
     const worker = app.get(FrameForgeWorker);
     await until(() => worker.stats().counts['jobs.completed'] === 2_000);
-    expect(statements.count(world.harness.dataSource, claimJobs)).toBeLessThan(500);
+    expect(statements.count(world.harness.dataSource, claimStatement)).toBeLessThan(500);
     expect(statements.count(world.harness.dataSource, settleJob, settleJobs)).toBeLessThan(500);
     expect(worker.stats().counts).toMatchObject({ 'jobs.claimed': 2_000, 'jobs.completed': 2_000 });
   } finally {
