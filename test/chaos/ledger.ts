@@ -92,21 +92,23 @@ export async function readLedger(
   return { counts, broken };
 }
 
-/**
- * How long it took, in ms, until the jobs of killed workers were claimed by others. Worker ids hold the
- * pid: `host:pid:uuid`.
- */
-export async function recoveryTimes(
+/** A job whose worker was killed, and that another one claimed. Times in ms. */
+export interface Recovery {
+  readonly killedAt: number;
+  readonly claimedAt: number;
+}
+
+/** The jobs of killed workers. Worker ids hold the pid: `host:pid:uuid`. */
+export async function recoveries(
   dataSource: DataSource,
   kills: ReadonlyMap<number, number>,
-): Promise<number[]> {
+): Promise<Recovery[]> {
   const lost = await dataSource.query<{ workerId: string; createdAt: Date }[]>(
     `SELECT "workerId", "createdAt" FROM job_attempt_errors
      WHERE "errorMessage" LIKE 'The worker was lost%'`,
   );
-  const times = lost.flatMap(({ workerId, createdAt }) => {
+  return lost.flatMap(({ workerId, createdAt }) => {
     const killedAt = kills.get(Number(workerId.split(':').at(-2)));
-    return killedAt === undefined ? [] : [createdAt.getTime() - killedAt];
+    return killedAt === undefined ? [] : [{ killedAt, claimedAt: createdAt.getTime() }];
   });
-  return times.toSorted((a, b) => a - b);
 }

@@ -7,10 +7,13 @@ import { parseArgs } from 'node:util';
 import { openHarness } from '../support/harness.js';
 import { OwnServer } from '../support/own-server.js';
 import { Fleet } from './fleet.js';
-import { acknowledge, createLedger, readLedger, recoveryTimes, unfinished } from './ledger.js';
-import type { Counts } from './ledger.js';
+import { Backlog } from './backlog.js';
+import { acknowledge, createLedger, readLedger, recoveries, unfinished } from './ledger.js';
 import { Producer } from './producer.js';
-import { DRAIN_MS, KILL_EVERY_MS, LEASE_MS, RATE, WORKERS } from './settings.js';
+import { report, reportStarts } from './report.js';
+import type { Outage } from './report.js';
+import { measureStarts } from './starts.js';
+import { DRAIN_MS, KILL_EVERY_MS, RATE, WORKERS } from './settings.js';
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string' }, seed: { type: 'string' } },
@@ -31,7 +34,13 @@ function generator(state: number): () => number {
   };
 }
 
-async function fire(server: OwnServer, fleet: Fleet, random: () => number): Promise<void> {
+async function fire(server: OwnServer, fleet: Fleet, random: () => number): Promise<Outage[]> {
+  const outages: Outage[] = [];
+  const crash = async (): Promise<void> => {
+    const from = Date.now();
+    await server.control('restart', 'immediate');
+    outages.push({ from, to: Date.now() });
+  };
   const start = performance.now();
   const restarts = [seconds / 3, (2 * seconds) / 3].map((at) => at * 1_000);
   let restarting = Promise.resolve();
@@ -40,41 +49,57 @@ async function fire(server: OwnServer, fleet: Fleet, random: () => number): Prom
     fleet.killOne(random);
     if (next >= (restarts[0] ?? Infinity)) {
       restarts.shift();
-      restarting = server.control('restart', 'immediate');
+      restarting = crash();
     }
   }
   await restarting;
+  return outages;
 }
 
 async function main(): Promise<boolean> {
-  print(
-    `The ledger under fire: ${WORKERS} workers, ${RATE} jobs a second, for ${seconds} s; each ` +
-      `${KILL_EVERY_MS / 1_000} s one is killed, and twice the database crashes (seed ${seed}).`,
-  );
   const random = generator(seed);
   const server = await OwnServer.start();
   const h = await openHarness({}, { url: server.url, drop: () => server.remove() });
   const fleet = new Fleet(server.url);
+  const backlog = new Backlog(h.dataSource);
   try {
     await createLedger(h.dataSource);
-    const producer = new Producer(h.jobs, (await h.user()).userId, random);
+    const { userId } = await h.user();
+    const input = { userId, filename: 'sleep:0', videoUrl: 's3://videos/a.mp4' };
+    print(reportStarts(await measureStarts(server.url, input)));
+    await h.dataSource.query('DELETE FROM video_jobs');
+    const producer = new Producer(h.jobs, userId, random);
+    print(
+      `The ledger under fire: ${WORKERS} workers, ${RATE} jobs a second, for ${seconds} s; each ` +
+        `${KILL_EVERY_MS / 1_000} s one is killed, and twice the database crashes (seed ${seed}).`,
+    );
     fleet.start(WORKERS);
     while (fleet.readyCount < WORKERS) await sleep(50);
     producer.start(RATE);
-    await fire(server, fleet, random);
+    backlog.start();
+    const outages = await fire(server, fleet, random);
     await producer.stop();
     await acknowledge(h.dataSource, producer.acknowledged);
     const drained = await drain(() => unfinished(h.dataSource));
-    await fleet.stop();
+    await Promise.all([fleet.stop(), backlog.stop()]);
     const { counts, broken } = await readLedger(h.dataSource);
-    const times = await recoveryTimes(h.dataSource, fleet.kills);
-    report(counts, producer.repeated, fleet, times);
+    const recovered = await recoveries(h.dataSource, fleet.kills);
+    print(
+      report({
+        counts,
+        repeatedCalls: producer.repeated,
+        kills: fleet.kills.size,
+        recoveries: recovered,
+        outages,
+        backlog,
+      }),
+    );
     const faults = [
       ...Object.entries(broken).flatMap(([rule, count]) => (count > 0 ? `${count} ${rule}` : [])),
       ...fleet.accidents,
       ...(drained ? [] : [`work was still under way ${DRAIN_MS / 1_000} s after the fire`]),
       // A fire that hit nothing proves nothing.
-      ...(times.length > 0 ? [] : ['no job was in the hands of a worker that was killed']),
+      ...(recovered.length > 0 ? [] : ['no job was in the hands of a worker that was killed']),
     ];
     for (const fault of faults) print(`  WRONG  ${fault}`);
     const lost = broken['acknowledged jobs that are not final'] ?? 0;
@@ -82,7 +107,7 @@ async function main(): Promise<boolean> {
     print(`${lost} lost, ${mismatched} mismatched`);
     return faults.length === 0;
   } finally {
-    await fleet.stop();
+    await Promise.all([fleet.stop(), backlog.stop()]);
     await h.close();
   }
 }
@@ -93,22 +118,6 @@ async function drain(left: () => Promise<number>): Promise<boolean> {
     await sleep(200);
   }
   return false;
-}
-
-function report(counts: Counts, repeated: number, { kills }: Fleet, times: number[]): void {
-  const at = (share: number): string =>
-    `${((times[Math.ceil(share * times.length) - 1] ?? NaN) / 1_000).toFixed(2)} s`;
-  print(`
-  jobs acknowledged       ${counts.acknowledged} (${repeated} calls repeated while the database was away)
-  completed               ${counts.completed}, success notifications ${counts.success}
-  failed                  ${counts.failed}, failure notifications ${counts.failure}
-  with an own write       ${counts.ownWrites}
-  messages received       ${counts.received}, of which ${counts.receivedTwice} were repetitions
-  runs                    ${counts.runs}: ${counts.failedRuns} failed, ${counts.lostRuns} lost with their worker
-  workers killed          ${kills.size}, crashes of the database 2
-  recovery                ${times.length} jobs of killed workers were claimed by others after
-                          ${at(0.5)} at the median, ${at(0.99)} at the 99th percentile (lease: ${LEASE_MS / 1_000} s)
-`);
 }
 
 process.exitCode = (await main()) ? 0 : 1;

@@ -1,0 +1,46 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { DataSource } from 'typeorm';
+import { RATE } from './settings.js';
+
+/** Between two looks, in ms. */
+const LOOK_MS = 100;
+/**
+ * Follows how many jobs are due, to tell a worker that is slow to claim from one that has no place free:
+ * idle workers find what comes in within their polls, which are shorter than a second.
+ */
+export class Backlog {
+  private readonly times: number[] = [];
+  private watching: Promise<void> | undefined;
+  private stopped = false;
+
+  constructor(private readonly dataSource: DataSource) {}
+
+  start(): void {
+    this.watching = this.watch();
+  }
+
+  async stop(): Promise<void> {
+    this.stopped = true;
+    await this.watching;
+  }
+
+  /** Whether more was due, at any time between these two, than comes in in a second. */
+  within(from: number, to: number): boolean {
+    return this.times.some((at) => at >= from && at <= to);
+  }
+
+  private async watch(): Promise<void> {
+    while (!this.stopped) {
+      try {
+        const [row] = await this.dataSource.query<{ due: number }[]>(
+          `SELECT count(*)::integer AS due FROM video_jobs
+           WHERE status IN ('pending', 'processing') AND "availableAt" <= now()`,
+        );
+        if ((row?.due ?? 0) > RATE) this.times.push(Date.now());
+      } catch {
+        // The database is away: that is told apart.
+      }
+      await sleep(LOOK_MS);
+    }
+  }
+}

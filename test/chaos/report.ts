@@ -1,0 +1,79 @@
+import { cpus, loadavg } from 'node:os';
+import type { Counts, Recovery } from './ledger.js';
+import type { Backlog } from './backlog.js';
+import { LEASE_MS } from './settings.js';
+import type { Starts } from './starts.js';
+
+/** A time, in ms, in which the database was away. */
+export interface Outage {
+  readonly from: number;
+  readonly to: number;
+}
+
+/** What there is to tell when the fire is over. */
+export interface Fire {
+  readonly counts: Counts;
+  readonly repeatedCalls: number;
+  readonly kills: number;
+  readonly recoveries: readonly Recovery[];
+  readonly outages: readonly Outage[];
+  readonly backlog: Backlog;
+}
+
+/** By when, in ms after the kill, its jobs are promised to be claimed by others. */
+const PROMISED_MS = LEASE_MS + 1_000;
+
+export function report(fire: Fire): string {
+  const { counts, repeatedCalls, kills, recoveries, outages, backlog } = fire;
+  const [cutOff, plain] = split(recoveries, ({ killedAt, claimedAt }) =>
+    outages.some(({ from, to }) => from < claimedAt && killedAt < to),
+  );
+  const [queued, free] = split(plain, ({ killedAt, claimedAt }) =>
+    backlog.within(killedAt, claimedAt),
+  );
+  const away = outages.map(({ from, to }) => seconds(to - from)).join(' and ');
+  return `
+  jobs acknowledged       ${counts.acknowledged} (${repeatedCalls} calls repeated while the database was away)
+  completed               ${counts.completed}, success notifications ${counts.success}
+  failed                  ${counts.failed}, failure notifications ${counts.failure}
+  with an own write       ${counts.ownWrites}
+  messages received       ${counts.received}, of which ${counts.receivedTwice} were repetitions
+  runs                    ${counts.runs}: ${counts.failedRuns} failed, ${counts.lostRuns} lost with their worker
+  workers killed          ${kills}
+  crashes of the database ${outages.length}, away for ${away}
+  load of the machine     ${loadavg()[0]?.toFixed(1)} processes at work, on ${cpus().length} processors
+
+  from the kill of a worker until others claimed its jobs (lease ${seconds(LEASE_MS)}, promised ${seconds(PROMISED_MS)}):
+    with the database up and workers free     ${times(free)}
+    with more due than the workers could take ${times(queued)}
+    with the database away in between         ${times(cutOff)}
+`;
+}
+
+export function reportStarts({ sameProcess, otherProcess }: Starts): string {
+  return `From the call of createJob until an idle worker begins with the job:
+  in the same process       ${quantiles(sameProcess)}
+  in another one, by NOTIFY ${quantiles(otherProcess)}
+`;
+}
+
+function times(recoveries: readonly Recovery[]): string {
+  const all = recoveries.map(({ killedAt, claimedAt }) => claimedAt - killedAt);
+  if (all.length === 0) return 'no job';
+  const late = all.filter((ms) => ms > PROMISED_MS).length;
+  return `${all.length} jobs: ${quantiles(all)}; ${late} late`;
+}
+
+function quantiles(all: readonly number[]): string {
+  const sorted = all.toSorted((a, b) => a - b);
+  const at = (share: number): string => told(sorted[Math.ceil(share * sorted.length) - 1] ?? NaN);
+  return `median ${at(0.5)}, p99 ${at(0.99)}, longest ${at(1)}`;
+}
+
+const told = (ms: number): string => (ms < 1_000 ? `${ms} ms` : seconds(ms));
+
+function split<T>(all: readonly T[], is: (one: T) => boolean): [yes: T[], no: T[]] {
+  return [all.filter(is), all.filter((one) => !is(one))];
+}
+
+const seconds = (ms: number): string => `${(ms / 1_000).toFixed(2)} s`;
