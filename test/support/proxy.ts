@@ -46,7 +46,11 @@ export class Proxy {
 
   /** Breaks the connections that are open, as a network does: without a goodbye. */
   cut(): void {
-    for (const socket of this.#sockets) socket.resetAndDestroy();
+    for (const socket of this.#sockets) {
+      // One that says goodbye cannot be reset any more: Node would keep it, and not get to its end.
+      if (socket.writableEnded) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   }
 
   /** Keeps those that are open and lets nothing through any more, as a server that vanished does. */
@@ -55,7 +59,8 @@ export class Proxy {
   }
 
   async stop(): Promise<void> {
-    this.cut();
+    // Not reset: that waits for what is still to be sent, and nobody reads a frozen connection.
+    for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
     await once(this.#server, 'close');
   }
