@@ -31,6 +31,7 @@ export async function countCreatedJobs(dataSource: DataSource): Promise<() => vo
   if (api === undefined || counted.has(dataSource)) return () => {};
   counted.add(dataSource);
   const counter = api.metrics.getMeter(INSTRUMENTATION).createCounter('frameforge.jobs.created', {
+    unit: '{job}',
     description: 'Jobs that this process created.',
   });
   const end = onQueueEvent(dataSource, ({ queue, count, created }) => {

@@ -21,6 +21,11 @@ export interface QueueState {
   readonly ageMs: number;
 }
 
+/** Of `frameforge.claim.duration`: from half a millisecond, which the default ones cannot tell. */
+const CLAIM_BUCKETS_S = [
+  0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
+];
+
 /** Notes in a span what went wrong. */
 export type RecordError = (error: unknown) => void;
 
@@ -50,8 +55,9 @@ export class Telemetry {
     private readonly tracer = api?.trace.getTracer(INSTRUMENTATION) as Tracer | undefined,
   ) {
     this.claims = meter?.createHistogram('frameforge.claim.duration', {
-      unit: 'ms',
+      unit: 's',
       description: 'How long a claim took, from its sending to its reply.',
+      advice: { explicitBucketBoundaries: CLAIM_BUCKETS_S },
     });
   }
 
@@ -65,20 +71,28 @@ export class Telemetry {
     this.counts[name] += by;
     // Those are counted where they are created, with or without a worker.
     if (this.meter === undefined || name === 'jobs.created') return;
-    const counter = this.counters.get(name) ?? this.meter.createCounter(`frameforge.${name}`);
+    const unit = name.startsWith('jobs.') ? '{job}' : '{delivery}';
+    const counter =
+      this.counters.get(name) ?? this.meter.createCounter(`frameforge.${name}`, { unit });
     this.counters.set(name, counter);
     counter.add(by);
   }
 
   /** @param ms - how long a claim took, from its sending to its reply */
   claimed(queue: string, ms: number): void {
-    this.claims?.record(ms, { queue });
+    this.claims?.record(ms / 1_000, { queue });
   }
 
   /** Reports the queues whenever the application's metrics are collected. @returns how to end that */
   observeQueues(read: () => Promise<QueueState[]>): () => void {
-    const depth = this.meter?.createObservableGauge('frameforge.queue.depth');
-    const age = this.meter?.createObservableGauge('frameforge.queue.age', { unit: 'ms' });
+    const depth = this.meter?.createObservableGauge('frameforge.queue.depth', {
+      unit: '{item}',
+      description: 'How many jobs or notifications are due.',
+    });
+    const age = this.meter?.createObservableGauge('frameforge.queue.age', {
+      unit: 's',
+      description: 'How long the one that waits longest has been due.',
+    });
     if (depth === undefined || age === undefined) return () => {};
     let states: Promise<QueueState[]> | undefined;
     const observe =
@@ -88,7 +102,10 @@ export class Telemetry {
         states ??= read().finally(() => (states = undefined));
         for (const state of await states) result.observe(value(state), { queue: state.queue });
       };
-    const [onDepth, onAge] = [observe((state) => state.depth), observe((state) => state.ageMs)];
+    const [onDepth, onAge] = [
+      observe((state) => state.depth),
+      observe((state) => state.ageMs / 1_000),
+    ];
     depth.addCallback(onDepth);
     age.addCallback(onAge);
     return () => {

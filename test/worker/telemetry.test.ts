@@ -19,19 +19,21 @@ class Reader extends MetricReader {
   protected override async onForceFlush(): Promise<void> {}
   protected override async onShutdown(): Promise<void> {}
 
-  /** The latest value of each series: a number, or how often a histogram was recorded. */
-  async read(): Promise<{ values: Map<string, number>; errors: unknown[] }> {
+  /** The latest value of each series: a number, or how often a histogram was recorded. And the units. */
+  async read() {
     const { resourceMetrics, errors } = await this.collect();
     const values = new Map<string, number>();
+    const units: Record<string, string> = {};
     for (const { metrics: all } of resourceMetrics.scopeMetrics) {
       for (const { descriptor, dataPoints } of all) {
+        units[descriptor.name] = descriptor.unit;
         for (const { attributes, value } of dataPoints) {
           const name = [descriptor.name, ...Object.values(attributes)].join(' ');
           values.set(name, typeof value === 'number' ? value : value.count);
         }
       }
     }
-    return { values, errors };
+    return { values, units, errors };
   }
 }
 
@@ -66,6 +68,22 @@ const span = (attempt: number, outcome: string, ...error: string[]) => ({
   attempt,
   error,
 });
+
+/** Durations in seconds, as the semantic conventions of OpenTelemetry want it. */
+const UNITS = {
+  'frameforge.jobs.created': '{job}',
+  'frameforge.jobs.claimed': '{job}',
+  'frameforge.jobs.completed': '{job}',
+  'frameforge.jobs.retried': '{job}',
+  'frameforge.jobs.failed': '{job}',
+  'frameforge.jobs.lost': '{job}',
+  'frameforge.deliveries.claimed': '{delivery}',
+  'frameforge.deliveries.sent': '{delivery}',
+  'frameforge.deliveries.retried': '{delivery}',
+  'frameforge.claim.duration': 's',
+  'frameforge.queue.depth': '{item}',
+  'frameforge.queue.age': 's',
+};
 
 const stuck = (): Promise<never> => new Promise(() => {});
 
@@ -111,8 +129,9 @@ it('counts what happens, and tells it by spans', async () => {
       counts: expected,
       database: 'up',
     });
-    const { values, errors } = await reader.read();
+    const { values, units, errors } = await reader.read();
     expect(errors).toEqual([]);
+    expect(units).toEqual(UNITS);
     for (const [name, count] of Object.entries(expected)) {
       expect([name, values.get(`frameforge.${name}`) ?? 0]).toEqual([name, count]);
     }
