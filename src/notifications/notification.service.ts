@@ -166,7 +166,8 @@ export class NotificationService {
 
   /**
    * Records that a delivery failed. With `retryInMs` the notification is due again after that time;
-   * else it is failed for good.
+   * else it is failed for good. Until it is claimed again, this delivery can still be corrected: a call
+   * whose reply was lost is repeated, and a message that the provider took after all is marked as sent.
    *
    * @throws NotificationNotFoundError
    * @throws LeaseLostError if another delivery has begun since, or it is sent or failed already

@@ -188,6 +188,20 @@ describe('markFailed', () => {
     await lapseDelivery(h.dataSource, waiting);
     expect(await claim()).toMatchObject({ retryCount: 1, deliveryNumber: 2 });
   });
+
+  it('with a retry has not the last word until the next claim', async () => {
+    await logged();
+    const first = await claim();
+    const failure = { errorMessage: 'no answer', retryInMs: 0 };
+    await h.notifications.markFailed(first, failure);
+    // The reply was lost: the repeated call counts nothing twice.
+    const repeated = await h.notifications.markFailed(first, failure);
+    expect(repeated).toMatchObject({ deliveryStatus: 'pending', retryCount: 1, deliveryNumber: 1 });
+    // The provider's answer comes late: nobody shall get the message twice.
+    const sent = await h.notifications.markSent(first);
+    expect(sent).toMatchObject({ deliveryStatus: 'sent', errorMessage: null });
+    expect(await claim()).toBeUndefined();
+  });
 });
 
 describe('a delivery that is lost', () => {
