@@ -1,3 +1,4 @@
+import { uuidV7 } from '../../dist/jobs/uuid.js';
 import type { Scenario } from '../harness/scenario.ts';
 import { callsPerSecond } from '../harness/turns.ts';
 import { randomUsers, videoOf } from '../subjects/fixtures.ts';
@@ -38,7 +39,7 @@ export const createJob: Scenario = {
           how: floor.HOW,
           measure: turn((connection) => {
             const { userId, filename, videoUrl } = videoOf(bare.users);
-            const values = [null, userId, filename, videoUrl, null];
+            const values = [uuidV7(), userId, filename, videoUrl, null];
             return bare.run(connection, floor.sql.createJob, values);
           }),
         },

@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { uuidV7 } from '../../dist/jobs/uuid.js';
 import type { Scenario } from '../harness/scenario.ts';
 import { itemsPerSecond } from '../harness/turns.ts';
 import { randomUsers, videoOf } from '../subjects/fixtures.ts';
@@ -46,7 +46,7 @@ export const createJobs: Scenario = {
           measure: turn(bare.users, (videos) => {
             const values = [
               [...new Set(videos.map(({ userId }) => userId))],
-              videos.map(() => randomUUID()),
+              videos.map(() => uuidV7()),
               videos.map(({ userId }) => userId),
               videos.map(({ filename }) => filename),
               videos.map(({ videoUrl }) => videoUrl),

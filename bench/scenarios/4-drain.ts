@@ -135,7 +135,7 @@ async function drainBatch({ run }: floor.Floor, connection: number): Promise<num
   const claim = [BATCH, 30_000, `floor:${connection}`, 5, '-infinity', null];
   const jobs = await run(connection, floor.sql.claimJobs, claim);
   if (jobs.length === 0) return 0;
-  await run(connection, floor.sql.settleJobs, [
+  await run(connection, floor.sql.settleJobsBriefly, [
     jobs.map(({ jobId }) => jobId),
     jobs.map(({ runNumber }) => runNumber),
     jobs.map(({ workerId }) => workerId),

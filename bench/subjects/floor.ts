@@ -21,7 +21,7 @@ export const sql = {
   createJobs: statements.createJobs(tables),
   claimJobs: statements.claimJobs(tables),
   settleJob: statements.settleJob(tables),
-  settleJobs: statements.settleJobs(tables),
+  settleJobsBriefly: statements.settleJobsBriefly(tables),
 };
 
 /** What is left when all but the driver and the database is taken away. */

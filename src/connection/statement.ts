@@ -26,6 +26,17 @@ export function columns(names: readonly string[], alias: string, prefix = ''): s
 }
 
 /**
+ * Parameters that are arrays, $1 and following, as a relation with an entry of each in a row. They are
+ * read by way of subqueries, because PostgreSQL counts the entries of an array that it sees, finds that
+ * a plan for just as many is better than one for ten, and plans each statement anew, which takes longer
+ * than to run a small one.
+ *
+ * @param types - of the arrays' entries
+ */
+export const arrays = (...types: readonly string[]): string =>
+  `unnest(${types.map((type, index) => `(SELECT $${index + 1}::${type}[])`).join(', ')})`;
+
+/**
  * The statement's own time, to the millisecond. Not `now()`: in an old transaction that is long
  * past. Truncated, because rounding up would put a new row into the future for half a millisecond.
  */

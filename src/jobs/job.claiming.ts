@@ -1,6 +1,8 @@
+import { GroupCommit } from '../connection/group-commit.js';
 import type { SqlRunner } from '../connection/sql-runner.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
+import { announce } from './job.events.js';
 import { toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.sql.js';
@@ -56,3 +58,38 @@ export async function claimJobs(
     dueUntil: (rows[0]?.['dueUntil'] ?? null) as Date | null,
   };
 }
+
+/**
+ * Claims that are made at the same time by calls that have nothing to do with each other. Those on the
+ * same terms share what one statement claims, each up to its limit.
+ */
+export const claimingTogether = (db: SqlRunner): GroupCommit<Claim, VideoJob[]> =>
+  new GroupCommit({
+    alone: async (claim) => claimInAll(db, claim, 1),
+    together: async (claims) => {
+      const [first] = claims;
+      const shares = claims.map((claim) => (isOnTermsOf(claim, first) ? claim.limit : 0));
+      const limit = shares.reduce((sum, share) => sum + share, 0);
+      const atLeast = shares.filter((share) => share > 0).length;
+      const jobs = await claimInAll(db, { ...(first as Claim), limit }, atLeast);
+      return shares.map((share) => (share > 0 ? jobs.splice(0, share) : undefined));
+    },
+  });
+
+/** @param atLeast - how many jobs must be found before it is not looked for more */
+async function claimInAll(db: SqlRunner, claim: Claim, atLeast: number): Promise<VideoJob[]> {
+  const all: VideoJob[] = [];
+  for (;;) {
+    const limit = claim.limit - all.length;
+    const { jobs, exhausted } = await claimJobs(db, { ...claim, limit }, null);
+    announce(db.dataSource, 'notifications', exhausted, undefined);
+    all.push(...jobs);
+    // Behind those that had no try left there may be more.
+    if (exhausted === 0 || all.length >= atLeast) return all;
+  }
+}
+
+const isOnTermsOf = (claim: Claim, other: Claim | undefined): boolean =>
+  claim.workerId === other?.workerId &&
+  claim.leaseMs === other.leaseMs &&
+  claim.maxAttempts === other.maxAttempts;

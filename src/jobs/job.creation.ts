@@ -1,12 +1,15 @@
-import { randomUUID } from 'node:crypto';
+import { GroupCommit } from '../connection/group-commit.js';
 import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
+import type { Statement } from '../connection/statement.js';
 import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
 import type { VideoJob } from '../schema/entities/index.js';
+import type { Tables } from '../schema/tables.js';
 import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
 import { timestamp, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.sql.js';
+import { uuidV7 } from './uuid.js';
 
 /** Inserts one job, or finds the one that an earlier or simultaneous call inserted. */
 export async function createJob(
@@ -15,27 +18,42 @@ export async function createJob(
   tx: TransactionOptions,
 ): Promise<VideoJob> {
   const operation = 'createJob';
-  const { jobId, userId, filename, videoUrl, availableAt } = input;
-  const values = [jobId, userId, filename, videoUrl, timestamp(availableAt)];
-  if (jobId === undefined) {
-    const [created] = await db.run<Row>(operation, statements.createJob, values, tx);
-    if (created === undefined) throw new UserNotFoundError([userId]);
-    announce(db.dataSource, 'jobs', 1, tx.manager);
-    return toJob(created);
-  }
+  const jobId = input.jobId ?? uuidV7();
+  const values = columnsOf([{ input, jobId }]).map(([value]) => value);
   // The job that stood in the way can be deleted before it is read: then it is created after all.
   for (let tries = 0; tries < 3; tries += 1) {
-    const [created] = await db.run<Row>(operation, statements.createJobWithId, values, tx);
+    const [created] = await db.run<Row>(operation, statements.createJob, values, tx);
     if (created !== undefined) {
       announce(db.dataSource, 'jobs', 1, tx.manager);
       return toJob(created);
     }
+    if (input.jobId === undefined) throw new UserNotFoundError([input.userId]);
     const [existing] = await db.run<Row>(operation, statements.getJobs, [[jobId]], tx);
     if (existing !== undefined) return sameJob(toJob(existing), input);
-    await refuseUnknownUsers(db, operation, [userId], tx);
+    await refuseUnknownUsers(db, operation, [input.userId], tx);
   }
   throw new TransactionConflictError(operation);
 }
+
+/**
+ * Jobs without given ids that are created at the same time by calls that have nothing to do with each
+ * other. A user whose row is locked holds up the calls for that user alone.
+ */
+export const creatingTogether = (db: SqlRunner): GroupCommit<CreateJobInput, VideoJob> =>
+  new GroupCommit({
+    alone: (input) => createJob(db, input, {}),
+    together: async (inputs) => {
+      const wanted = inputs.map((input) => ({ input, jobId: uuidV7() }));
+      const values = columnsOf(wanted);
+      const rows = await db.run<Row>('createJob', statements.createJobsTogether, values);
+      announce(db.dataSource, 'jobs', rows.length, undefined);
+      const byId = new Map(rows.map((row) => [row['jobId'], row]));
+      return wanted.map(({ jobId }) => {
+        const row = byId.get(jobId);
+        return row && toJob(row);
+      });
+    },
+  });
 
 /** Inserts all jobs or none. */
 export async function createJobs(
@@ -46,38 +64,29 @@ export async function createJobs(
   if (inputs.length === 0) return [];
   // Without given ids nothing can collide, so that one statement is the whole of it.
   const { jobs, inserted } = inputs.every(({ jobId }) => jobId === undefined)
-    ? await insertJobs(db, inputs, tx)
-    : await db.atomically('createJobs', tx, (manager) => insertJobs(db, inputs, { manager }));
+    ? await insertJobs(db, statements.createJobs, inputs, tx)
+    : await db.atomically('createJobs', tx, (manager) =>
+        insertJobs(db, statements.createJobsWithIds, inputs, { manager }),
+      );
   announce(db.dataSource, 'jobs', inserted, tx.manager);
   return jobs;
 }
 
 async function insertJobs(
   db: SqlRunner,
+  statement: (tables: Tables) => Statement,
   inputs: readonly CreateJobInput[],
   tx: TransactionOptions,
 ): Promise<{ jobs: VideoJob[]; inserted: number }> {
   const operation = 'createJobs';
   const wanted = inputs.map((input) => ({
     input,
-    jobId: input.jobId?.toLowerCase() ?? randomUUID(),
+    jobId: input.jobId?.toLowerCase() ?? uuidV7(),
   }));
-  const unique = new Map(wanted.map(({ jobId, input }) => [jobId, input]));
+  const unique = new Map(wanted.map((one) => [one.jobId, one]));
   const jobs = [...unique.values()];
-  const userIds = [...new Set(jobs.map(({ userId }) => userId.toLowerCase()))];
-  const rows = await db.run<Row>(
-    operation,
-    statements.createJobs,
-    [
-      userIds,
-      [...unique.keys()],
-      jobs.map(({ userId }) => userId),
-      jobs.map(({ filename }) => filename),
-      jobs.map(({ videoUrl }) => videoUrl),
-      jobs.map(({ availableAt }) => timestamp(availableAt)),
-    ],
-    tx,
-  );
+  const userIds = [...new Set(jobs.map(({ input }) => input.userId.toLowerCase()))];
+  const rows = await db.run<Row>(operation, statement, [userIds, ...columnsOf(jobs)], tx);
   const stored = new Map<string, VideoJob>();
   const keep = (row: Row): unknown => stored.set(row['jobId'] as string, toJob(row));
   rows.forEach(keep);
@@ -97,6 +106,20 @@ async function insertJobs(
   }
   return { jobs: created, inserted: rows.length };
 }
+
+interface Wanted {
+  readonly input: CreateJobInput;
+  readonly jobId: string;
+}
+
+/** The statements' parameters, as arrays with an entry for each job. */
+const columnsOf = (jobs: readonly Wanted[]): unknown[][] => [
+  jobs.map(({ jobId }) => jobId),
+  jobs.map(({ input }) => input.userId),
+  jobs.map(({ input }) => input.filename),
+  jobs.map(({ input }) => input.videoUrl),
+  jobs.map(({ input }) => timestamp(input.availableAt)),
+];
 
 async function refuseUnknownUsers(
   db: SqlRunner,

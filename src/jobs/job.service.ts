@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
+import type { GroupCommit } from '../connection/group-commit.js';
 import { hydrate } from '../connection/hydrate.js';
 import { preparedByDefault } from '../connection/prepared-by-default.js';
 import { ReadOptions, readOptions, SqlRunner } from '../connection/sql-runner.js';
@@ -16,8 +17,9 @@ import {
 import { collect, readId, readInput, readList } from '../input/input.js';
 import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
-import { claimJobs } from './job.claiming.js';
-import { createJob, createJobs } from './job.creation.js';
+import { claimingTogether } from './job.claiming.js';
+import type { Claim } from './job.claiming.js';
+import { createJob, createJobs, creatingTogether } from './job.creation.js';
 import { announce } from './job.events.js';
 import {
   ClaimJobsInput,
@@ -35,8 +37,8 @@ import {
 import type { JobCompletion } from './job.inputs.js';
 import { handleColumns, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
-import { movedJob, settleJob, settleJobs } from './job.settlement.js';
-import type { JobRefusal, SettledJob } from './job.settlement.js';
+import { movedJob, settleJob, settleJobs, settlingTogether } from './job.settlement.js';
+import type { JobRefusal, SettledJob, Settlement } from './job.settlement.js';
 import * as statements from './job.sql.js';
 
 const BATCH = { min: 0, max: MAX_BATCH };
@@ -69,6 +71,9 @@ export class JobService {
   /** Whether plans are kept by name. */
   readonly preparedStatements: boolean;
   private readonly db: SqlRunner;
+  private readonly creations: GroupCommit<CreateJobInput, VideoJob>;
+  private readonly claims: GroupCommit<Claim, VideoJob[]>;
+  private readonly completions: GroupCommit<Settlement, SettledJob>;
   /** Who holds the leases that this service takes, unless the caller names another holder. */
   readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
 
@@ -85,6 +90,9 @@ export class JobService {
   ) {
     this.preparedStatements = options.preparedStatements ?? preparedByDefault();
     this.db = new SqlRunner(dataSource, this.preparedStatements, options.replyTimeoutMs);
+    this.creations = creatingTogether(this.db);
+    this.claims = claimingTogether(this.db);
+    this.completions = settlingTogether(this.db, 'completeJob', 'completed');
   }
 
   /**
@@ -98,7 +106,8 @@ export class JobService {
     const operation = 'createJob';
     const tx = readOptions(operation, options);
     const job = readInput(operation, CreateJobInput, input);
-    return createJob(this.db, job, tx);
+    const isAlone = tx.manager !== undefined || job.jobId !== undefined;
+    return isAlone ? createJob(this.db, job, tx) : this.creations.run(job);
   }
 
   /**
@@ -217,18 +226,12 @@ export class JobService {
   async claimJobs(input: ClaimJobsInput = {}): Promise<VideoJob[]> {
     const operation = 'claimJobs';
     const { limit, leaseMs, workerId, maxAttempts } = readInput(operation, ClaimJobsInput, input);
-    const claim = {
+    return this.claims.run({
       limit: limit ?? DEFAULT_LIMIT,
       leaseMs: leaseMs ?? DEFAULT_LEASE_MS,
       workerId: workerId ?? this.workerId,
       maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
-    };
-    for (;;) {
-      const { jobs, exhausted } = await claimJobs(this.db, claim, null);
-      announce(this.db.dataSource, 'notifications', exhausted, undefined);
-      // When all that was found had no try left, there may be more behind it.
-      if (jobs.length > 0 || exhausted === 0) return jobs;
-    }
+    });
   }
 
   /**
@@ -269,7 +272,11 @@ export class JobService {
       next: JobStatus.COMPLETED,
       ...readInput(operation, JobResult, result),
     };
-    return settleJob(this.db, operation, 'completed', completion, tx) as Promise<CompletedJob>;
+    const settled =
+      tx.manager === undefined
+        ? this.completions.run(completion)
+        : settleJob(this.db, operation, 'completed', completion, tx);
+    return settled as Promise<CompletedJob>;
   }
 
   /**

@@ -1,4 +1,4 @@
-import { columns, NOW, page, sql } from '../connection/statement.js';
+import { arrays, columns, NOW, page, sql } from '../connection/statement.js';
 import type { Statement } from '../connection/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { NOTIFICATION_COLUMNS } from '../notifications/notification.sql.js';
@@ -58,28 +58,36 @@ const LOST_RUN = `format('The worker was lost: the lease of %s ended before its 
  * job exists. Selecting from `users` under a lock refuses an unknown user without the foreign key's
  * error, which would abort the caller's transaction.
  */
-const insertOne = (t: Tables, jobId: string, onConflict: string): Statement => sql`
+export const createJob = (t: Tables): Statement => sql`
   INSERT INTO ${t.videoJobs} AS j
     ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
-  SELECT ${jobId}, u."userId", $3::varchar, $4::text, ${NOW}, GREATEST($5::timestamptz, ${NOW})
+  SELECT $1::uuid, u."userId", $3::varchar, $4::text, ${NOW}, GREATEST($5::timestamptz, ${NOW})
   FROM ${t.users} u
   WHERE u."userId" = $2::uuid
   FOR KEY SHARE OF u
-  ${onConflict}
+  ON CONFLICT ("jobId") DO NOTHING
   RETURNING ${job}`;
 
-export const createJob = (t: Tables): Statement =>
-  insertOne(t, 'COALESCE($1::uuid, gen_random_uuid())', '');
-
-export const createJobWithId = (t: Tables): Statement =>
-  insertOne(t, '$1::uuid', 'ON CONFLICT ("jobId") DO NOTHING');
+/**
+ * The same, as arrays, for jobs that have nothing to do with each other: no row for those whose user
+ * is unknown, or is locked by somebody who changes or deletes it.
+ */
+export const createJobsTogether = (t: Tables): Statement => sql`
+  INSERT INTO ${t.videoJobs} AS j
+    ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
+  SELECT i."jobId", u."userId", i."filename", i."videoUrl", ${NOW},
+    GREATEST(i."availableAt", ${NOW})
+  FROM ${arrays('uuid', 'uuid', 'varchar', 'text', 'timestamptz')}
+    AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
+  JOIN ${t.users} u ON u."userId" = i."userId"
+  FOR KEY SHARE OF u SKIP LOCKED
+  RETURNING ${job}`;
 
 /**
  * $1 the users' ids, each once; then arrays: $2 jobId, $3 userId, $4 filename, $5 videoUrl,
- * $6 availableAt. No rows when a user is unknown. In `jobId` order, so that two calls which repeat
- * the same jobs wait for each other and never deadlock.
+ * $6 availableAt. No rows when a user is unknown.
  */
-export const createJobs = (t: Tables): Statement => sql`
+const insertAll = (t: Tables, order: string, onConflict: string): Statement => sql`
   WITH owner AS MATERIALIZED (
     SELECT u."userId"
     FROM ${t.users} u
@@ -94,9 +102,16 @@ export const createJobs = (t: Tables): Statement => sql`
   FROM unnest($2::uuid[], $3::uuid[], $4::varchar[], $5::text[], $6::timestamptz[])
     AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
   WHERE (SELECT count(*) FROM owner) = cardinality($1::uuid[])
-  ORDER BY i."jobId"
-  ON CONFLICT ("jobId") DO NOTHING
+  ORDER BY ${order}
+  ${onConflict}
   RETURNING ${job}`;
+
+/** With ids that are new. By user, because half of the indexes are: neighbours share their pages. */
+export const createJobs = (t: Tables): Statement => insertAll(t, 'i."userId"', '');
+
+/** In `jobId` order, so that two calls which repeat the same jobs wait for each other and never deadlock. */
+export const createJobsWithIds = (t: Tables): Statement =>
+  insertAll(t, 'i."jobId"', 'ON CONFLICT ("jobId") DO NOTHING');
 
 /** $1 userIds: those of them that do not exist. */
 export const unknownUsers = (t: Tables): Statement => sql`
@@ -249,8 +264,7 @@ export const claimJobs = (t: Tables): Statement => sql`
 export const extendLeases = (t: Tables): Statement => sql`
   WITH held AS MATERIALIZED (
     SELECT j."jobId", j."runNumber", j."workerId"
-    FROM unnest($1::uuid[], $2::integer[], $3::varchar[])
-      AS i("jobId", "runNumber", "workerId")
+    FROM ${arrays('uuid', 'integer', 'varchar')} AS i("jobId", "runNumber", "workerId")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     WHERE j."runNumber" = i."runNumber" AND j."workerId" = i."workerId" AND j."status" = 'processing'
   ), locked AS MATERIALIZED (
@@ -280,8 +294,15 @@ export const extendLeases = (t: Tables): Statement => sql`
  * reported already: it gets the next number when it ends.
  *
  * @param input - the parameters as a relation
+ * @param locking - what to do about a row that is locked: wait, or pass over it
+ * @param result - whether to return the job and the notification after, or the verdict alone
  */
-const settle = (t: Tables, input: string): Statement => sql`
+const settle = (
+  t: Tables,
+  input: string,
+  locking: '' | 'SKIP LOCKED' = '',
+  result: 'whole' | 'verdict' = 'whole',
+): Statement => sql`
   WITH locked AS MATERIALIZED (
     SELECT i."position", i."next", i."resultUrl", i."frameCount", i."errorMessage",
       i."delay", i."refund", i."workerId", j."jobId", j."status", j."runNumber",
@@ -298,7 +319,7 @@ const settle = (t: Tables, input: string): Statement => sql`
         "frameCount", "errorMessage", "delay", "refund", "position")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     ORDER BY j."jobId"
-    FOR NO KEY UPDATE OF j
+    FOR NO KEY UPDATE OF j ${locking}
   ), settled AS (
     UPDATE ${t.videoJobs} j
     SET "status" = l."next",
@@ -332,32 +353,55 @@ const settle = (t: Tables, input: string): Statement => sql`
     WHERE l."accepted" AND l."errorMessage" IS NOT NULL
     ON CONFLICT DO NOTHING
   )
-  SELECT l."position"::integer, l."jobId", l."lost", l."status" AS "statusBefore",
-    l."runNumber" AS "runNumberBefore",
+  SELECT l."position"::integer, l."jobId", l."accepted", l."lost", l."status" AS "statusBefore",
+    l."runNumber" AS "runNumberBefore"${
+      result === 'verdict'
+        ? ''
+        : `,
     ${columns(JOB_COLUMNS, 's', 'job.')},
-    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
+    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}`
+    }
   FROM locked l
-  LEFT JOIN settled s ON s."jobId" = l."jobId"
-  LEFT JOIN notified n ON n."jobId" = l."jobId"`;
+  ${
+    result === 'verdict'
+      ? ''
+      : `LEFT JOIN settled s ON s."jobId" = l."jobId"
+  LEFT JOIN notified n ON n."jobId" = l."jobId"`
+  }`;
 
-/** Parameters are arrays, with an entry for each job. */
-export const settleJobs = (t: Tables): Statement =>
-  settle(
-    t,
-    `unnest($1::uuid[], $2::integer[], $3::varchar[], $4::varchar[], $5::text[],
-        $6::integer[], $7::text[], $8::integer[], $9::integer[]) WITH ORDINALITY`,
-  );
-
-/**
- * One job. Not a batch of one: PostgreSQL guesses ten rows for an array that it does not know, so that
- * it would plan each batch of one anew, which takes longer than to run it.
- */
+/** One job. */
 export const settleJob = (t: Tables): Statement =>
   settle(
     t,
     `(VALUES ($1::uuid, $2::integer, $3::varchar, $4::varchar, $5::text,
         $6::integer, $7::text, $8::integer, $9::integer, 1))`,
   );
+
+const SETTLEMENT = [
+  'uuid',
+  'integer',
+  'varchar',
+  'varchar',
+  'text',
+  'integer',
+  'text',
+  'integer',
+  'integer',
+] as const;
+
+/** Any number of jobs, as arrays with an entry for each. Planned for the number that they are. */
+export const settleJobs = (t: Tables): Statement => {
+  const parameters = SETTLEMENT.map((type, index) => `$${index + 1}::${type}[]`);
+  return settle(t, `unnest(${parameters.join(', ')}) WITH ORDINALITY`);
+};
+
+/** Some jobs that have nothing to do with each other: no row also for those that are locked. */
+export const settleJobsTogether = (t: Tables): Statement =>
+  settle(t, `${arrays(...SETTLEMENT)} WITH ORDINALITY`, 'SKIP LOCKED');
+
+/** The same, any number of them. */
+export const settleJobsBriefly = (t: Tables): Statement =>
+  settle(t, `${arrays(...SETTLEMENT)} WITH ORDINALITY`, 'SKIP LOCKED', 'verdict');
 
 /** $1 jobId. One row unless the job does not exist: its state before, and the job if it was moved. */
 export const retryJob = (t: Tables): Statement => sql`

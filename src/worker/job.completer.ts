@@ -1,23 +1,20 @@
 import { TypeORMError } from 'typeorm';
 import type { EntityManager } from 'typeorm';
+import { GroupCommit } from '../connection/group-commit.js';
+import type { SqlRunner } from '../connection/sql-runner.js';
 import { FrameForgeError, fromDriver } from '../errors.js';
 import type { JobResult } from '../jobs/job.inputs.js';
-import type { CompletionVerdict, JobService } from '../jobs/job.service.js';
+import type { JobService } from '../jobs/job.service.js';
+import { completeBriefly, settleJob } from '../jobs/job.settlement.js';
+import type { Settlement } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import type { Lease } from './lease.keeper.js';
 import { isTransient } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 
-interface Waiting {
-  readonly job: VideoJob;
-  readonly result: JobResult;
-  readonly resolve: (verdict: CompletionVerdict) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 /** How many jobs one statement completes at the most. */
-const MAX_BATCH = 1_000;
+const MAX_GROUP = 1_000;
 /** How often a transaction with the application's own writes is tried, which takes some 20 s. */
 const TRANSACTION_TRIES = 10;
 
@@ -26,26 +23,42 @@ const TRANSACTION_TRIES = 10;
  * and the fence tells whether it had been done.
  */
 export class JobCompleter {
-  private waiting: Waiting[] = [];
-  private flushing = false;
+  private readonly completions: GroupCommit<Settlement, boolean>;
 
+  /** @param db - on the application's pool, as `jobs` is */
   constructor(
     private readonly jobs: JobService,
+    db: SqlRunner,
     private readonly recording: Activity,
-  ) {}
+  ) {
+    const operation = 'completeJob';
+    this.completions = new GroupCommit(
+      {
+        alone: async (settlement) => {
+          await recording.untilAnswered(() =>
+            settleJob(db, operation, 'completed', settlement, {}),
+          );
+          return true;
+        },
+        together: async (settlements) => {
+          const done = await recording.untilAnswered(() =>
+            completeBriefly(db, operation, settlements),
+          );
+          return done.map((isDone) => isDone || undefined);
+        },
+      },
+      MAX_GROUP,
+    );
+  }
 
   /**
-   * Completes a job, in a batch: what ends while one statement is under way is in the next (group
-   * commit).
+   * Completes a job. What ends while statements are under way is completed by the next one.
    *
-   * @throws whatever the database says of this completion alone, when trying again cannot help
-   * @throws WorkerStoppedError
+   * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError, WorkerStoppedError, and whatever
+   *   the database says of this completion alone, when trying again cannot help
    */
-  complete(job: VideoJob, result: JobResult): Promise<CompletionVerdict> {
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ job, result, resolve, reject });
-      if (!this.flushing) void this.flush();
-    });
+  async complete(handle: VideoJob, result: JobResult): Promise<void> {
+    await this.completions.run({ handle, next: JobStatus.COMPLETED, ...result });
   }
 
   /**
@@ -97,48 +110,10 @@ export class JobCompleter {
     }
   }
 
-  private async flush(): Promise<void> {
-    this.flushing = true;
-    // What else ends in this turn of the event loop comes along.
-    await Promise.resolve();
-    while (this.waiting.length > 0) {
-      const batch = this.waiting.splice(0, MAX_BATCH);
-      try {
-        const verdicts = await this.jobs.completeJobs(batch);
-        this.recording.succeeded();
-        batch.forEach(({ resolve }, index) => resolve(verdicts[index] as CompletionVerdict));
-      } catch (error) {
-        if (isTransient(error)) await this.again(batch, error);
-        else await this.completeEach(batch);
-      }
-    }
-    this.flushing = false;
-  }
   /** Whether a commit that nobody heard of was done after all. */
   private async wasCompleted({ jobId, runNumber }: VideoJob): Promise<boolean> {
     const current = await this.jobs.getJob(jobId);
     return current.runNumber === runNumber && current.status === JobStatus.COMPLETED;
-  }
-
-  /** Waits for the database, then the batch is at the front again. */
-  private async again(batch: readonly Waiting[], error: unknown): Promise<void> {
-    this.waiting.unshift(...batch);
-    await this.recording.wait(error).catch((stopped: unknown) => {
-      for (const { reject } of this.waiting.splice(0)) reject(stopped);
-    });
-  }
-
-  /** One of the batch cannot be written: the others shall not suffer for it. */
-  private async completeEach(batch: readonly Waiting[]): Promise<void> {
-    for (const [index, { job, result, resolve, reject }] of batch.entries()) {
-      try {
-        const [verdict] = await this.jobs.completeJobs([{ job, result }]);
-        resolve(verdict as CompletionVerdict);
-      } catch (error) {
-        if (isTransient(error)) return this.again(batch.slice(index), error);
-        reject(error);
-      }
-    }
   }
 }
 

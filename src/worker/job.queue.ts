@@ -44,7 +44,7 @@ export class JobQueue implements WorkQueue<Lease> {
         `The lease of run ${job.runNumber} of job ${job.jobId} was lost: it was aborted.`,
       );
     });
-    const completer = new JobCompleter(jobs, recording);
+    const completer = new JobCompleter(jobs, db, recording);
     this.runner = new JobRunner(
       handler,
       jobs,
@@ -73,13 +73,13 @@ export class JobQueue implements WorkQueue<Lease> {
     telemetry.count('jobs.failed', exhausted);
     announce(db.dataSource, 'notifications', exhausted, undefined);
     this.suspect ??= suspect;
-    const items = jobs.map((job) => this.keeper.hold(job, sentAt));
+    const items = this.keeper.hold(jobs, sentAt);
     return { items, more: found >= limit, lookAgainMs };
   }
 
-  async run(lease: Lease): Promise<void> {
+  async run(lease: Lease, onHandled: () => void): Promise<void> {
     this.running.add(lease);
-    const outcome = await this.runner.run(lease);
+    const outcome = await this.runner.run(lease, onHandled);
     this.running.delete(lease);
     if (lease.job === this.suspect) this.suspect = undefined;
     // Those are counted where they are released: a handler may never end.

@@ -1,8 +1,14 @@
 import type { Logger } from '@nestjs/common';
-import { LeaseLostError, reasonOf } from '../errors.js';
+import {
+  InvalidJobTransitionError,
+  JobNotFoundError,
+  LeaseLostError,
+  reasonOf,
+} from '../errors.js';
 import { readInput } from '../input/input.js';
 import { JobResult } from '../jobs/job.inputs.js';
 import type { JobService } from '../jobs/job.service.js';
+import type { JobRefusal } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
@@ -37,12 +43,16 @@ export class JobRunner {
     private readonly logger: Logger,
   ) {}
 
-  /** Runs a job whose lease is held, from its handler to the record of its outcome. */
-  async run(lease: Lease): Promise<RunOutcome> {
+  /**
+   * Runs a job whose lease is held, from its handler to the record of its outcome.
+   *
+   * @param onHandled - is told when there is no more to do than to record the outcome
+   */
+  async run(lease: Lease, onHandled: () => void = () => {}): Promise<RunOutcome> {
     const { job } = lease;
     try {
       return await this.telemetry.span('process', job.jobId, job.attempts, (recordError) =>
-        this.attempt(lease, recordError),
+        this.attempt(lease, recordError, onHandled),
       );
     } catch (error) {
       // What is left: an error that no retry mends. The lease ends, and the next claim counts the run.
@@ -71,12 +81,17 @@ export class JobRunner {
     }
   }
 
-  private async attempt(lease: Lease, recordError: RecordError): Promise<RunOutcome> {
+  private async attempt(
+    lease: Lease,
+    recordError: RecordError,
+    onHandled: () => void,
+  ): Promise<RunOutcome> {
     const { job, abort } = lease;
     try {
       const context = { signal: abort.signal, attempt: job.attempts };
       const outcome = await this.handler.process(job, context);
       abort.signal.throwIfAborted();
+      if (typeof outcome !== 'function') onHandled();
       return await this.complete(lease, outcome);
     } catch (error) {
       if (abort.signal.aborted) return lease.released ? 'released' : 'lost';
@@ -98,9 +113,13 @@ export class JobRunner {
     }
     const result = readInput('The outcome of a job', JobResult, outcome);
     lease.settling = true;
-    const verdict = await this.completer.complete(lease.job, result);
-    if (!('error' in verdict)) return 'completed';
-    return this.lost(lease.job, verdict.error, JobStatus.COMPLETED);
+    try {
+      await this.completer.complete(lease.job, result);
+      return 'completed';
+    } catch (error) {
+      if (isRefusal(error)) return this.lost(lease.job, error, JobStatus.COMPLETED);
+      throw error;
+    }
   }
 
   private async fail(job: VideoJob, cause: unknown): Promise<RunOutcome> {
@@ -142,3 +161,8 @@ const OUTCOMES: Record<JobStatus, RunOutcome> = {
   failed: 'failed',
   pending: 'retried',
 };
+
+const isRefusal = (error: unknown): error is JobRefusal =>
+  error instanceof LeaseLostError ||
+  error instanceof JobNotFoundError ||
+  error instanceof InvalidJobTransitionError;

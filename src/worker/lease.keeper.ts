@@ -43,21 +43,24 @@ export class LeaseKeeper {
   ) {}
 
   /** @param sentAt - `performance.now()` before the claim was sent */
-  hold(job: VideoJob, sentAt: number): Lease {
-    const lease = {
-      job,
-      abort: new AbortController(),
-      deadline: sentAt + this.leaseMs,
-      settling: false,
-      released: false,
-    };
-    // Whoever claims a job that it holds has lost the run before.
-    const before = this.leases.get(job.jobId);
-    if (before !== undefined) this.lose(before);
+  hold(jobs: readonly VideoJob[], sentAt: number): Lease[] {
     if (this.leases.size === 0) this.nextExtension = sentAt + this.leaseMs / 3;
-    this.leases.set(job.jobId, lease);
+    const leases = jobs.map((job) => {
+      const lease = {
+        job,
+        abort: new AbortController(),
+        deadline: sentAt + this.leaseMs,
+        settling: false,
+        released: false,
+      };
+      // Whoever claims a job that it holds has lost the run before.
+      const before = this.leases.get(job.jobId);
+      if (before !== undefined) this.lose(before);
+      this.leases.set(job.jobId, lease);
+      return lease;
+    });
     this.schedule();
-    return lease;
+    return leases;
   }
 
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */

@@ -16,18 +16,25 @@ export interface WorkQueue<T> {
   readonly pollMs: number;
   /** Claims up to `limit` items. @param woken - whether something is known to have come in */
   claim(limit: number, woken: boolean): Promise<Claimed<T>>;
-  /** Works on one; never rejects. */
-  run(item: T): Promise<void>;
+  /**
+   * Works on one; never rejects.
+   *
+   * @param onHandled - is told when there is no more to do than to record the outcome
+   */
+  run(item: T, onHandled: () => void): Promise<void>;
   /** Takes care of what was claimed while the loop was told to stop; never rejects. */
   giveBack(item: T): Promise<void>;
 }
 
 /**
- * Keeps up to `concurrency` items of a queue at work. Idle, it polls, with jitter so that many workers
+ * Keeps up to `concurrency` items of a queue at work, while the outcomes of as many others are being
+ * recorded. Idle, it polls, with jitter so that many workers
  * spread out, or claims at once when it is woken. Busy, it claims as many as have ended meanwhile.
  */
 export class WorkLoop<T> {
   private readonly running = new Set<Promise<void>>();
+  /** How many of them are more than an outcome to record. */
+  private working = 0;
   private stopping = false;
   private woken = false;
   /** What a pause ends by, besides its time. */
@@ -64,7 +71,8 @@ export class WorkLoop<T> {
 
   private async work(): Promise<void> {
     while (!this.stopping) {
-      const free = this.queue.concurrency - this.running.size;
+      const { concurrency } = this.queue;
+      const free = Math.min(concurrency - this.working, 2 * concurrency - this.running.size);
       if (free === 0) {
         await this.pause('a place');
         // What ended in the same batch frees its places first: one claim then fills them all.
@@ -93,9 +101,16 @@ export class WorkLoop<T> {
   }
 
   private dispatch(item: T): void {
-    const run = this.queue.run(item).finally(() => {
-      this.running.delete(run);
+    let handled = false;
+    const onHandled = (): void => {
+      if (!handled) this.working -= 1;
+      handled = true;
       if (this.waitsFor === 'a place') this.resume();
+    };
+    this.working += 1;
+    const run = this.queue.run(item, onHandled).finally(() => {
+      this.running.delete(run);
+      onHandled();
     });
     this.running.add(run);
   }

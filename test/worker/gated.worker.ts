@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
+import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { JobCompleter } from '../../src/worker/job.completer.js';
@@ -43,7 +44,8 @@ export class Run {
     readonly worker: Worker,
     readonly job: VideoJob,
   ) {
-    this.lease = worker.keeper.hold(job, performance.now());
+    const [lease] = worker.keeper.hold([job], performance.now());
+    this.lease = lease!;
     worker.handlers.set(job, this.#handler.promise);
     this.outcome = worker.runner.run(this.lease);
   }
@@ -118,7 +120,7 @@ export class Worker {
       this.jobs,
       this.jobs,
       this.keeper,
-      new JobCompleter(this.jobs, recording),
+      new JobCompleter(this.jobs, new SqlRunner(dataSource, true), recording),
       recording,
       resolveWorkerOptions(options),
       new Telemetry(),

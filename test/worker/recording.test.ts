@@ -96,18 +96,16 @@ describe('a result', () => {
   it('that cannot be written before the worker ends is no failure of the run', async () => {
     const [run] = await claim();
     const unlock = await lock(run!.job);
-    // As after a long outage: the next try is seconds away.
-    for (let i = 0; i < 10; i += 1) worker.recording.failed(new Error('an outage'));
     const outcome = run!.resolve(RESULT);
     await until(async () => (await waitingForLocks()) === 1);
+    worker.outage.stop();
     await query(
       world.harness.url,
       `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
        WHERE wait_event_type = 'Lock' AND datname = current_database()`,
     );
-    await unlock();
-    worker.outage.stop();
     expect(await outcome).toBe('lost');
+    await unlock();
     expect(await world.job(run!.job)).toMatchObject({ status: 'processing', attempts: 1 });
     expect(await world.errors(run!.job)).toEqual([]);
   });

@@ -1,0 +1,230 @@
+import { randomUUID } from 'node:crypto';
+import { jest } from '@jest/globals';
+import {
+  InvalidJobTransitionError,
+  JobNotFoundError,
+  LeaseLostError,
+  UserNotFoundError,
+} from '../../src/errors.js';
+import type { JobService } from '../../src/jobs/job.service.js';
+import { JobStatus } from '../../src/schema/entities/index.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { result, video, violations } from './fixtures.js';
+import { lockWaiters, times } from './race.js';
+
+// Calls that come at the same time are made by one statement: none of them may notice.
+
+let h: Harness;
+beforeAll(async () => {
+  h = await openHarness({ poolSize: 20 });
+});
+beforeEach(() => h.dataSource.query('DELETE FROM users'));
+afterEach(async () => {
+  jest.restoreAllMocks();
+  expect(await violations(h.dataSource)).toEqual([]);
+});
+afterAll(() => h.close());
+
+const users = (count: number): Promise<{ userId: string }[]> =>
+  Promise.all(times(count, () => h.user()));
+
+/** Locks rows in a transaction of somebody else. @returns how to end that */
+async function lock(table: string, condition: string, values: unknown[]): Promise<() => unknown> {
+  const queryRunner = h.dataSource.createQueryRunner();
+  await queryRunner.startTransaction();
+  await queryRunner.query(`SELECT FROM ${table} WHERE ${condition} FOR UPDATE`, values);
+  return async () => {
+    await queryRunner.commitTransaction();
+    await queryRunner.release();
+  };
+}
+
+async function created(count: number): Promise<VideoJob[]> {
+  const { userId } = await h.user();
+  await h.jobs.createJobs(times(count, () => ({ ...video, userId })));
+  return h.jobs.claimJobs({ limit: count });
+}
+
+/** How many statements of a kind a piece of work sends. */
+async function statementsOf(text: string, work: () => Promise<unknown>): Promise<number> {
+  const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+  await work();
+  return sent.mock.calls.filter(([query]) => query.includes(text)).length;
+}
+
+describe('creations at once', () => {
+  it('share statements, and return each its own job', async () => {
+    const [first, second] = await users(2);
+    const inputs = times(200, (index) => ({
+      ...video,
+      userId: (index % 2 === 0 ? first : second)!.userId,
+      filename: `${index}.mp4`,
+      availableAt: index % 3 === 0 ? new Date(Date.now() + 60_000 + index) : undefined,
+    }));
+    let jobs: VideoJob[] = [];
+    const statements = await statementsOf('INSERT INTO "video_jobs"', async () => {
+      jobs = await Promise.all(inputs.map((input) => h.jobs.createJob(input)));
+    });
+    expect(statements).toBeLessThan(20);
+    expect(new Set(jobs.map(({ jobId }) => jobId)).size).toBe(200);
+    for (const [index, job] of jobs.entries()) {
+      const { availableAt, ...input } = inputs[index]!;
+      expect(job).toMatchObject({ ...input, status: JobStatus.PENDING, runNumber: 0 });
+      if (availableAt !== undefined) expect(job.availableAt).toEqual(availableAt);
+      expect(await h.jobs.getJob(job.jobId)).toEqual(job);
+    }
+  });
+
+  it('for unknown users fail alone', async () => {
+    const [user] = await users(1);
+    const unknown = randomUUID();
+    const outcomes = await Promise.allSettled(
+      times(50, (index) =>
+        h.jobs.createJob({ ...video, userId: index % 10 === 3 ? unknown : user!.userId }),
+      ),
+    );
+    const refused = outcomes.filter(({ status }) => status === 'rejected');
+    expect(refused).toHaveLength(5);
+    for (const { reason } of refused as PromiseRejectedResult[]) {
+      expect(reason).toBeInstanceOf(UserNotFoundError);
+      expect(reason).toMatchObject({ userIds: [unknown] });
+    }
+    expect(await h.jobs.countJobs()).toMatchObject({ pending: 45 });
+  });
+
+  it('for a user who is locked wait alone', async () => {
+    const [locked, free] = await users(2);
+    const unlock = await lock('users', '"userId" = $1', [locked!.userId]);
+    const held = times(6, () => h.jobs.createJob({ ...video, userId: locked!.userId }));
+    const others = times(30, () => h.jobs.createJob({ ...video, userId: free!.userId }));
+    await Promise.all(others);
+    await lockWaiters(h.dataSource, 6);
+    // Also when those wait already.
+    await h.jobs.createJob({ ...video, userId: free!.userId });
+    await unlock();
+    await Promise.all(held);
+    expect(await h.jobs.countJobs()).toMatchObject({ pending: 37 });
+  });
+
+  it('that the database refuses fail alone', async () => {
+    const [user] = await users(1);
+    const { userId } = user!;
+    await h.dataSource.query(
+      `ALTER TABLE video_jobs ADD CONSTRAINT "only_mp4" CHECK (filename LIKE '%.mp4') NOT VALID`,
+    );
+    try {
+      const outcomes = await Promise.allSettled(
+        times(20, (index) =>
+          h.jobs.createJob({ ...video, userId, filename: index === 7 ? 'a.avi' : 'a.mp4' }),
+        ),
+      );
+      expect(outcomes.map(({ status }) => status)).toEqual(
+        times(20, (index) => (index === 7 ? 'rejected' : 'fulfilled')),
+      );
+      expect((outcomes[7] as PromiseRejectedResult).reason.message).toContain('only_mp4');
+      expect(await h.jobs.countJobs()).toMatchObject({ pending: 19 });
+    } finally {
+      await h.dataSource.query('ALTER TABLE video_jobs DROP CONSTRAINT "only_mp4"');
+    }
+  });
+});
+
+describe('claims at once', () => {
+  it('share what is due, each up to its limit', async () => {
+    const { userId } = await h.user();
+    await h.jobs.createJobs(times(50, () => ({ ...video, userId })));
+    let claims: VideoJob[][] = [];
+    const statements = await statementsOf('SKIP LOCKED', async () => {
+      claims = await Promise.all(times(30, () => h.jobs.claimJobs({ limit: 2 })));
+    });
+    expect(statements).toBeLessThan(10);
+    const sizes = claims.map(({ length }) => length);
+    expect(Math.max(...sizes)).toBe(2);
+    expect(new Set(claims.flat().map(({ jobId }) => jobId)).size).toBe(50);
+    expect(await h.jobs.claimJobs()).toEqual([]);
+  });
+
+  it('are each made on their own terms', async () => {
+    const { userId } = await h.user();
+    await h.jobs.createJobs(times(60, () => ({ ...video, userId })));
+    const claims = await Promise.all(
+      times(30, (index) =>
+        h.jobs.claimJobs({ limit: 1, workerId: `w${index % 3}`, leaseMs: 60_000 * (index + 1) }),
+      ),
+    );
+    for (const [index, [job, ...more]] of claims.entries()) {
+      expect(more).toEqual([]);
+      expect(job).toMatchObject({ workerId: `w${index % 3}` });
+      const leaseMs = job!.availableAt.getTime() - job!.startedAt!.getTime();
+      expect(leaseMs).toBe(60_000 * (index + 1));
+    }
+  });
+
+  it('look behind jobs that have no try left', async () => {
+    const { userId } = await h.user();
+    await h.jobs.createJobs(times(12, () => ({ ...video, userId })));
+    await h.dataSource.query(
+      `UPDATE video_jobs SET attempts = 5, "runNumber" = 5 WHERE "jobId" IN
+         (SELECT "jobId" FROM video_jobs ORDER BY "availableAt", "jobId" LIMIT 8)`,
+    );
+    const claims = await Promise.all(times(4, () => h.jobs.claimJobs({ limit: 1 })));
+    expect(claims.map(({ length }) => length)).toEqual([1, 1, 1, 1]);
+    expect(await h.jobs.countJobs()).toMatchObject({ processing: 4 });
+  });
+});
+
+describe('completions at once', () => {
+  it('share statements, and return each its own job and notification', async () => {
+    const jobs = await created(100);
+    let done: Awaited<ReturnType<JobService['completeJob']>>[] = [];
+    const statements = await statementsOf('"notification_log"', async () => {
+      done = await Promise.all(
+        jobs.map((job, frameCount) => h.jobs.completeJob(job, { ...result, frameCount })),
+      );
+    });
+    expect(statements).toBeLessThan(10);
+    for (const [frameCount, { job, notification }] of done.entries()) {
+      const { jobId } = jobs[frameCount]!;
+      expect(job).toMatchObject({ jobId, frameCount, status: JobStatus.COMPLETED });
+      expect(notification).toMatchObject({ jobId, runNumber: 1 });
+    }
+  });
+
+  it('that are refused fail alone', async () => {
+    const jobs = await created(10);
+    await h.jobs.failJob(jobs[2]!, { errorMessage: 'no', retryInMs: 0 });
+    const handles = jobs.map((job) => ({ ...job }));
+    Object.assign(handles[5]!, { jobId: randomUUID() });
+    await h.dataSource.query(
+      `UPDATE video_jobs SET status = 'pending', "startedAt" = NULL WHERE "jobId" = $1`,
+      [jobs[7]!.jobId],
+    );
+    handles[7]!.workerId = null as never;
+    const outcomes = await Promise.allSettled(
+      handles.map((handle) => h.jobs.completeJob(handle, result)),
+    );
+    const reasons = outcomes.map((outcome) =>
+      outcome.status === 'rejected' ? outcome.reason.constructor : undefined,
+    );
+    expect(reasons).toEqual(
+      times(
+        10,
+        (index) =>
+          ({ 2: LeaseLostError, 5: JobNotFoundError, 7: InvalidJobTransitionError })[index],
+      ),
+    );
+    expect(await h.jobs.countJobs()).toMatchObject({ completed: 7 });
+  });
+
+  it('of a job that is locked wait alone', async () => {
+    const jobs = await created(20);
+    const unlock = await lock('video_jobs', '"jobId" = $1', [jobs[0]!.jobId]);
+    const [held, ...others] = jobs.map((job) => h.jobs.completeJob(job, result));
+    await Promise.all(others);
+    await lockWaiters(h.dataSource, 1);
+    await unlock();
+    expect((await held!).job).toMatchObject({ status: JobStatus.COMPLETED });
+  });
+});
