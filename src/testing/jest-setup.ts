@@ -18,7 +18,7 @@ export default async function setUpOrTearDown(
   const watching = jest?.watch === true || jest?.watchAll === true;
   // Jest's second call is the teardown, except when it watches: then it calls at each run.
   if (session !== undefined && project !== undefined && !watching) await tearDown();
-  else await (session ??= TestSession.open());
+  else await (session ??= TestSession.open(true));
   return tearDown;
 }
 

@@ -7,6 +7,8 @@ export interface TestServer {
   readonly url: string;
   /** How databases are made: on the server itself, where `url` is a connection pooler before it. */
   readonly adminUrl: string;
+  /** Whether it is there after the run. */
+  readonly outlives: boolean;
   /** How it copies a template fastest; its own way if undefined. */
   readonly strategy?: string;
   /** Lets go of it: this process does not need it any more. */
@@ -25,13 +27,13 @@ export async function findTestServer(): Promise<TestServer> {
   const url = environment('TEST_DATABASE_URL');
   if (url !== undefined) {
     const adminUrl = environment('TEST_ADMIN_URL') ?? url;
-    return { url, adminUrl, release: () => {}, end: () => Promise.resolve() };
+    return { url, adminUrl, outlives: true, release: () => {}, end: () => Promise.resolve() };
   }
   try {
     const server = await joinSharedPostgres();
     // Copying files is the fastest in memory, and the slowest on a disk.
     const strategy = server.inMemory ? 'FILE_COPY' : undefined;
-    return { ...server, adminUrl: server.url, strategy };
+    return { ...server, adminUrl: server.url, outlives: false, strategy };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     throw new ConfigurationError(

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { Pool as PgPool, PoolClient } from 'pg';
 import { Pool } from '../embedded/pg.client.js';
 import { ConfigurationError, fromDriver, reasonOf } from '../errors.js';
+import { startSweeper } from './sweeper.process.js';
 import { findTestServer } from './test.server.js';
 import type { TestServer } from './test.server.js';
 
@@ -30,13 +31,15 @@ export const templateName = (digest: string): string => TEMPLATE_PREFIX + digest
 
 /**
  * What one process makes on the server. It keeps a connection open, named like its databases: one
- * without such a connection was left by a process that was killed, and the next session removes it.
+ * without such a connection was left by a process that was killed, and the next session removes it,
+ * where no sweeper has.
  */
 export class TestSession {
   readonly #server: TestServer;
   readonly #name = PREFIX + randomBytes(ID_LENGTH / 2).toString('hex');
   readonly #pool: PgPool;
   #count = 0;
+  #endSweeper = ignore;
 
   private constructor(server: TestServer) {
     this.#server = server;
@@ -51,14 +54,18 @@ export class TestSession {
     this.#pool.on('error', ignore); // a broken connection is replaced by the next query
   }
 
-  /** @throws DatabaseUnavailableError, ConfigurationError if there is no server to test on */
-  static async open(): Promise<TestSession> {
+  /**
+   * @param run - whether it is the one that is open during a whole run
+   * @throws DatabaseUnavailableError, ConfigurationError if there is no server to test on
+   */
+  static async open(run = false): Promise<TestSession> {
     const session = new TestSession(await findTestServer());
     try {
       for (const name of await namesOf(session.#pool, STALE_DATABASES)) {
         // Another session may be removing it too; one that resists is for the session after.
         await session.drop(name).catch(ignore);
       }
+      session.#startSweeper(run);
       return session;
     } catch (error) {
       await session.close();
@@ -122,6 +129,7 @@ export class TestSession {
   /** Closes the session. What it made and did not drop, the next one removes. */
   async close(): Promise<void> {
     await this.#pool.end();
+    this.#endSweeper();
     this.#server.release();
   }
 
@@ -130,7 +138,19 @@ export class TestSession {
     const client = await this.#pool.connect();
     await this.#removeTemplates(client, '').finally(() => client.release());
     await this.#pool.end();
+    this.#endSweeper();
     await this.#server.end();
+  }
+
+  /** A server of our own goes with all that is on it. */
+  #startSweeper(run: boolean): void {
+    if (!this.#server.outlives) return;
+    const templates = { query: UNUSED_TEMPLATES, values: ['', this.#name] };
+    this.#endSweeper = startSweeper({
+      url: this.#server.adminUrl,
+      session: this.#name,
+      also: run ? templates : undefined,
+    });
   }
 
   async #makeTemplate(

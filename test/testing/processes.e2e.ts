@@ -5,7 +5,7 @@ import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import type { EmbeddedPostgres } from '../../src/embedded/index.js';
 import { canEnter } from '../../src/embedded/server.account.js';
 import { query } from '../support/query.js';
-import { expectSoon, TestPlace } from './test.run.js';
+import { childrenOf, expectSoon, TestPlace } from './test.run.js';
 import type { Told } from './test.run.js';
 
 let place: TestPlace;
@@ -16,6 +16,7 @@ afterEach(() => place.remove());
 
 const portsOf = (all: Pick<Told, 'url'>[]): Set<string> =>
   new Set(all.map(({ url }) => new URL(url).port));
+const nameOf = ({ url }: Told): string => new URL(url).pathname.slice(1);
 const homeOf = ({ directory }: Told): string => dirname(dirname(directory));
 const isGone = (url: string): Promise<void> =>
   expect(query(url, 'SELECT 1')).rejects.toMatchObject({ code: 'ECONNREFUSED' });
@@ -169,17 +170,44 @@ describe('the server of TEST_DATABASE_URL', () => {
     return rows.map(({ datname }) => datname);
   };
   const OWN = ['frameforge', 'postgres', 'template0', 'template1'];
+  const TEMPLATE = /^frameforge_template_[0-9a-f]{16}$/;
 
-  it('has the databases of the living only', async () => {
+  it('loses the databases of a process that is killed', async () => {
     const killed = place.start('tester', ['wait'], env());
     const alive = place.start('tester', ['wait'], env());
-    const left = [await killed.told(), await alive.told()].map(({ url }) => url);
-    expect(portsOf([server])).toEqual(new Set(left.map((url) => new URL(url).port)));
+    const [gone, kept] = [await killed.told(), await alive.told()].map(nameOf);
     await killed.kill();
+    await expectSoon(async () => expect(await databases()).not.toContain(gone));
+    expect(await databases()).toContain(kept);
+    // What is left of a whole run without a setup: a template, for the next run.
+    await alive.kill('SIGINT');
+    await expectSoon(async () => {
+      const left = (await databases()).filter((name) => !OWN.includes(String(name)));
+      expect(left).toEqual([expect.stringMatching(TEMPLATE)]);
+    });
+  });
+
+  it('loses all of a run with a setup that is killed', async () => {
+    const runner = place.start('runner', ['setup', 'drop', 'wait'], env());
+    const [, waiting] = [await runner.told(), await runner.told()];
+    await runner.kill();
+    expect(await databases()).toContain(nameOf(waiting));
+    process.kill(waiting.pid, 'SIGKILL');
+    await expectSoon(async () => expect(await databases()).toEqual(OWN));
+  });
+
+  it('has the databases of the living only, even when sweepers were killed', async () => {
+    const killed = place.start('tester', ['wait'], env());
+    const alive = place.start('tester', ['wait'], env());
+    const [gone, kept] = [await killed.told(), await alive.told()].map(nameOf);
+    const sweepers = childrenOf(killed.pid);
+    expect(sweepers).toHaveLength(1);
+    for (const pid of sweepers) process.kill(pid, 'SIGKILL');
+    await killed.kill();
+    expect(await databases()).toContain(gone);
     const next = place.start('tester', ['drop'], env());
     await next.told();
     await next.ended();
-    const [gone, kept] = left.map((url) => new URL(url).pathname.slice(1));
     const now = await databases();
     expect(now).toContain(kept);
     expect(now).not.toContain(gone);
@@ -201,7 +229,7 @@ describe('the server of TEST_DATABASE_URL', () => {
       await tester.ended();
     }
     const [template, ...others] = (await databases()).filter((name) => !OWN.includes(String(name)));
-    expect(template).toMatch(/^frameforge_template_[0-9a-f]{16}$/);
+    expect(template).toMatch(TEMPLATE);
     expect(others).toEqual([]);
   });
 });

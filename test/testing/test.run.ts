@@ -121,6 +121,21 @@ export class TestPlace {
   }
 }
 
+/** The processes that a process has started, and that are its children still. */
+export function childrenOf(pid: number): number[] {
+  return readdirSync('/proc')
+    .map(Number)
+    .filter((it) => it > 0 && new RegExp(`^PPid:\\s+${pid}$`, 'm').test(statusOf(it)));
+}
+
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
 function commandLine(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
