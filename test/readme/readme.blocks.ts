@@ -13,6 +13,9 @@ export interface Block {
   readonly file?: string;
 }
 
+/** The heading of the README that shows a test. */
+export const TESTING_HEADING = 'Testing an application';
+
 /** Reads the fenced blocks of a document of this repository, in order. */
 export function blocksOf(document: string): Block[] {
   const blocks: Block[] = [];

@@ -10,10 +10,11 @@ import {
 } from '../consumer/consumer.project.js';
 import type { PackedPackage } from '../consumer/consumer.project.js';
 import { CONTEXT, programOf, SUPPORT, USES } from './block.uses.js';
-import { blocksOf } from './readme.blocks.js';
+import { blocksOf, TESTING_HEADING } from './readme.blocks.js';
 import type { Block } from './readme.blocks.js';
 
-const BLOCKS = blocksOf('README.md');
+/** Those on testing are an application of their own, which test/testing/consumer.e2e.ts runs. */
+const BLOCKS = blocksOf('README.md').filter(({ place }) => !place.startsWith(TESTING_HEADING));
 const of = (kind: string): Block[] => BLOCKS.filter((block) => block.kind === kind);
 const programName = ({ place }: Block): string =>
   `use.${place.toLowerCase().replaceAll(/\W+/g, '-')}`;

@@ -1,12 +1,17 @@
-import { blocksOf } from '../readme/readme.blocks.js';
+import { blocksOf, TESTING_HEADING } from '../readme/readme.blocks.js';
+import type { Block } from '../readme/readme.blocks.js';
 
-const BLOCKS = blocksOf('docs/testing.md');
+const README = blocksOf('README.md');
+/** What this package says on testing. */
+const BLOCKS = [
+  ...README.filter(({ place }) => place.startsWith(TESTING_HEADING)),
+  ...blocksOf('docs/testing.md'),
+];
 
-/** What the blocks of docs/testing.md that are no files of their own need around them. */
+/** What the blocks that are no files of their own need around them. */
 const CONTEXT = `
 import { JobService, LeaseLostError } from '@frameforge/shared-types';
 import * as testing from '@frameforge/shared-types/testing';
-import { expect, it } from '@jest/globals';
 import { Column, Entity, PrimaryColumn } from 'typeorm';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 
@@ -42,24 +47,30 @@ const CHECKS: Record<string, string> = {
     expect(job).toMatchObject({ jobId: late.jobId, runNumber: 2 });`,
 };
 
-/** The files of the document, and a test of its other blocks. */
+/** The files that the documents show, as they show them, and a test of the other blocks. */
 export function filesOf(): Map<string, string> {
   const files = new Map<string, string>();
+  const app = README.find(({ file }) => file === 'src/app.module.ts');
+  files.set('src/app.module.ts', String(app?.text));
   let tests = CONTEXT;
-  for (const { kind, text, place } of BLOCKS) {
-    if (kind === 'bash') continue;
-    const file = /^\/\/ ([\w./-]+)$/m.exec(text.split('\n')[0] ?? '')?.[1];
-    if (file !== undefined) files.set(file, text);
+  for (const block of BLOCKS.filter(({ kind }) => kind !== 'bash')) {
+    const file = fileOf(block);
+    if (file !== undefined) files.set(file, block.text);
     else {
+      const { place, text } = block;
       const check = CHECKS[place];
       if (check === undefined) throw new Error(`The block "${place}" has no check.`);
       tests += `it('${place}', async () => {\n${text}\n${check}\n});\n`;
     }
   }
-  return files.set('src/blocks.e2e.test.ts', tests);
+  return files.set('src/blocks.spec.ts', tests);
 }
 
-/** The packages that the document says to install. */
+/** The file that a block is, also one beside `src`. */
+const fileOf = ({ text }: Block): string | undefined =>
+  /^\/\/ ([\w./-]+)$/.exec(text.split('\n')[0] ?? '')?.[1];
+
+/** The packages that the README says to install. */
 export function packagesOf(): string[] {
   const install = BLOCKS.find(({ kind }) => kind === 'bash');
   return install?.text.replace(/^npm install --save-dev /, '').split(' ') ?? [];

@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';
+import type { EmbeddedPostgres } from '../../src/embedded/index.js';
 import { ConsumerProject, current, packPackage } from '../consumer/consumer.project.js';
 import type { PackedPackage } from '../consumer/consumer.project.js';
-import { blocksOf } from '../readme/readme.blocks.js';
 import { query } from '../support/query.js';
 import { filesOf, packagesOf } from './consumer.blocks.js';
 import { expectSoon, TestPlace } from './test.run.js';
@@ -49,35 +49,44 @@ test('hangs', async () => {
 }, 600_000);
 `;
 
+const SUITE = ['a', 'b', 'c'];
+const HANG = ['a', 'b'];
+/** For `node --test`, which has no globals, and where a test has all the time it wants. */
+const forNode = (text: string): string =>
+  `import { test } from 'node:test';\n${text.replaceAll(/, \d+_000\);$/gm, ');')}`;
+
 let packed: PackedPackage;
 let project: ConsumerProject;
+let server: EmbeddedPostgres;
 beforeAll(async () => {
-  packed = await packPackage();
+  [packed, server] = await Promise.all([packPackage(), startEmbeddedPostgres()]);
   const nest = ['common', 'core', 'platform-express'].map((name) => `@nestjs/${name}`);
-  const present = [...nest, 'reflect-metadata', 'rxjs', '@types/node', 'jest'];
-  project = await ConsumerProject.create('module', present.map(current));
-  await project.install(['--ignore-scripts', packed.tarball, ...packagesOf().map(current)]);
-  await project.install(['--ignore-scripts', '--save-dev', 'vitest']);
+  const present = [...nest, 'reflect-metadata', 'rxjs', '@types/node', 'jest', '@types/jest'];
+  const documented = packagesOf();
+  project = await ConsumerProject.create('module', [
+    '--ignore-scripts',
+    packed.tarball,
+    ...[...present, ...documented].map(current),
+    'vitest',
+  ]);
   for (const [file, text] of filesOf()) project.write(file, text);
-  const app = blocksOf('README.md').find(({ file }) => file === 'src/app.module.ts');
-  project.write('src/app.module.ts', String(app?.text));
+  project.write('src/globals.d.ts', '/// <reference types="jest" />');
   await project.compile();
-  const suite = ['a', 'b', 'c', 'd'].map((name) => `suite/${name}.test.js`);
-  for (const file of suite) project.write(file, GLOBALS);
-  for (const name of ['a', 'b']) {
-    project.write(
-      `node/${name}.test.js`,
-      `import { test } from 'node:test';\n${GLOBALS.replaceAll(', 60_000', '')}`,
-    );
+  for (const name of SUITE) project.write(`suite/${name}.test.js`, GLOBALS);
+  for (const name of HANG) {
     project.write(`hang/${name}.test.js`, HANGING);
+    project.write(`node/${name}.test.js`, forNode(GLOBALS));
+    project.write(`hang-node/${name}.test.js`, forNode(HANGING));
   }
-  project.write('suite/jest.config.js', 'export default { transform: {} };');
-  project.write('suite/vitest.config.js', 'export default { test: { globals: true } };');
-  project.write('hang/jest.config.js', 'export default { transform: {} };');
+  for (const directory of ['suite', 'hang']) {
+    project.write(`${directory}/jest.config.js`, 'export default { transform: {} };');
+    project.write(`${directory}/vitest.config.js`, 'export default { test: { globals: true } };');
+  }
 }, INSTALLING_MS);
-afterAll(() => {
+afterAll(async () => {
   project?.remove();
   packed?.remove();
+  await server?.stop();
 });
 
 let place: TestPlace;
@@ -94,91 +103,127 @@ const env = (): NodeJS.ProcessEnv => ({
   TMPDIR: place.directory,
   LOG: log,
   CI: 'true',
+  NO_COLOR: '1',
 });
 /** The databases that the tests told of. */
 const urls = (): string[] => readFileSync(log, 'utf8').split('\n').filter(Boolean);
+const leftOnServer = async (prefix: string): Promise<unknown[]> => {
+  const rows = await query(server.url, 'SELECT datname AS name FROM pg_database');
+  return rows.filter(({ name }) => String(name).startsWith(prefix));
+};
 const portsOf = (all: string[]): Set<string> => new Set(all.map((url) => new URL(url).port));
 
 const RUNNERS = [
   ['Jest with its setup', ['node', ...JEST, '--rootDir=suite', '-w=2']],
   ['Jest without a setup', ['node', ...JEST, '--config=suite/jest.config.js', '-w=2']],
   ['Jest in one process', ['node', ...JEST, '--config=suite/jest.config.js', '-i']],
-  ['Vitest with its setup', ['node', ...VITEST, '--dir=suite']],
-  ['Vitest without a setup', ['node', ...VITEST, '--root=suite']],
-  ['node --test', ['node', '--test', 'node/a.test.js', 'node/b.test.js']],
+  ['Vitest with its setup', ['node', ...VITEST, '--dir=suite', '--maxWorkers=2']],
+  ['Vitest without a setup', ['node', ...VITEST, '--root=suite', '--maxWorkers=2']],
+  ['node --test', ['node', '--test', ...HANG.map((name) => `node/${name}.test.js`)]],
 ] as const;
 
-it('runs the documented tests', async () => {
-  const { code, stderr } = await project.run(['node', ...JEST], env());
-  expect(stderr).toMatch(/Tests: +6 passed, 6 total/);
-  expect(code).toBe(0);
-  // The teardown has waited for the end of the server.
-  expect(place.files()).toEqual([]);
+describe('the documented tests', () => {
+  it('run in Jest, compiled', async () => {
+    const { code, stderr } = await project.run(['node', ...JEST], env());
+    expect(stderr).toMatch(/Tests: +6 passed, 6 total/);
+    expect(code).toBe(0);
+    // The teardown has waited for the end of the server.
+    expect(place.files()).toEqual([]);
+  });
+
+  it('run in Vitest, as they are', async () => {
+    const stdout = await project.runOk(['node', ...VITEST, '--dir=src'], env());
+    expect(stdout).toMatch(/Tests +6 passed \(6\)/);
+    expect(place.files()).toEqual([]);
+  });
 });
 
 describe.each(RUNNERS)('%s', (name, command) => {
   it('has one server for all files, and leaves nothing', async () => {
     await project.runOk(command, env());
     const all = urls();
-    expect(all).toHaveLength(name === 'node --test' ? 4 : 8);
+    expect(all).toHaveLength(2 * (name === 'node --test' ? HANG : SUITE).length);
     expect(new Set(all).size).toBe(all.length);
     expect(portsOf(all).size).toBe(1);
     await place.expectNothingLeft();
   });
 
   it('drops at the end of a file what the file has not', async () => {
-    const server = await startEmbeddedPostgres();
-    try {
-      await project.runOk(command, { ...env(), TEST_DATABASE_URL: server.url });
-      expect(portsOf(urls())).toEqual(portsOf([server.url]));
-      const rows = await query(server.url, 'SELECT datname FROM pg_database');
-      const left = rows.map(({ datname }) => String(datname));
-      expect(left.filter((database) => database.startsWith('frameforge_test_'))).toEqual([]);
-      const templates = left.filter((database) => database.startsWith('frameforge_template_'));
-      expect(templates).toHaveLength(name.endsWith('with its setup') ? 0 : 1);
-    } finally {
-      await server.stop();
-    }
+    await project.runOk(command, { ...env(), TEST_DATABASE_URL: server.url });
+    expect(portsOf(urls())).toEqual(portsOf([server.url]));
+    expect(await leftOnServer('frameforge_test_')).toEqual([]);
+    const templates = await leftOnServer('frameforge_template_');
+    expect(templates).toHaveLength(name.endsWith('with its setup') ? 0 : 1);
   });
 });
 
-/** Jest with two workers, when each has a database. */
-async function hangingRun(...options: string[]): Promise<ChildProcess> {
-  const child = spawn('node', [...JEST, ...options, '-w=2'], {
+/** A run of two test files at the same time, when each has a database. */
+async function hangingRun(command: readonly string[], databaseUrl = ''): Promise<ChildProcess> {
+  const child = spawn('node', command, {
     cwd: project.directory,
-    env: { ...process.env, NODE_OPTIONS: '', ...env() },
+    env: { ...process.env, NODE_OPTIONS: '', ...env(), TEST_DATABASE_URL: databaseUrl },
     stdio: 'ignore',
     // As a terminal does it: Ctrl-C is for all of the group.
     detached: true,
   });
-  await expectSoon(() => expect(urls()).toHaveLength(2));
-  return child;
+  try {
+    await expectSoon(() => expect(urls()).toHaveLength(HANG.length));
+    return child;
+  } catch (error) {
+    endGroup(child, 'SIGKILL');
+    throw error;
+  }
 }
 const endGroup = ({ pid }: ChildProcess, signal: NodeJS.Signals): void => {
   process.kill(-Number(pid), signal);
 };
 
-describe('a run that is ended', () => {
-  it.each([
-    ['by Ctrl-C', ['--rootDir=hang']],
-    ['by Ctrl-C, without a setup', ['--config=hang/jest.config.js']],
-  ])('%s leaves nothing', async (_name, options) => {
-    const child = await hangingRun(...options);
+const HANGING_RUNS = [
+  ['Jest with its setup', [...JEST, '--rootDir=hang', '-w=2']],
+  ['Jest without a setup', [...JEST, '--config=hang/jest.config.js', '-w=2']],
+  ['Vitest with its setup', [...VITEST, '--dir=hang', '--maxWorkers=2']],
+  ['Vitest without a setup', [...VITEST, '--root=hang', '--maxWorkers=2']],
+  [
+    'node --test',
+    ['--test', '--test-concurrency=2', ...HANG.map((name) => `hang-node/${name}.test.js`)],
+  ],
+] as const;
+
+describe.each(HANGING_RUNS)('a run of %s', (_name, command) => {
+  it('that is ended by Ctrl-C leaves nothing', async () => {
+    const child = await hangingRun(command);
     endGroup(child, 'SIGINT');
     await once(child, 'exit');
-    await place.expectNothingLeft();
+    await place.expectNothingLeft().finally(() => endLeft(child));
   });
 
-  it.each([
-    ['by SIGKILL', ['--rootDir=hang']],
-    ['by SIGKILL, without a setup', ['--config=hang/jest.config.js']],
-  ])('%s leaves nothing, although its workers go on', async (_name, options) => {
-    const child = await hangingRun(...options);
+  it('that is ended by SIGKILL leaves nothing, although its workers go on', async () => {
+    const child = await hangingRun(command);
     child.kill('SIGKILL');
     await once(child, 'exit');
-    await place.expectNothingLeft().finally(() => endGroup(child, 'SIGKILL'));
+    await place.expectNothingLeft().finally(() => endLeft(child));
   });
 });
+
+it.each(['SIGINT', 'SIGKILL'] as const)(
+  'a run on a server of ours that is ended by %s leaves no database',
+  async (signal) => {
+    const child = await hangingRun([...JEST, '--rootDir=hang', '-w=2'], server.url);
+    expect(await leftOnServer('frameforge_test_')).toHaveLength(HANG.length);
+    endGroup(child, signal);
+    await once(child, 'exit');
+    await expectSoon(async () => expect(await leftOnServer('frameforge_')).toEqual([]));
+  },
+);
+
+/** What is left of a run, if anything. */
+function endLeft(child: ChildProcess): void {
+  try {
+    endGroup(child, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
+}
 
 it('keeps the server from one run to the next in watch mode, and leaves nothing', async () => {
   const child = spawn('node', [...JEST, '--rootDir=suite', '--watchAll', '-w=2'], {
@@ -194,7 +239,7 @@ it('keeps the server from one run to the next in watch mode, and leaves nothing'
   await expectSoon(() => expect(runs()).toBe(1));
   appendFileSync(join(project.directory, 'suite/a.test.js'), '// changed\n');
   await expectSoon(() => expect(runs()).toBe(2));
-  expect(urls()).toHaveLength(16);
+  expect(urls()).toHaveLength(2 * 2 * SUITE.length);
   expect(portsOf(urls()).size).toBe(1);
   child.kill('SIGINT');
   await once(child, 'exit');
