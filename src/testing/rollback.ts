@@ -1,7 +1,11 @@
 import type { DataSource, EntityManager } from 'typeorm';
+import { GroupCommit } from '../connection/group-commit.js';
 import { SqlRunner } from '../connection/sql-runner.js';
 import type { ReadOptions, TransactionOptions } from '../connection/sql-runner.js';
+import { claimingTogether } from '../jobs/job.claiming.js';
+import { creatingTogether } from '../jobs/job.creation.js';
 import { JobService } from '../jobs/job.service.js';
+import { settlingTogether } from '../jobs/job.settlement.js';
 import { NotificationService } from '../notifications/notification.service.js';
 import type { Statement } from '../connection/statement.js';
 import type { Tables } from '../schema/tables.js';
@@ -47,8 +51,13 @@ export function servicesIn(manager: EntityManager): JoinedServices {
   const { dataSource } = manager;
   const db = new JoinedSqlRunner(manager);
   return {
-    jobs: withRunner(new JobService(dataSource), db),
-    notifications: withRunner(new NotificationService(dataSource), db),
+    jobs: withParts(new JobService(dataSource), {
+      db,
+      creations: creatingTogether(db),
+      claims: claimingTogether(db),
+      completions: settlingTogether(db, 'completeJob', 'completed'),
+    }),
+    notifications: withParts(new NotificationService(dataSource), { db }),
   };
 }
 
@@ -77,12 +86,16 @@ class JoinedSqlRunner extends SqlRunner {
 }
 
 /**
- * The service on another runner of its SQL. This is no option of the services, because claims that
- * join a transaction are wrong outside of tests: a token that is rolled back is issued twice.
+ * The service with other parts that run its SQL. This is no option of the services, because claims
+ * that join a transaction are wrong outside of tests: a token that is rolled back is issued twice.
  */
-function withRunner<T extends object>(service: T, db: SqlRunner): T {
+function withParts<T extends object>(service: T, parts: Record<string, object>): T {
+  for (const [key, part] of Object.entries(service)) {
+    const runsSql = part instanceof SqlRunner || part instanceof GroupCommit;
+    if (runsSql && !(key in parts)) throw new Error(`\`${key}\` would not join the transaction.`);
+  }
+  const all = new Map<string | symbol, object>(Object.entries(parts));
   return new Proxy(service, {
-    get: (target, key, receiver) =>
-      key === 'db' ? db : (Reflect.get(target, key, receiver) as unknown),
+    get: (target, key, receiver) => all.get(key) ?? (Reflect.get(target, key, receiver) as unknown),
   });
 }
