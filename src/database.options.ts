@@ -189,8 +189,13 @@ export function resolveOptions(
       migrationsTransactionMode: 'each',
       connectTimeoutMS: 30_000,
       ...typeorm,
-      // So that a connection whose other end has vanished is noticed while it is idle.
-      extra: { keepAlive: true, ...(typeorm.extra as object | undefined) },
+      // So that a connection whose other end has vanished is noticed, and one that is idle while a
+      // migration takes its time is not forgotten by what is between. The system's delay is 2 h.
+      extra: {
+        keepAlive: true,
+        keepAliveInitialDelayMillis: 10_000,
+        ...(typeorm.extra as object | undefined),
+      },
       ...connection,
       type: 'postgres',
       entities: [...new Set([...frameForgeEntities, ...Object.values(entities)])],

@@ -196,7 +196,7 @@ export class DatabaseUnavailableError extends FrameForgeError {
 
   constructor(operation: string, options?: ErrorOptions) {
     super(
-      `${operation} could not reach the database: ${reasonOf(options?.cause)}. ` +
+      `${operation} could not reach the database: ${clauseOf(options?.cause)}. ` +
         `Try again when it is back; connections are re-opened by themselves.`,
       options,
     );
@@ -235,6 +235,9 @@ function messageOf(error: unknown): string {
   if (typeof message === 'string' && message !== '') return message;
   return Array.isArray(errors) ? errors.map(messageOf).join(', ') : String(error);
 }
+
+/** Likewise, to go on from: a full stop at its end would meet that of the message around it. */
+export const clauseOf = (error: unknown): string => reasonOf(error).replace(/\.$/, '');
 
 /** The node errors of a connection that could not be opened or broke. */
 const UNREACHABLE = new Set([
@@ -280,7 +283,7 @@ export function fromDriver(error: unknown, operation: string): unknown {
   }
   if (state.startsWith('28') || state === '3D000' || isRefusedLogin(state, String(message))) {
     return new ConfigurationError(
-      `${operation} could not log in to the database: ${reasonOf(cause)}. ` +
+      `${operation} could not log in to the database: ${clauseOf(cause)}. ` +
         `Correct the user, the password or the database's name.`,
       { cause },
     );
@@ -288,13 +291,13 @@ export function fromDriver(error: unknown, operation: string): unknown {
   if (state === '26000' || state === '42P05') {
     return new ConfigurationError(
       `${operation} met a connection pooler that does not keep prepared statements: ` +
-        `${reasonOf(cause)}. Set \`preparedStatements: false\`, or DB_PREPARED_STATEMENTS=false.`,
+        `${clauseOf(cause)}. Set \`preparedStatements: false\`, or DB_PREPARED_STATEMENTS=false.`,
       { cause },
     );
   }
   if (CERTIFICATE.test(state)) {
     return new ConfigurationError(
-      `${operation} could not verify the certificate of the database's server: ${reasonOf(cause)}. ` +
+      `${operation} could not verify the certificate of the database's server: ${clauseOf(cause)}. ` +
         `Give the certificate of the authority that issued it, as ssl: { ca }, and connect by the ` +
         `host name that it is for.`,
       { cause },
@@ -312,14 +315,14 @@ export function fromDriver(error: unknown, operation: string): unknown {
   }
   if (state === '42P01' || state === '42703' || state === '3F000') {
     return new MigrationError(
-      `${operation} needs a table, column or schema that is not there: ${reasonOf(cause)}. ` +
+      `${operation} needs a table, column or schema that is not there: ${clauseOf(cause)}. ` +
         `Run the migrations of this release first.`,
       { cause },
     );
   }
   if (state === '42501') {
     return new ConfigurationError(
-      `${operation} is not allowed to this database role: ${reasonOf(cause)}. ` +
+      `${operation} is not allowed to this database role: ${clauseOf(cause)}. ` +
         `Grant the role the privileges listed in docs/roles.md.`,
       { cause },
     );

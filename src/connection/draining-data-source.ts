@@ -5,7 +5,7 @@ import { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { DatabaseUnavailableError } from '../errors.js';
 import type { PgClient } from './pools.js';
-import { isIdle, poolsOf, surviveEarlyEnds } from './pools.js';
+import { endClient, isIdle, poolsOf, surviveEarlyEnds } from './pools.js';
 
 /** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
 const LOOK_MS = 5;
@@ -29,6 +29,7 @@ export class DrainingDataSource extends DataSource {
     private readonly warn: (message: string) => void,
   ) {
     super(options);
+    surviveEarlyEnds(this);
   }
 
   /** Refuses new work while closing: under load there would be no end of it. */
@@ -60,7 +61,7 @@ export class DrainingDataSource extends DataSource {
   async #endAll(): Promise<void> {
     for (let looks = 0; looks < MAX_LOOKS && !poolsOf(this).every(isIdle); looks++) {
       for (const queryRunner of (this.driver as PostgresDriver).connectedQueryRunners) {
-        void ((await queryRunner.connect()) as PgClient).end();
+        void endClient((await queryRunner.connect()) as PgClient);
       }
       await sleep(LOOK_MS);
     }

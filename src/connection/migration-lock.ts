@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { MigrationError } from '../errors.js';
 import type { PgClient, PgResult } from './pools.js';
-import { poolsOf } from './pools.js';
+import { endClient, poolsOf, partingWords } from './pools.js';
 
 /** A wait between two polls of a lock, in ms; twice as long at the most. */
 const POLL_MS = 50;
@@ -53,9 +53,9 @@ export async function withMigrationLock<T>(
     return locked ? await work(lost.signal) : undefined;
   } finally {
     // A pooler would keep the connection, and the transaction with it.
-    if (!lost.signal.aborted) await client.query('ROLLBACK').catch(() => {});
+    if (!lost.signal.aborted) await partingWords(client, client.query('ROLLBACK'));
     ending = true;
-    await client.end();
+    await endClient(client);
   }
 }
 

@@ -1,11 +1,12 @@
 import type { DataSource, QueryRunner } from 'typeorm';
-import { ConfigurationError, fromDriver, MigrationError, reasonOf } from '../errors.js';
+import { clauseOf, ConfigurationError, fromDriver, MigrationError } from '../errors.js';
 import { canHeal } from './healing.js';
 import { LockedMigrationExecutor } from './migration-executor.js';
 import type { LockOptions } from './migration-lock.js';
 import { withMigrationLock } from './migration-lock.js';
 import { migrationStatus } from './migration-status.js';
 import type { PgClient } from './pools.js';
+import { endClient, partingWords } from './pools.js';
 
 /**
  * Runs the pending migrations, one replica at a time.
@@ -46,22 +47,50 @@ async function underLock<T>(
     const runner = dataSource.createQueryRunner('master');
     const { timeoutMs, onWait } = lock;
     const executor = new LockedMigrationExecutor(dataSource, runner, { timeoutMs, onWait });
+    const ends = new Ends(lost);
     try {
-      await endWith(lost, runner);
+      await ends.watch(runner);
       return await work(executor);
     } catch (error) {
-      throw failure(lost.aborted ? lost.reason : error, operation, executor);
+      throw failure(ends.reason ?? error, operation, executor);
     } finally {
-      if (runner.isTransactionActive) await runner.rollbackTransaction().catch(() => {});
+      await ends.rollback(runner);
       await runner.release();
     }
   });
 }
 
-/** Ends the connection when the lock is lost: what it had begun must not be committed any more. */
-async function endWith(lost: AbortSignal, runner: QueryRunner): Promise<void> {
-  const client = (await runner.connect()) as PgClient;
-  lost.addEventListener('abort', () => void client.end(), { once: true });
+/**
+ * Ends the connection of the migrations when the lock is lost, because what it had begun must not be
+ * committed any more, and keeps why either connection ended: TypeORM tells only that it has.
+ */
+class Ends {
+  reason?: unknown;
+  private client?: PgClient;
+
+  constructor(private readonly lost: AbortSignal) {}
+
+  async watch(runner: QueryRunner): Promise<void> {
+    this.client = (await runner.connect()) as PgClient;
+    this.client.on('error', this.keep);
+    this.lost.addEventListener('abort', this.end, { once: true });
+    if (this.lost.aborted) this.end();
+  }
+
+  /** Leaves the connection as the pool, whose it is from now on, may have it back. */
+  async rollback(runner: QueryRunner): Promise<void> {
+    this.lost.removeEventListener('abort', this.end);
+    if (this.client === undefined) return;
+    this.client.off('error', this.keep);
+    if (runner.isTransactionActive) await partingWords(this.client, runner.rollbackTransaction());
+  }
+
+  private readonly keep = (error: unknown): void => void (this.reason ??= error);
+
+  private readonly end = (): void => {
+    this.keep(this.lost.reason);
+    if (this.client !== undefined) void endClient(this.client);
+  };
 }
 
 function failure(
@@ -75,13 +104,13 @@ function failure(
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(
       `${operation} ${current?.name ?? 'the database'} is not allowed to this database role: ` +
-        `${reasonOf(cause)}. Migrate with the role that owns the schema, by npx frameforge-db migrate, and set \`migrationsRun: false\` here. ` +
+        `${clauseOf(cause)}. Migrate with the role that owns the schema, by npx frameforge-db migrate, and set \`migrationsRun: false\` here. ` +
         `docs/roles.md has the SQL for both roles.`,
       { cause },
     );
   }
   if (current === undefined) {
-    return new MigrationError(`${operation} failed: ${reasonOf(cause)}.`, { cause });
+    return new MigrationError(`${operation} failed: ${clauseOf(cause)}.`, { cause });
   }
   const remains = !current.inTransaction
     ? 'It has no transaction: look what remains of it, such as an invalid index, and remove that'
@@ -89,7 +118,7 @@ function failure(
       ? 'All that this run had done was rolled back'
       : 'It was rolled back; those before it are applied';
   return new MigrationError(
-    `${operation}: ${current.name} failed: ${reasonOf(cause)}. ${remains}. ` +
+    `${operation}: ${current.name} failed: ${clauseOf(cause)}. ${remains}. ` +
       `Correct the migration, and start again.`,
     { cause },
   );

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import { MigrationExecutor } from 'typeorm';
-import { MigrationError, reasonOf } from '../errors.js';
+import { clauseOf, MigrationError } from '../errors.js';
 import type { PgClient } from './pools.js';
 
 /** How the migrations of a database and of this release compare. */
@@ -41,10 +41,10 @@ function knownMigrations(dataSource: DataSource): string[] {
   try {
     return new KnownMigrations(dataSource).names();
   } catch (cause) {
-    const reason = reasonOf(cause).replace(/\.$/, '');
-    throw new MigrationError(`This application's migrations cannot run: ${reason}. Rename them.`, {
-      cause,
-    });
+    throw new MigrationError(
+      `This application's migrations cannot run: ${clauseOf(cause)}. Rename them.`,
+      { cause },
+    );
   }
 }
 

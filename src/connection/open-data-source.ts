@@ -2,12 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import type { BootOptions } from '../database.options.js';
-import { fromDriver, reasonOf } from '../errors.js';
+import { clauseOf, fromDriver } from '../errors.js';
 import { bringUpToDate } from './bring-up-to-date.js';
 import type { BootLogger } from './bring-up-to-date.js';
 import { DrainingDataSource } from './draining-data-source.js';
 import { canHeal } from './healing.js';
-import { poolsOf, surviveEarlyEnds } from './pools.js';
+import { closeHalfOpen } from './pools.js';
 import { serverName } from './server-name.js';
 
 /** A wait between two tries, in ms: twice as long each time, up to the second. */
@@ -57,7 +57,7 @@ export async function connect(
       deadline ??= performance.now() + connectRetryMs;
       const waitMs = backoffMs * (0.5 + Math.random() / 2);
       if (!canHeal(error) || performance.now() + waitMs >= deadline) throw error;
-      tell(reasonOf(error.cause));
+      tell(clauseOf(error.cause));
       await sleep(waitMs);
     }
   }
@@ -73,15 +73,13 @@ async function open(
   const timer = setInterval(() => tell('it has not answered yet'), TELL_MS);
   try {
     await dataSource.initialize();
-    surviveEarlyEnds(dataSource);
     clearInterval(timer);
     await prepare(dataSource);
     return dataSource;
   } catch (error) {
     clearInterval(timer);
-    // TypeORM leaves the pools open that it had opened before the one that failed.
     if (dataSource.isInitialized) await dataSource.destroy();
-    else await Promise.all(poolsOf(dataSource).map((pool) => pool.end()));
+    else await closeHalfOpen(dataSource);
     throw error;
   }
 }

@@ -14,6 +14,8 @@ export interface PgClient {
   end(): Promise<void>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'end', listener: () => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
+  readonly connection: { readonly stream: { destroy(): void } };
 }
 
 export interface PgResult {
@@ -41,13 +43,53 @@ export function poolsOf(dataSource: DataSource): PgPool[] {
 export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean =>
   totalCount === idleCount && waitingCount === 0;
 
+/** How long, in ms, a server may take to answer the last that is said to it. */
+const FAREWELL_MS = 2_000;
+
+/**
+ * Waits for the last words on a connection, such as a rollback; not for ever, as `pg` would where the
+ * server has vanished, or its end of the connection is over and nobody tells.
+ */
+export async function partingWords(client: PgClient, words: Promise<unknown>): Promise<void> {
+  const timer = setTimeout(() => client.connection.stream.destroy(), FAREWELL_MS);
+  await words.catch(() => {});
+  clearTimeout(timer);
+}
+
+/** Ends a connection. */
+export const endClient = (client: PgClient): Promise<void> => partingWords(client, client.end());
+
+/**
+ * Closes what a data source had opened before its initialization failed, which TypeORM leaves open,
+ * together with the connection that it was using: a pool waits for that one as long as it is not back.
+ */
+export async function closeHalfOpen(dataSource: DataSource): Promise<void> {
+  const { connectedQueryRunners } = dataSource.driver as PostgresDriver;
+  await Promise.all([...connectedQueryRunners].map((queryRunner) => queryRunner.release()));
+  await Promise.all(poolsOf(dataSource).map((pool) => pool.end()));
+}
+
 /**
  * Keeps the process alive when a server ends a connection with the very bytes that open it, as one
  * does that shuts down: `pg` emits that error before TypeORM, which gets the connection a moment later,
  * can listen for it, and an `error` event that nobody hears ends the process. Who uses the connection
  * is told by the error of the statement.
+ *
+ * @param dataSource - also one that is not initialized yet: its first connections are no safer
  */
 export function surviveEarlyEnds(dataSource: DataSource): void {
-  for (const pool of poolsOf(dataSource))
-    pool.on('connect', (client) => client.on('error', () => {}));
+  poolsOf(dataSource).forEach(hearEarlyEnds);
+  const driver = dataSource.driver as PostgresDriver;
+  const { Pool } = driver.postgres as { Pool: new (options: object) => PgPool };
+  class HearingPool extends Pool {
+    constructor(options: object) {
+      super(options);
+      hearEarlyEnds(this);
+    }
+  }
+  driver.postgres = Object.create(driver.postgres as object, { Pool: { value: HearingPool } });
+}
+
+function hearEarlyEnds(pool: PgPool): void {
+  pool.on('connect', (client) => client.on('error', () => {}));
 }

@@ -4,6 +4,7 @@ import { Is, readInput } from '../input/input.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
 import type { PgClient } from './pools.js';
+import { endClient } from './pools.js';
 import type { Statement } from './statement.js';
 
 /** The option that most methods take last. */
@@ -195,5 +196,5 @@ async function connect(operation: string, queryRunner: QueryRunner): Promise<PgC
  */
 async function discard(queryRunner: QueryRunner): Promise<void> {
   const client = (await queryRunner.connect().catch(() => undefined)) as PgClient | undefined;
-  void client?.end();
+  if (client !== undefined) void endClient(client);
 }

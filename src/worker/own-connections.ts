@@ -1,6 +1,6 @@
 import { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { poolsOf, surviveEarlyEnds } from '../connection/pools.js';
+import { closeHalfOpen, surviveEarlyEnds } from '../connection/pools.js';
 import { fromDriver } from '../errors.js';
 import { frameForgeEntities } from '../schema/entities/index.js';
 import { isTransient } from './outage.watch.js';
@@ -25,12 +25,12 @@ export async function openOwnConnections(
   for (;;) {
     const own = ownDataSource(of, leaseMs);
     try {
-      await own.initialize();
       surviveEarlyEnds(own);
+      await own.initialize();
       connecting.succeeded();
       return own;
     } catch (cause) {
-      await Promise.all(poolsOf(own).map((pool) => pool.end()));
+      await closeHalfOpen(own);
       const error = fromDriver(cause, 'FrameForgeWorkerModule');
       if (!isTransient(error)) throw error;
       await connecting.wait(error);

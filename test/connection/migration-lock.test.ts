@@ -143,13 +143,29 @@ describe('what a killed replica left running', () => {
 describe('settings of the server', () => {
   const patient = migration('Patient1800000000000', async (runner) => {
     // Longer than the idle holder of the lock would be left alone.
-    for (let i = 0; i < 10; i++) await runner.query('SELECT pg_sleep(0.1)');
+    for (let i = 0; i < 20; i++) await runner.query('SELECT pg_sleep(0.1)');
   });
 
   it('that end idle transactions do not end the lock', async () => {
     const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '300ms'`);
+    await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '1s'`);
     expect(await bootOnce({ url, migrations: [patient] })).toHaveLength(1);
+  });
+
+  it('that end idle transactions end a migration that idles, and that is told', async () => {
+    const name = new URL(url).pathname.slice(1);
+    await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '300ms'`);
+    const idle = migration('Idle1800000000000', async (runner) => {
+      const client = (await runner.connect()) as NodeJS.EventEmitter;
+      await new Promise((resolve) => client.once('end', resolve));
+      await runner.query('SELECT 1');
+    });
+    const { error, told } = await failedBoot({ url, migrations: [idle] });
+    expect(error).toBeInstanceOf(MigrationError);
+    expect(error.message).toMatch(
+      /^Migrating: Idle1800000000000 failed: terminating connection due to idle-in-transaction timeout\. It/,
+    );
+    expect(told).toEqual([]);
   });
 
   it('that end long transactions do not end the lock', async () => {

@@ -291,6 +291,49 @@ describe('a database that cannot be reached', () => {
   });
 });
 
+describe('what breaks while TypeORM opens the data source', () => {
+  it('is an error of the boot, which does not wait for the connection that it was using', async () => {
+    const name = new URL(url).pathname.slice(1);
+    await query(
+      url,
+      `CREATE SCHEMA odd;
+       CREATE FUNCTION odd.version() RETURNS text LANGUAGE plpgsql
+         AS $$ BEGIN RAISE 'no version today'; END $$;
+       ALTER DATABASE ${name} SET search_path = odd, pg_catalog, public`,
+    );
+    const { error } = await failedBoot({ url });
+    expect(error.message).toContain('no version today');
+  });
+
+  it('is waited for when the server ends connections with the bytes that open them', async () => {
+    // A pooler opens no connection for this one.
+    const server = onServer(url);
+    const proxy = await Proxy.start(server);
+    const opening = `datname = current_database() AND state = 'idle' AND query = ''`;
+    const endNext = async (): Promise<void> => {
+      await until(async () => {
+        const select = `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE ${opening}`;
+        return (await query(server, select)).length > 0;
+      });
+    };
+    try {
+      proxy.withholding = true;
+      const boot = new Boot();
+      const booted = boot.open({ url: proxy.url });
+      await endNext();
+      await until(() => proxy.traffic.connections === 2);
+      proxy.withholding = false;
+      await endNext();
+      await (await booted).destroy();
+      expect(boot.told[0]).toMatch(
+        /^Waiting for the database .*: Client has encountered a connection error/,
+      );
+    } finally {
+      await proxy.stop();
+    }
+  });
+});
+
 describe('what heals is waited for', () => {
   it('a server that is read-only, as in a failover', async () => {
     // A pooler would keep a connection from before the change.

@@ -55,7 +55,7 @@ describe('defaults', () => {
         installExtensions: false,
         migrationsTransactionMode: 'each',
         connectTimeoutMS: 30_000,
-        extra: { keepAlive: true },
+        extra: { keepAlive: true, keepAliveInitialDelayMillis: 10_000 },
         entities: frameForgeEntities,
         migrations: frameForgeMigrations,
         migrationsRun: false,
@@ -89,7 +89,7 @@ describe('defaults', () => {
   it('of extra stay beside those of the application', () => {
     expect(
       resolveOptions({ url: DATABASE, extra: { statement_timeout: 5 } }, {}).dataSource.extra,
-    ).toEqual({ keepAlive: true, statement_timeout: 5 });
+    ).toEqual({ keepAlive: true, keepAliveInitialDelayMillis: 10_000, statement_timeout: 5 });
   });
 
   it('stand for options that are undefined, and give way to 0 and false', () => {

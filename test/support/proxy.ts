@@ -53,9 +53,15 @@ export class Proxy {
     }
   }
 
-  /** Keeps those that are open and lets nothing through any more, as a server that vanished does. */
-  freeze(): void {
-    for (const socket of this.#sockets) socket.unpipe().pause();
+  /**
+   * Keeps those that are open and lets nothing through any more, as a server that vanished does.
+   *
+   * @param port - of one connection, as the server sees it; all if left out
+   */
+  freeze(port?: number): void {
+    for (const socket of this.#sockets) {
+      if (port === undefined || port === socket.localPort) socket.unpipe().pause();
+    }
   }
 
   async stop(): Promise<void> {
