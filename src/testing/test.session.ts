@@ -91,7 +91,7 @@ export class TestSession {
     const strategy = this.#server.strategy === undefined ? '' : `STRATEGY ${this.#server.strategy}`;
     const source = template === undefined ? '' : `TEMPLATE ${template} ${strategy}`;
     try {
-      await this.#pool.query(`CREATE DATABASE ${name} ${source}`);
+      await this.#query(`CREATE DATABASE ${name} ${source}`);
       return name;
     } catch (error) {
       if (template !== undefined && codeOf(error) === '3D000') return undefined;
@@ -101,7 +101,7 @@ export class TestSession {
 
   /** Removes a database, and ends the connections that are open to it. */
   async drop(name: string): Promise<void> {
-    await this.#pool.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+    await this.#query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
   }
 
   /**
@@ -151,6 +151,18 @@ export class TestSession {
       session: this.#name,
       also: run ? templates : undefined,
     });
+  }
+
+  /** The pool's own method closes the connection after an error, which lets go of the databases. */
+  async #query(text: string): Promise<void> {
+    const client = await this.#pool.connect();
+    client.on('error', ignore); // the query that it breaks tells
+    try {
+      await client.query(text);
+    } finally {
+      client.off('error', ignore);
+      client.release();
+    }
   }
 
   async #makeTemplate(

@@ -22,6 +22,14 @@ const exists = async (url: string, table: string): Promise<boolean> =>
 const isGone = (url: string): Promise<unknown> =>
   expect(query(url, 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
 
+class Broken1800000003000 implements MigrationInterface {
+  readonly name = 'Broken1800000003000';
+  async up(queryRunner: QueryRunner): Promise<void> {
+    await queryRunner.query('CREATE TABLE nonsense (n nonsense)');
+  }
+  async down(): Promise<void> {}
+}
+
 describe('a test database', () => {
   it('is migrated, and open to a data source and to the options of a boot', async () => {
     await using database = await createTestDatabase();
@@ -66,6 +74,24 @@ describe('a test database', () => {
       await query(url, 'SELECT 1');
     }
     await isGone(url);
+  });
+
+  it('is held by one connection, also while a template is missing or fails', async () => {
+    await using database = await createTestDatabase();
+    const holders = (): Promise<unknown[]> =>
+      query(
+        database.url,
+        `SELECT pid FROM pg_stat_activity
+        WHERE application_name = regexp_replace(current_database(), '_\\d+$', '')`,
+      );
+    const before = await holders();
+    expect(before).toHaveLength(1);
+    await using another = await createTestDatabase(unseen());
+    expect(another.url).not.toBe(database.url);
+    await expect(createTestDatabase(unseen({ migrations: [Broken1800000003000] }))).rejects.toThrow(
+      MigrationError,
+    );
+    expect(await holders()).toEqual(before);
   });
 
   it('refuses options that name a database', async () => {
@@ -182,13 +208,6 @@ describe('migrations of the application', () => {
   });
 
   it('leave nothing when one fails', async () => {
-    class Broken1800000003000 implements MigrationInterface {
-      readonly name = 'Broken1800000003000';
-      async up(queryRunner: QueryRunner): Promise<void> {
-        await queryRunner.query('CREATE TABLE nonsense (n nonsense)');
-      }
-      async down(): Promise<void> {}
-    }
     await using bystander = await createTestDatabase();
     const databases = (): Promise<unknown[]> =>
       query(
