@@ -21,6 +21,7 @@ export const createJobs: Scenario = {
     const rows = bench.profile.batchRows;
     const own = await frameForge.openFrameForge(bench);
     const bare = await floor.openFloor(bench);
+    const barest = await floor.openBareFloor(bench);
     const orm = await typeOrm.openTypeOrm(bench);
     const { boss } = await openPgBoss(bench);
     const graphile = await openGraphile(bench);
@@ -33,6 +34,17 @@ export const createJobs: Scenario = {
         return itemsPerSecond(rows, () => call(videos));
       };
     };
+    const byFloor = ({ users: from, run }: floor.Floor) =>
+      turn(from, (videos) =>
+        run(0, floor.sql.createJobs, [
+          [...new Set(videos.map(({ userId }) => userId))],
+          videos.map(() => uuidV7()),
+          videos.map(({ userId }) => userId),
+          videos.map(({ filename }) => filename),
+          videos.map(({ videoUrl }) => videoUrl),
+          videos.map(() => null),
+        ]),
+      );
     return {
       subjects: [
         {
@@ -40,21 +52,8 @@ export const createJobs: Scenario = {
           how: frameForge.HOW,
           measure: turn(own.users, (videos) => own.jobs.createJobs(videos)),
         },
-        {
-          name: 'floor',
-          how: floor.HOW,
-          measure: turn(bare.users, (videos) => {
-            const values = [
-              [...new Set(videos.map(({ userId }) => userId))],
-              videos.map(() => uuidV7()),
-              videos.map(({ userId }) => userId),
-              videos.map(({ filename }) => filename),
-              videos.map(({ videoUrl }) => videoUrl),
-              videos.map(() => null),
-            ];
-            return bare.run(0, floor.sql.createJobs, values);
-          }),
-        },
+        { name: 'floor', how: floor.HOW, measure: byFloor(bare) },
+        { name: 'floor, bare tables', how: floor.BARE_HOW, measure: byFloor(barest) },
         {
           name: 'TypeORM',
           how: `${typeOrm.HOW}, in chunks of 1,000`,

@@ -27,6 +27,7 @@ export const drain: Scenario = {
     const { drainJobs, slowDrainJobs } = bench.profile;
     const own = await createMigratedDatabase(bench);
     const bare = await floor.openFloor(bench);
+    const barest = await floor.openBareFloor(bench);
     const { url, boss } = await openPgBoss(bench);
     const graphile = await openGraphile(bench);
     const tunedGraphile = await openGraphile(bench);
@@ -40,6 +41,16 @@ export const drain: Scenario = {
         return (jobs / (performance.now() - start)) * 1_000;
       };
     };
+    const byFloor = (on: floor.Floor): Pick<Subject, 'prepare' | 'measure'> => ({
+      prepare: refill(on.url, 'video_jobs, notification_log', () => fillPending(on.url, drainJobs)),
+      measure: drained(() =>
+        Promise.all(
+          Array.from({ length: PARALLEL }, async (_, connection) => {
+            while ((await drainBatch(on, connection)) > 0);
+          }),
+        ),
+      ),
+    });
     const prepareGraphile = (of: typeof graphile, jobs: number): Subject['prepare'] =>
       refill(of.url, 'graphile_worker._private_jobs', () => fillGraphile(of, jobs));
     const noop = { [TASK]: async () => {} };
@@ -61,15 +72,9 @@ export const drain: Scenario = {
         {
           name: 'floor',
           how: `${floor.HOW}: ${PARALLEL} loops that claim ${BATCH} and complete them, with their notification rows`,
-          prepare: refill(bare.url, 'video_jobs', () => fillPending(bare.url, drainJobs)),
-          measure: drained(async () => {
-            await Promise.all(
-              Array.from({ length: PARALLEL }, async (_, connection) => {
-                while ((await drainBatch(bare, connection)) > 0);
-              }),
-            );
-          }),
+          ...byFloor(bare),
         },
+        { name: 'floor, bare tables', how: floor.BARE_HOW, ...byFloor(barest) },
         {
           name: 'pg-boss',
           how: `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\`; it writes no notification`,

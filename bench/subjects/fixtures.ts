@@ -35,8 +35,10 @@ export function videoOf(users: readonly string[]): Video {
 
 export const randomUsers = (count: number): string[] => Array.from({ length: count }, randomUUID);
 
-const VIDEO = `"userId", "filename", "videoUrl"`;
-const SOME_VIDEO = `u.ids[1 + i % cardinality(u.ids)], 'holiday.mp4', 's3://uploads/' || i || '/holiday.mp4'`;
+const VIDEO = `"jobId", "userId", "filename", "videoUrl"`;
+/** @param age - of the job: ids are in the order of time, as the services make them */
+const someVideo = (age: string): string =>
+  `uuidv7(-(${age})), u.ids[1 + i % cardinality(u.ids)], 'holiday.mp4', 's3://uploads/' || i || '/holiday.mp4'`;
 const USERS = `(SELECT array_agg("userId") AS ids FROM users) AS u`;
 
 /** Adds pending jobs until there are `count`. */
@@ -44,7 +46,7 @@ export async function fillPending(url: string, count: number): Promise<void> {
   await withClient(url, async (client) => {
     await client.query(
       `INSERT INTO video_jobs (${VIDEO})
-       SELECT ${SOME_VIDEO}
+       SELECT ${someVideo(`interval '0 s'`)}
        FROM ${USERS},
          generate_series(1, $1 - (SELECT count(*) FROM video_jobs WHERE status = 'pending')) AS i`,
       [count],
@@ -63,16 +65,16 @@ export async function fillFinished(url: string, count: number): Promise<void> {
       await client.query(
         `INSERT INTO video_jobs (${VIDEO}, status, "resultUrl", "frameCount", "createdAt",
            "startedAt", "completedAt", "availableAt", "runNumber", attempts)
-         SELECT ${SOME_VIDEO}, 'completed', $2, $3, t.at, t.at + interval '1 s',
+         SELECT ${someVideo('now() - t.at')}, 'completed', $2, $3, t.at, t.at + interval '1 s',
            t.at + interval '9 s', t.at + interval '31 s', 1, 1
          FROM ${USERS}, generate_series(1, $1) AS i,
            LATERAL (SELECT now() - interval '90 days' * (1.001 - i / $1::float8) AS at) AS t`,
         [count, RESULT.resultUrl, RESULT.frameCount],
       );
       await client.query(
-        `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail",
+        `INSERT INTO notification_log ("notificationId", "jobId", "notificationType", "recipientEmail",
            "deliveryStatus", "createdAt", "availableAt", "sentAt", "deliveryNumber", "runNumber")
-         SELECT j."jobId", 'success', u.email, 'sent', j."completedAt", j."completedAt",
+         SELECT uuidv7(j."completedAt" - now()), j."jobId", 'success', u.email, 'sent', j."completedAt", j."completedAt",
            j."completedAt" + interval '1 s', 1, 1
          FROM video_jobs j JOIN users u ON u."userId" = j."userId"
          WHERE j.status = 'completed'`,

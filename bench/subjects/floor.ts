@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import * as statements from '../../dist/jobs/job.sql.js';
 import type { Tables } from '../../dist/schema/tables.js';
 import { CONNECTIONS } from '../config.ts';
+import { withClient } from '../harness/server.ts';
 import type { Bench } from '../harness/scenario.ts';
 import { createMigratedDatabase } from './frameforge.ts';
 
@@ -33,6 +34,25 @@ export interface Floor {
     statement: { readonly name: string; readonly text: string },
     values: unknown[],
   ): Promise<Record<string, unknown>[]>;
+}
+
+/** What every change of a job's status is written to: the schema that was commissioned has them. */
+const COMMISSIONED_INDEXES =
+  'idx_jobs_user_id, idx_jobs_status, idx_jobs_created_at, idx_jobs_user_status, ' +
+  'idx_notifications_job_id, idx_notifications_status';
+
+export const BARE_HOW =
+  'the floor on tables without the six indexes and the foreign keys of the first migrations, which this package has to keep: it shows what they cost';
+
+/** The floor, on tables that have only what this package itself would have given them. */
+export async function openBareFloor(bench: Bench): Promise<Floor> {
+  const floor = await openFloor(bench);
+  await withClient(floor.url, async (client) => {
+    await client.query(`DROP INDEX ${COMMISSIONED_INDEXES}`);
+    await client.query('ALTER TABLE video_jobs DROP CONSTRAINT fk_video_jobs_user');
+    await client.query('ALTER TABLE notification_log DROP CONSTRAINT fk_notification_log_job');
+  });
+  return floor;
 }
 
 export async function openFloor(bench: Bench): Promise<Floor> {

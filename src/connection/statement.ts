@@ -43,6 +43,13 @@ export const arrays = (...types: readonly string[]): string =>
 export const NOW = `date_trunc('milliseconds', statement_timestamp())`;
 
 /**
+ * A new id in the order of time: a UUID of version 7, as `uuidV7` makes them, of the statement's time
+ * and what is random of one of version 4. PostgreSQL has a function for it from version 18 on.
+ */
+export const NEW_ID = `(lpad(to_hex((EXTRACT(EPOCH FROM statement_timestamp()) * 1000)::bigint), 12, '0')
+      || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid`;
+
+/**
  * A page of a list, newest first, by keyset pagination: a page costs the same however deep it is.
  * $1 is the limit, then come the values of the filters in use, then the time and the id after which
  * the page begins. Each combination is a statement of its own, so that each has the plan that suits it.

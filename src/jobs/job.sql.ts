@@ -1,4 +1,4 @@
-import { arrays, columns, NOW, page, sql } from '../connection/statement.js';
+import { arrays, columns, NEW_ID, NOW, page, sql } from '../connection/statement.js';
 import type { Statement } from '../connection/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { NOTIFICATION_COLUMNS } from '../notifications/notification.sql.js';
@@ -236,8 +236,9 @@ export const claimJobs = (t: Tables): Statement => sql`
     RETURNING ${job}
   ), notified AS (
     INSERT INTO ${t.notificationLog}
-      ("jobId", "notificationType", "recipientEmail", "runNumber", "createdAt", "availableAt")
-    SELECT e."jobId", 'failure', u."email", e."runNumber", ${NOW}, ${NOW}
+      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
+        "availableAt")
+    SELECT ${NEW_ID}, e."jobId", 'failure', u."email", e."runNumber", ${NOW}, ${NOW}
     FROM exhausted e JOIN ${t.users} u ON u."userId" = e."userId"
   ), claimed AS (
     UPDATE ${t.videoJobs} j
@@ -340,8 +341,9 @@ const settle = (
     RETURNING ${job}
   ), notified AS (
     INSERT INTO ${t.notificationLog} AS n
-      ("jobId", "notificationType", "recipientEmail", "runNumber", "createdAt", "availableAt")
-    SELECT s."jobId", CASE s."status" WHEN 'completed' THEN 'success' ELSE 'failure' END,
+      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
+        "availableAt")
+    SELECT ${NEW_ID}, s."jobId", CASE s."status" WHEN 'completed' THEN 'success' ELSE 'failure' END,
       u."email", s."runNumber", ${NOW}, ${NOW}
     FROM settled s JOIN ${t.users} u ON u."userId" = s."userId"
     WHERE s."status" <> 'pending'

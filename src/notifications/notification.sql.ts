@@ -1,4 +1,4 @@
-import { columns, NOW, page, sql } from '../connection/statement.js';
+import { columns, NEW_ID, NOW, page, sql } from '../connection/statement.js';
 import type { Statement } from '../connection/statement.js';
 import type { Tables } from '../schema/tables.js';
 
@@ -47,8 +47,9 @@ export const logNotification = (t: Tables): Statement => sql`
     RETURNING j."runNumber"
   ), inserted AS (
     INSERT INTO ${t.notificationLog} AS n
-      ("jobId", "notificationType", "recipientEmail", "runNumber", "createdAt", "availableAt")
-    SELECT l."jobId", $2::varchar, COALESCE($3::varchar, u."email"),
+      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
+        "availableAt")
+    SELECT ${NEW_ID}, l."jobId", $2::varchar, COALESCE($3::varchar, u."email"),
       COALESCE((SELECT "runNumber" FROM renumbered), l."runNumber"), ${NOW}, ${NOW}
     FROM locked l JOIN ${t.users} u ON u."userId" = l."userId"
     WHERE l."matches"

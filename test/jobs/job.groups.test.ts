@@ -16,6 +16,9 @@ import { lockWaiters, times } from './race.js';
 
 // Calls that come at the same time are made by one statement: none of them may notice.
 
+/** A UUID of version 7. */
+const TIME_ORDERED = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+
 let h: Harness;
 beforeAll(async () => {
   h = await openHarness({ poolSize: 20 });
@@ -70,6 +73,7 @@ describe('creations at once', () => {
     expect(statements).toBeLessThan(20);
     expect(new Set(jobs.map(({ jobId }) => jobId)).size).toBe(200);
     for (const [index, job] of jobs.entries()) {
+      expect(job.jobId).toMatch(TIME_ORDERED);
       const { availableAt, ...input } = inputs[index]!;
       expect(job).toMatchObject({ ...input, status: JobStatus.PENDING, runNumber: 0 });
       if (availableAt !== undefined) expect(job.availableAt).toEqual(availableAt);
@@ -189,6 +193,10 @@ describe('completions at once', () => {
       const { jobId } = jobs[frameCount]!;
       expect(job).toMatchObject({ jobId, frameCount, status: JobStatus.COMPLETED });
       expect(notification).toMatchObject({ jobId, runNumber: 1 });
+      expect(notification.notificationId).toMatch(TIME_ORDERED);
+      const ageMs =
+        Date.now() - Number.parseInt(notification.notificationId.slice(0, 13).replace('-', ''), 16);
+      expect(Math.abs(ageMs)).toBeLessThan(60_000);
     }
   });
 
