@@ -5,7 +5,7 @@ import { DataSource } from 'typeorm';
 import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { DatabaseUnavailableError } from '../errors.js';
 import type { PgClient } from './pools.js';
-import { endClient, isIdle, poolsOf, surviveEarlyEnds } from './pools.js';
+import { abandonOpening, endClient, isIdle, poolsOf, surviveEarlyEnds } from './pools.js';
 
 /** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
 const LOOK_MS = 5;
@@ -57,12 +57,16 @@ export class DrainingDataSource extends DataSource {
     await super.destroy();
   }
 
-  /** Also those that their end makes room for. Only who never gives a connection back is left. */
+  /**
+   * Also those that are being opened, and those that their end makes room for. Only who never gives a
+   * connection back is left.
+   */
   async #endAll(): Promise<void> {
     for (let looks = 0; looks < MAX_LOOKS && !poolsOf(this).every(isIdle); looks++) {
       for (const queryRunner of (this.driver as PostgresDriver).connectedQueryRunners) {
         void endClient((await queryRunner.connect()) as PgClient);
       }
+      poolsOf(this).forEach(abandonOpening);
       await sleep(LOOK_MS);
     }
   }

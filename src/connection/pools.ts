@@ -16,6 +16,8 @@ export interface PgClient {
   on(event: 'end', listener: () => void): unknown;
   off(event: 'error', listener: (error: Error) => void): unknown;
   readonly connection: { readonly stream: { destroy(): void } };
+  /** Private to `pg`: it is being opened. */
+  readonly _connecting?: boolean;
 }
 
 export interface PgResult {
@@ -28,6 +30,8 @@ export interface PgPool {
   readonly idleCount: number;
   readonly waitingCount: number;
   readonly options: { readonly max: number; readonly password?: unknown };
+  /** Private to `pg-pool`, which has no other way to those that are being opened. */
+  readonly _clients?: readonly PgClient[];
   readonly Client: new (options: object) => PgClient;
   end(): Promise<void>;
   on(event: 'connect', listener: (client: PgClient) => void): unknown;
@@ -42,6 +46,13 @@ export function poolsOf(dataSource: DataSource): PgPool[] {
 /** Whether nobody uses, opens or waits for a connection of the pool. */
 export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean =>
   totalCount === idleCount && waitingCount === 0;
+
+/** Gives up connections that are being opened: a server that vanished is waited for until that times out. */
+export function abandonOpening({ _clients = [] }: PgPool): void {
+  for (const { _connecting, connection } of _clients) {
+    if (_connecting === true) connection.stream.destroy();
+  }
+}
 
 /** How long, in ms, a server may take to answer the last that is said to it. */
 const FAREWELL_MS = 2_000;

@@ -2,6 +2,7 @@ import type { DataSource } from 'typeorm';
 import { DatabaseUnavailableError } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import { User } from '../../src/schema/entities/index.js';
+import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
@@ -99,6 +100,24 @@ describe('a data source that is closed', () => {
       '1 connections were still in use 200 ms after the application began to close: ' +
         'ending them. Whether the statements on them are done, nobody is told.',
     ]);
+  });
+
+  it('gives up a connection that is being opened, and not answered', async () => {
+    const proxy = await Proxy.start(url);
+    const options = { shutdownTimeoutMs: 100, connectTimeoutMS: 3_600_000 };
+    const dataSource = await new Boot().open({ url: proxy.url, ...options });
+    const first = dataSource.createQueryRunner();
+    await first.connect();
+    proxy.silent = true;
+    const second = slow(dataSource, 0).then(
+      () => 'done',
+      () => 'given up',
+    );
+    await until(() => proxy.traffic.connections > 1);
+    await first.release();
+    await dataSource.destroy();
+    expect(await second).toBe('given up');
+    await proxy.stop();
   });
 
   it('may be closed twice at once, as two shutdown signals do', async () => {
