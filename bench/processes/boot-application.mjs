@@ -1,13 +1,12 @@
 // Boots an application, tells how long that took since the process began, and ends.
-import { Module, ValidationPipe } from '@nestjs/common';
-import { APP_PIPE, NestFactory } from '@nestjs/core';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
 
 /** @param imports - the modules that are compared */
 export async function bootApplication(imports) {
   const imported = performance.now();
   class AppModule {}
-  const pipe = { provide: APP_PIPE, useClass: ValidationPipe };
-  Module({ imports, providers: process.env.VALIDATION_PIPE === 'yes' ? [pipe] : [] })(AppModule);
+  Module({ imports })(AppModule);
   const app = await NestFactory.createApplicationContext(AppModule, {
     logger: ['error'],
     abortOnError: false,

@@ -16,7 +16,7 @@ export const boot: Scenario = {
   async open(bench) {
     const { url } = await createMigratedDatabase(bench);
     const applications: Record<string, number[]> = {};
-    const subject = (name: string, file: string, how: string, pipe = 'yes'): Subject => {
+    const subject = (name: string, file: string, how: string): Subject => {
       const own: number[] = (applications[name] = []);
       return {
         name,
@@ -24,7 +24,7 @@ export const boot: Scenario = {
         measure: async () => {
           const boots: Boot[] = [];
           for (let i = 0; i < bench.profile.boots; i += 1) {
-            boots.push(await runProcess<Boot>(file, { DATABASE_URL: url, VALIDATION_PIPE: pipe }));
+            boots.push(await runProcess<Boot>(file, { DATABASE_URL: url }));
           }
           own.push(median(boots.map(({ applicationMs }) => applicationMs)));
           return median(boots.map(({ readyMs }) => readyMs));
@@ -33,21 +33,11 @@ export const boot: Scenario = {
     };
     return {
       subjects: [
-        subject(
-          'this package',
-          'boot-frameforge.mjs',
-          '`FrameForgeDatabaseModule.forRoot()` in an application with a `ValidationPipe`',
-        ),
+        subject('this package', 'boot-frameforge.mjs', '`FrameForgeDatabaseModule.forRoot()`'),
         subject(
           'bare TypeOrmModule',
           'boot-type-orm.mjs',
-          '`TypeOrmModule.forRoot` and `.forFeature` with the same entities, in the same application',
-        ),
-        subject(
-          'bare TypeOrmModule, no ValidationPipe',
-          'boot-type-orm.mjs',
-          'an application that never loads `class-validator`, which this package needs',
-          'no',
+          '`TypeOrmModule.forRoot` and `.forFeature` with the same entities',
         ),
       ],
       conclude: () => {

@@ -1,4 +1,5 @@
-import { ValidateBy, ValidateIf } from 'class-validator';
+import { ValidateBy } from 'class-validator/cjs/decorator/common/ValidateBy.js';
+import { ValidateIf } from 'class-validator/cjs/decorator/common/ValidateIf.js';
 import type { InputProblem } from '../errors.js';
 import { InvalidInputError } from '../errors.js';
 import type { Rule } from './rules.js';

@@ -22,23 +22,38 @@ const counted = new WeakSet<DataSource>();
 
 /**
  * Counts the jobs that this process creates, as `frameforge.jobs.created`. Here and not in the worker,
- * because most services that create jobs have none.
+ * because most services that create jobs have none. OpenTelemetry is looked for when there is something
+ * to count: a boot does not wait for it.
  *
+ * @param warn - is told if it is there and cannot be loaded
  * @returns how to end that
  */
-export async function countCreatedJobs(dataSource: DataSource): Promise<() => void> {
-  const api = await findOpenTelemetry();
-  if (api === undefined || counted.has(dataSource)) return () => {};
+export function countCreatedJobs(
+  dataSource: DataSource,
+  warn: (error: unknown) => void,
+): () => void {
+  if (counted.has(dataSource)) return () => {};
   counted.add(dataSource);
-  const counter = api.metrics.getMeter(INSTRUMENTATION).createCounter('frameforge.jobs.created', {
-    unit: '{job}',
-    description: 'Jobs that this process created.',
-  });
-  const end = onQueueEvent(dataSource, ({ queue, count, created }) => {
-    if (queue === 'jobs' && created) counter.add(count);
+  let created: Promise<(count: number) => void> | undefined;
+  const end = onQueueEvent(dataSource, (event) => {
+    if (event.queue !== 'jobs' || !event.created) return;
+    created ??= createdCounter().catch((error: unknown) => {
+      warn(error);
+      return () => {};
+    });
+    void created.then((add) => add(event.count));
   });
   return () => {
     counted.delete(dataSource);
     end();
   };
+}
+
+async function createdCounter(): Promise<(count: number) => void> {
+  const api = await findOpenTelemetry();
+  const counter = api?.metrics.getMeter(INSTRUMENTATION).createCounter('frameforge.jobs.created', {
+    unit: '{job}',
+    description: 'Jobs that this process created.',
+  });
+  return (count) => counter?.add(count);
 }

@@ -12,12 +12,15 @@ export class QueueAnnouncer implements OnApplicationShutdown {
    * @param notifyWorkers - whether to wake the workers of other processes
    * @param warn - is told what could not be sent
    */
-  static async start(
+  static start(
     dataSource: DataSource,
     notifyWorkers: boolean,
     warn: (message: string) => void,
-  ): Promise<QueueAnnouncer> {
-    const ends = [await countCreatedJobs(dataSource)];
+  ): QueueAnnouncer {
+    const counting = countCreatedJobs(dataSource, (error) => {
+      warn(`The jobs that are created here are not counted by OpenTelemetry: ${reasonOf(error)}`);
+    });
+    const ends = [counting];
     if (notifyWorkers) {
       const end = sendWakeUps(dataSource, (error) => {
         warn(

@@ -4,7 +4,7 @@ import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import type { DiscoveryService } from '@nestjs/core';
 import type { DataSource } from 'typeorm';
 import { SqlRunner } from '../connection/sql-runner.js';
-import { ConfigurationError } from '../errors.js';
+import { ConfigurationError, reasonOf } from '../errors.js';
 import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';
 import type { JobService } from '../jobs/job.service.js';
@@ -128,7 +128,9 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   private async watchQueues({ telemetry, db }: WorkerParts, own: DataSource): Promise<void> {
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
-      await countCreatedJobs(db.dataSource),
+      countCreatedJobs(db.dataSource, (error) => {
+        this.logger.warn(`The jobs that are created here are not counted: ${reasonOf(error)}`);
+      }),
       onQueueEvent(db.dataSource, ({ queue, count, created }) => {
         if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
         loops[queue]?.wake();
