@@ -11,9 +11,19 @@ const LOOK_MS = 100;
 export class Backlog {
   private readonly times: number[] = [];
   private watching: Promise<void> | undefined;
+  private readonly workers: number[] = [];
   private stopped = false;
 
-  constructor(private readonly dataSource: DataSource) {}
+  /** @param countWorkers - how many are at work at the moment */
+  constructor(
+    private readonly dataSource: DataSource,
+    private readonly countWorkers: () => number,
+  ) {}
+
+  /** How many workers there were on average: a killed one is missing until another has started. */
+  get averageWorkers(): number {
+    return this.workers.reduce((sum, count) => sum + count, 0) / this.workers.length;
+  }
 
   start(): void {
     this.watching = this.watch();
@@ -31,6 +41,7 @@ export class Backlog {
 
   private async watch(): Promise<void> {
     while (!this.stopped) {
+      this.workers.push(this.countWorkers());
       try {
         const [row] = await this.dataSource.query<{ due: number }[]>(
           `SELECT count(*)::integer AS due FROM video_jobs

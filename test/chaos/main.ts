@@ -61,7 +61,7 @@ async function main(): Promise<boolean> {
   const server = await OwnServer.start();
   const h = await openHarness({}, { url: server.url, drop: () => server.remove() });
   const fleet = new Fleet(server.url);
-  const backlog = new Backlog(h.dataSource);
+  const backlog = new Backlog(h.dataSource, () => fleet.readyCount);
   try {
     await createLedger(h.dataSource);
     const { userId } = await h.user();

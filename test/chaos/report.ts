@@ -1,7 +1,7 @@
 import { cpus, loadavg } from 'node:os';
 import type { Counts, Recovery } from './ledger.js';
 import type { Backlog } from './backlog.js';
-import { LEASE_MS } from './settings.js';
+import { LEASE_MS, WORKERS } from './settings.js';
 import type { Starts } from './starts.js';
 
 /** A time, in ms, in which the database was away. */
@@ -39,7 +39,7 @@ export function report(fire: Fire): string {
   with an own write       ${counts.ownWrites}
   messages received       ${counts.received}, of which ${counts.receivedTwice} were repetitions
   runs                    ${counts.runs}: ${counts.failedRuns} failed, ${counts.lostRuns} lost with their worker
-  workers killed          ${kills}
+  workers killed          ${kills}; at work were ${backlog.averageWorkers.toFixed(1)} of ${WORKERS} on average
   crashes of the database ${outages.length}, away for ${away}
   load of the machine     ${loadavg()[0]?.toFixed(1)} processes at work, on ${cpus().length} processors
 
