@@ -1,6 +1,7 @@
 import { Client } from 'pg';
 import { query } from './query.js';
-import { createDatabase } from './server.js';
+import { createDatabase, onServer } from './server.js';
+import { until } from './until.js';
 
 describe('createDatabase', () => {
   it('gives databases that do not see each other', async () => {
@@ -17,12 +18,15 @@ describe('createDatabase', () => {
 
   it('drops a database that still has a connection', async () => {
     const database = await createDatabase();
-    const client = new Client({ connectionString: database.url });
+    const client = new Client({ connectionString: onServer(database.url) });
     await client.connect();
     const errors: unknown[] = [];
     client.on('error', (error) => errors.push(error));
     await database.drop();
+    await until(() => errors.length > 0);
     expect(errors[0]).toMatchObject({ code: '57P01' });
-    await expect(query(database.url, 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
+    await expect(query(onServer(database.url), 'SELECT 1')).rejects.toMatchObject({
+      code: '3D000',
+    });
   });
 });

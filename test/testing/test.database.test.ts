@@ -9,6 +9,8 @@ import { createTestDatabase, userFixture, videoJobFixture } from '../../src/test
 import type { TestDatabaseOptions } from '../../src/testing/index.js';
 import { truncateTables } from '../../src/testing/truncate.js';
 import { query } from '../support/query.js';
+import { onServer } from '../support/server.js';
+import { until } from '../support/until.js';
 
 /** Options that no test before has used, so that there is no template for them. */
 const unseen = (options: TestDatabaseOptions = {}): TestDatabaseOptions => ({
@@ -20,7 +22,7 @@ const exists = async (url: string, table: string): Promise<boolean> =>
   (await query(url, `SELECT to_regclass('${table}') IS NOT NULL AS found`))[0]?.['found'] === true;
 
 const isGone = (url: string): Promise<unknown> =>
-  expect(query(url, 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
+  expect(query(onServer(url), 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
 
 class Broken1800000003000 implements MigrationInterface {
   readonly name = 'Broken1800000003000';
@@ -55,12 +57,13 @@ describe('a test database', () => {
   it('is dropped with its connections, as often as it is asked for', async () => {
     const database = await createTestDatabase();
     const dataSource = await database.dataSource();
-    const client = new Client({ connectionString: database.url });
+    const client = new Client({ connectionString: onServer(database.url) });
     const errors: unknown[] = [];
     client.on('error', (error) => errors.push(error));
     await client.connect();
     await Promise.all([database.drop(), database.drop()]);
     await database.drop();
+    await until(() => errors.length > 0);
     expect(errors[0]).toMatchObject({ code: '57P01' });
     expect(dataSource.isInitialized).toBe(false);
     await isGone(database.url);

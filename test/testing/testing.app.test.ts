@@ -26,6 +26,7 @@ import { User, VideoJob } from '../../src/schema/entities/index.js';
 import { createTestingApp, userFixture, videoJobFixture } from '../../src/testing/index.js';
 import type { TestingApp } from '../../src/testing/index.js';
 import { query } from '../support/query.js';
+import { onServer } from '../support/server.js';
 
 @Entity({ name: 'tags' })
 class Tag {
@@ -81,7 +82,7 @@ class JobsController {
 
 const server = (app: INestApplication): App => app.getHttpServer() as App;
 const isGone = (url: string): Promise<unknown> =>
-  expect(query(url, 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
+  expect(query(onServer(url), 'SELECT 1')).rejects.toMatchObject({ code: '3D000' });
 const nameOf = (app: TestingApp): string => new URL(app.database.url).pathname.slice(1);
 const currentDatabase = async (dataSource: DataSource): Promise<unknown> =>
   (await dataSource.query<{ name: string }[]>('SELECT current_database() AS name'))[0]?.name;
