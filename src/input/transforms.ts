@@ -1,4 +1,4 @@
-import { Transform } from 'class-transformer';
+import { Transform } from 'class-transformer/cjs/decorators/transform.decorator.js';
 
 /**
  * For a host's `ValidationPipe({ transform: true })`, where the value may come from a query string.
