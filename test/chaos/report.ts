@@ -25,11 +25,11 @@ const PROMISED_MS = LEASE_MS + 1_000;
 
 export function report(fire: Fire): string {
   const { counts, repeatedCalls, kills, recoveries, outages, backlog } = fire;
-  const [cutOff, plain] = split(recoveries, ({ killedAt, claimedAt }) =>
-    outages.some(({ from, to }) => from < claimedAt && killedAt < to),
-  );
-  const [queued, free] = split(plain, ({ killedAt, claimedAt }) =>
+  const [queued, others] = split(recoveries, ({ killedAt, claimedAt }) =>
     backlog.within(killedAt, claimedAt),
+  );
+  const [cutOff, free] = split(others, ({ killedAt, claimedAt }) =>
+    outages.some(({ from, to }) => from < claimedAt && killedAt < to),
   );
   const away = outages.map(({ from, to }) => seconds(to - from)).join(' and ');
   return `
@@ -45,8 +45,8 @@ export function report(fire: Fire): string {
 
   from the kill of a worker until others claimed its jobs (lease ${seconds(LEASE_MS)}, promised ${seconds(PROMISED_MS)}):
     with the database up and workers free     ${times(free)}
-    with more due than the workers could take ${times(queued)}
     with the database away in between         ${times(cutOff)}
+    with more due than the workers could take ${times(queued)}
 `;
 }
 

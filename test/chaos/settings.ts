@@ -9,4 +9,4 @@ export const KILL_EVERY_MS = 2_000;
 /** Jobs a second. */
 export const RATE = 50;
 /** How long, in ms, all work may take to come to its end after the fire. */
-export const DRAIN_MS = 60_000;
+export const DRAIN_MS = 120_000;

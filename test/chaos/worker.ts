@@ -24,7 +24,7 @@ import type { Kind } from './settings.js';
 process.on('disconnect', () => process.exit());
 
 @Injectable()
-@VideoJobProcessor({ concurrency: 4 })
+@VideoJobProcessor({ concurrency: 8 })
 class Extractor implements VideoJobHandler {
   async process(job: VideoJob, { signal }: WorkContext): Promise<JobOutcome> {
     const [kind, ms] = job.filename.split(':') as [Kind, string];
