@@ -65,7 +65,9 @@ export interface JobPage {
  *
  * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`,
  * `TransactionConflictError`, and `MigrationError` where the tables are missing. Those that take
- * `options.manager` become part of that manager's transaction.
+ * `options.manager` become part of that manager's transaction. Without it, calls of `createJob`,
+ * `claimJobs` and `completeJob` that come at the same time may share a statement, and its commit; what
+ * becomes of one of them is no matter of the others.
  */
 export class JobService {
   /** Whether plans are kept by name. */
