@@ -13,7 +13,7 @@ import { CONNECTIONS } from '../config.ts';
 import type { Bench } from '../harness/scenario.ts';
 import { createUsers, RESULT } from './fixtures.ts';
 
-export const HOW = `\`JobService\` in a Nest application whose pool has ${CONNECTIONS} connections`;
+export const HOW = `\`JobService\` in a Nest application whose pool has ${CONNECTIONS} connections, as many calls at once as connections; those share statements (group commit)`;
 
 const LOGGER = { logger: ['error' as const], abortOnError: false };
 
