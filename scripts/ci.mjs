@@ -13,6 +13,10 @@ const DATABASE_TESTS = ['schema', 'jobs', 'notifications', 'connection', 'errors
   (name) => `test/${name}`,
 );
 const ON_POSTGRES_15 = ['node', 'scripts/on-postgres.mjs', '/usr/lib/postgresql/15/bin'];
+const THROUGH_PGBOUNCER = [
+  ...['node', '--import', './test/support/typescript.mjs'],
+  'scripts/through-pgbouncer.mjs',
+];
 
 const STAGES = [
   { name: 'npm run check', command: ['npm', '--silent', 'run', 'check'], minutes: 18 },
@@ -20,6 +24,11 @@ const STAGES = [
     name: 'the database tests on PostgreSQL 15',
     command: [...ON_POSTGRES_15, 'node', 'scripts/jest.mjs', ...DATABASE_TESTS],
     minutes: 8,
+  },
+  {
+    name: 'all tests through PgBouncer in transaction mode',
+    command: [...THROUGH_PGBOUNCER, 'node', 'scripts/jest.mjs'],
+    minutes: 15,
   },
   {
     name: 'the example with real videos and e-mails',

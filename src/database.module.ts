@@ -21,7 +21,7 @@ import { frameForgeEntities } from './schema/entities/index.js';
 export interface FrameForgeFeatureOptions {
   /** The name of the application's data source; the default one if left out. */
   readonly dataSource?: string;
-  /** Keep plans by name. Set false behind PgBouncer before 1.21 in transaction mode. Default true. */
+  /** Keep plans by name, as the option of `forRoot`. Default what that says, where it opened the data source. */
   readonly preparedStatements?: boolean;
 }
 

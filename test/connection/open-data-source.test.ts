@@ -293,15 +293,17 @@ describe('a database that cannot be reached', () => {
 
 describe('what breaks while TypeORM opens the data source', () => {
   it('is an error of the boot, which does not wait for the connection that it was using', async () => {
+    // A pooler would keep a connection from before the change.
+    const server = onServer(url);
     const name = new URL(url).pathname.slice(1);
     await query(
-      url,
+      server,
       `CREATE SCHEMA odd;
        CREATE FUNCTION odd.version() RETURNS text LANGUAGE plpgsql
          AS $$ BEGIN RAISE 'no version today'; END $$;
        ALTER DATABASE ${name} SET search_path = odd, pg_catalog, public`,
     );
-    const { error } = await failedBoot({ url });
+    const { error } = await failedBoot({ url: server });
     expect(error.message).toContain('no version today');
   });
 

@@ -14,7 +14,7 @@ import {
   User,
   VideoJob,
 } from '../../src/index.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
 
 let databases: TestDatabase[];
@@ -211,7 +211,15 @@ const prepared = async (jobs: JobService, dataSource: DataSource): Promise<numbe
   return (row as { n: number }).n;
 };
 
+// On the server itself: a pooler would show another connection's.
 describe('preparedStatements', () => {
+  const { DB_PREPARED_STATEMENTS } = process.env;
+  beforeEach(() => delete process.env['DB_PREPARED_STATEMENTS']);
+  afterAll(() => {
+    if (DB_PREPARED_STATEMENTS === undefined) delete process.env['DB_PREPARED_STATEMENTS'];
+    else process.env['DB_PREPARED_STATEMENTS'] = DB_PREPARED_STATEMENTS;
+  });
+
   @Injectable()
   class Service {
     constructor(
@@ -238,7 +246,7 @@ describe('preparedStatements', () => {
       imports: [
         FrameForgeDatabaseModule.forRoot({
           name: 'pooled',
-          url: url(0),
+          url: onServer(url(0)),
           poolSize: 1,
           preparedStatements: root,
         }),
@@ -247,5 +255,26 @@ describe('preparedStatements', () => {
     });
     const { jobs, dataSource } = app.get(Service, { strict: false });
     expect(await prepared(jobs, dataSource)).toBe(count);
+  });
+
+  it.each([
+    [undefined, 1],
+    ['false', 0],
+  ])('DB_PREPARED_STATEMENTS=%s, a data source of their own: %i statement', async (set, count) => {
+    if (set !== undefined) process.env['DB_PREPARED_STATEMENTS'] = set;
+    const app = await boot({
+      imports: [
+        TypeOrmModule.forRoot({
+          type: 'postgres',
+          url: onServer(url(0)),
+          poolSize: 1,
+          entities: frameForgeEntities,
+          installExtensions: false,
+          uuidExtension: 'pgcrypto',
+        }),
+        FrameForgeDatabaseModule.forFeature(),
+      ],
+    });
+    expect(await prepared(app.get(JobService), app.get(DataSource))).toBe(count);
   });
 });

@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
 import { claimJobs as claimStatement } from '../../src/jobs/job.sql.js';
@@ -52,7 +53,7 @@ it(`claims stay cheap behind a long transaction, after ${JOBS} jobs`, async () =
   await oldTransaction.query('SELECT FROM video_jobs');
 
   const looks: (Date | null)[] = [];
-  const db = new SqlRunner(dataSource, true);
+  const db = new SqlRunner(dataSource, preparedByDefault());
   const claimer = new Claimer((limit, dueFrom) => {
     looks.push(dueFrom);
     return claimJobs(db, { limit, ...CLAIM }, dueFrom);

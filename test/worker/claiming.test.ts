@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JobService } from '../../src/jobs/job.service.js';
+import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
 import { claimJobs as claimStatement, settleJob, settleJobs } from '../../src/jobs/job.sql.js';
@@ -123,7 +124,7 @@ describe('jobs whose workers were lost, with one try left', () => {
   });
 
   it('are claimed one by one or not at all if asked for so, and like others by a service', async () => {
-    const db = new SqlRunner(world.harness.dataSource, true);
+    const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
     const claim = { limit: 3, leaseMs: 60_000, workerId: 'worker', maxAttempts };
     const claimed = async (suspects?: boolean) => {
       const { jobs, suspect } = await claimJobs(db, { ...claim, suspects }, null);

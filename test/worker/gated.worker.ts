@@ -1,5 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
+import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
@@ -120,7 +121,7 @@ export class Worker {
       this.jobs,
       this.jobs,
       this.keeper,
-      new JobCompleter(this.jobs, new SqlRunner(dataSource, true), recording),
+      new JobCompleter(this.jobs, new SqlRunner(dataSource, preparedByDefault()), recording),
       recording,
       resolveWorkerOptions(options),
       new Telemetry(),

@@ -170,14 +170,16 @@ describe('a transaction with own writes', () => {
       CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON own_writes
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`);
     const blocker = other.createQueryRunner();
-    await blocker.query('SELECT pg_advisory_lock(1)');
+    // By a transaction: a session is nobody's own behind a pooler.
+    await blocker.startTransaction();
+    await blocker.query('SELECT pg_advisory_xact_lock(1)');
     try {
       const [run] = await claim();
       const { calls, outcome } = writing(run!.job, async () => {});
       const ended = run!.resolve(outcome);
       await until(async () => (await waitingForLocks()) === 1);
       proxy.cut();
-      await blocker.query('SELECT pg_advisory_unlock(1)');
+      await blocker.rollbackTransaction();
       expect(await ended).toBe('completed');
       expect(calls.count).toBe(1);
       expect(await world.ownWrites(run!.job)).toHaveLength(1);

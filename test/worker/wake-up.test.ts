@@ -1,6 +1,7 @@
 import { JobService } from '../../src/jobs/job.service.js';
 import { FrameForgeWorker } from '../../src/worker/index.js';
 import { query } from '../support/query.js';
+import { onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { bootWorker } from './app.js';
 import { World } from './world.js';
@@ -53,7 +54,9 @@ it('a job that failed starts at once when it is retried by hand', async () => {
 });
 
 it('work that another process creates starts by its NOTIFY, also after the listener lost its connection', async () => {
-  const listening = await world.worker({ worker: { ...NO_POLLS, listen: true } });
+  // LISTEN needs a session; NOTIFY does without.
+  const server = onServer(world.harness.url);
+  const listening = await world.worker({ worker: { ...NO_POLLS, listen: true } }, server);
   const creating = await world.worker({
     processes: false,
     database: { notifyWorkers: true },

@@ -2,6 +2,7 @@ import { Client } from 'pg';
 import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import type { WorkerConfig } from './worker.process.js';
 import { WorkerProcess } from './worker.process.js';
@@ -91,7 +92,8 @@ export class World {
 
   /** Listens to a channel, on a connection of its own. */
   async listen(channel: string): Promise<{ received: string[]; end(): Promise<void> }> {
-    const client = new Client({ connectionString: this.harness.url });
+    // LISTEN needs a session.
+    const client = new Client({ connectionString: onServer(this.harness.url) });
     const received: string[] = [];
     client.on('notification', ({ payload }) => received.push(payload ?? ''));
     await client.connect();

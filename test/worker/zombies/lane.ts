@@ -1,4 +1,5 @@
 import { Logger } from '@nestjs/common';
+import { preparedByDefault } from '../../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../../src/connection/sql-runner.js';
 import { LeaseLostError } from '../../../src/errors.js';
 import { claimJobs } from '../../../src/jobs/job.claiming.js';
@@ -52,7 +53,7 @@ export class Lane {
     await h.dataSource.query(
       'CREATE TABLE own_writes ("jobId" uuid, "runNumber" integer, PRIMARY KEY ("jobId", "runNumber"))',
     );
-    return new Lane(h, (await h.user()).userId, new SqlRunner(h.dataSource, true));
+    return new Lane(h, (await h.user()).userId, new SqlRunner(h.dataSource, preparedByDefault()));
   }
 
   close(): Promise<void> {
