@@ -97,7 +97,11 @@ async function createCluster(
   const { code, log } = await exited;
   await rm(passwordFile);
   if (code !== 0) {
-    throw new ConfigurationError(`initdb could not make a PostgreSQL cluster. It said:\n${log}`);
+    const isNameless = log.includes('could not look up effective user ID');
+    throw new ConfigurationError(
+      `initdb could not make a PostgreSQL cluster. It said:\n${log}` +
+        (isNameless ? 'Run as a user who has a name, or add this one to /etc/passwd.' : ''),
+    );
   }
   await writeFile(join(newCluster, PASSWORD_FILE), password, { mode: 0o600, flag: 'wx' });
   await rename(newCluster, cluster).catch((error: unknown) => {

@@ -92,6 +92,16 @@ describe('the embedded server', () => {
     await place.expectNothingLeft();
   });
 
+  (mayRun ? it : it.skip)(
+    'needs a user with a name, and says so (tried by uid 54321)',
+    async () => {
+      const account = { uid: 54321, gid: 54321 };
+      const complaint = await place.start('tester', ['drop'], {}, account).complaint();
+      expect(complaint).toMatch(/add this one to \/etc\/passwd\..*TEST_DATABASE_URL/);
+      await place.expectNothingLeft();
+    },
+  );
+
   it('is gone when the teardown of Jest returns, and one for all workers before', async () => {
     const runner = place.start('runner', ['setup', 'drop', 'forget', 'teardown']);
     const all = [await runner.told(), await runner.told()];
