@@ -36,7 +36,7 @@ export const createJobs: Scenario = {
     };
     const byFloor = ({ users: from, run }: floor.Floor) =>
       turn(from, (videos) =>
-        run(0, floor.sql.createJobs, [
+        run(0, floor.sql.createNewJobs, [
           [...new Set(videos.map(({ userId }) => userId))],
           videos.map(() => uuidV7()),
           videos.map(({ userId }) => userId),

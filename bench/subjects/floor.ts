@@ -19,7 +19,7 @@ const tables: Tables = {
 /** The texts that this package runs. */
 export const sql = {
   createJob: statements.createJob(tables),
-  createJobs: statements.createJobs(tables),
+  createNewJobs: statements.createNewJobs(tables),
   claimJobs: statements.claimJobs(tables),
   settleJob: statements.settleJob(tables),
   settleJobsBriefly: statements.settleJobsBriefly(tables),

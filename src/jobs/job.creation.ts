@@ -1,9 +1,7 @@
 import { GroupCommit } from '../connection/group-commit.js';
 import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
-import type { Statement } from '../connection/statement.js';
 import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
-import type { VideoJob } from '../schema/entities/index.js';
-import type { Tables } from '../schema/tables.js';
+import { JobStatus, VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
 import { timestamp, toJob } from './job.row.js';
@@ -64,20 +62,63 @@ export async function createJobs(
   if (inputs.length === 0) return [];
   // Without given ids nothing can collide, so that one statement is the whole of it.
   const { jobs, inserted } = inputs.every(({ jobId }) => jobId === undefined)
-    ? await insertJobs(db, statements.createJobs, inputs, tx)
-    : await db.atomically('createJobs', tx, (manager) =>
-        insertJobs(db, statements.createJobsWithIds, inputs, { manager }),
-      );
+    ? await insertNewJobs(db, inputs, tx)
+    : await db.atomically('createJobs', tx, (manager) => insertJobs(db, inputs, { manager }));
   announce(db.dataSource, 'jobs', inserted, tx.manager);
   return jobs;
 }
 
-async function insertJobs(
+interface Inserted {
+  readonly jobs: VideoJob[];
+  /** How many of them were not there before. */
+  readonly inserted: number;
+}
+
+async function insertNewJobs(
   db: SqlRunner,
-  statement: (tables: Tables) => Statement,
   inputs: readonly CreateJobInput[],
   tx: TransactionOptions,
-): Promise<{ jobs: VideoJob[]; inserted: number }> {
+): Promise<Inserted> {
+  const operation = 'createJobs';
+  const wanted = inputs.map((input) => ({ input, jobId: uuidV7() }));
+  const userIds = [...new Set(inputs.map(({ userId }) => userId.toLowerCase()))];
+  const values = [userIds, ...columnsOf(wanted)];
+  const [row] = await db.run<Row>(operation, statements.createNewJobs, values, tx);
+  if (row?.['count'] !== inputs.length) {
+    await refuseUnknownUsers(db, operation, userIds, tx);
+    throw new TransactionConflictError(operation);
+  }
+  const createdAt = row['createdAt'] as Date;
+  return { jobs: wanted.map((job) => newJob(job, createdAt)), inserted: inputs.length };
+}
+
+/** The row of a new job, which is known without reading it: what was given, and the defaults. */
+function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
+  const { userId, filename, videoUrl, availableAt = createdAt } = input;
+  return Object.assign(new VideoJob(), {
+    jobId,
+    userId: userId.toLowerCase(),
+    filename,
+    status: JobStatus.PENDING,
+    videoUrl,
+    resultUrl: null,
+    frameCount: null,
+    errorMessage: null,
+    createdAt: new Date(createdAt),
+    startedAt: null,
+    completedAt: null,
+    availableAt: new Date(Math.max(availableAt.getTime(), createdAt.getTime())),
+    runNumber: 0,
+    workerId: null,
+    attempts: 0,
+  });
+}
+
+async function insertJobs(
+  db: SqlRunner,
+  inputs: readonly CreateJobInput[],
+  tx: TransactionOptions,
+): Promise<Inserted> {
   const operation = 'createJobs';
   const wanted = inputs.map((input) => ({
     input,
@@ -86,7 +127,8 @@ async function insertJobs(
   const unique = new Map(wanted.map((one) => [one.jobId, one]));
   const jobs = [...unique.values()];
   const userIds = [...new Set(jobs.map(({ input }) => input.userId.toLowerCase()))];
-  const rows = await db.run<Row>(operation, statement, [userIds, ...columnsOf(jobs)], tx);
+  const values = [userIds, ...columnsOf(jobs)];
+  const rows = await db.run<Row>(operation, statements.createJobs, values, tx);
   const stored = new Map<string, VideoJob>();
   const keep = (row: Row): unknown => stored.set(row['jobId'] as string, toJob(row));
   rows.forEach(keep);

@@ -118,6 +118,24 @@ describe('createJobs', () => {
     expect(await h.jobs.createJobs([])).toEqual([]);
   });
 
+  it('returns just what is stored', async () => {
+    const soon = new Date(Date.now() + 60_000);
+    const jobs = await h.jobs.createJobs([
+      input(),
+      { ...input(), userId: input().userId.toUpperCase() },
+      { ...input(), availableAt: soon },
+      { ...input(), availableAt: new Date(0) },
+    ]);
+    expect(jobs[2]!.availableAt).toEqual(soon);
+    expect(jobs[3]!.availableAt).toEqual(jobs[0]!.createdAt);
+    const all = [...jobs, await h.jobs.createJob(input())];
+    for (const job of all) {
+      const stored = await h.jobs.getJob(job.jobId);
+      expect(stored).toStrictEqual(job);
+      expect(Object.keys(stored)).toEqual(Object.keys(job));
+    }
+  });
+
   it('creates ten thousand jobs of many users, in order', async () => {
     const users = await Promise.all(Array.from({ length: 10 }, () => h.user()));
     const inputs = Array.from({ length: 10_000 }, (_, index) => ({
