@@ -68,7 +68,7 @@ it('a boot that waited in vain has told what for, and says so at the end', async
   const { code, output } = await boot(changed((url) => (url.port = '1')));
   expect(code).toBe(1);
   expect(output).toMatch(
-    /WARN \[FrameForgeDatabaseModule\] Waiting for the database 127\.0\.0\.1:1\/test_\w+: connect ECONNREFUSED 127\.0\.0\.1:1\./,
+    /WARN \[FrameForgeDatabaseModule\] Waiting for the database 127\.0\.0\.1:1\/\w+: connect ECONNREFUSED 127\.0\.0\.1:1\./,
   );
   expect(times('Waiting for the database', output)).toBe(1);
   expect(times('could not reach the database: connect ECONNREFUSED 127.0.0.1:1.', output)).toBe(1);

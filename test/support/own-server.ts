@@ -82,11 +82,27 @@ export class OwnServer {
     action: 'start' | 'stop' | 'restart',
     mode: 'fast' | 'immediate' = 'fast',
   ): Promise<void> {
-    const options = `-c port=${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200`;
-    const data = join(this.directory, 'data');
     const modes = action === 'start' ? [] : ['-m', mode];
-    const start = action === 'stop' ? [] : ['-l', join(this.directory, 'log'), '-o', options];
-    await this.run(this.binaries.pgCtl, [action, '-w', '-s', '-D', data, ...modes, ...start]);
+    const start = action === 'stop' ? [] : this.settings();
+    await this.run(this.binaries.pgCtl, [action, '-w', '-s', '-D', this.data, ...modes, ...start]);
+  }
+
+  /** Starts it by a recovery that asks an archive, in vain and slowly. @returns in the middle of it */
+  async startSlowly(): Promise<void> {
+    const signal = join(this.data, 'recovery.signal');
+    writeFileSync(signal, '');
+    giveTo(chooseAccount(undefined), signal);
+    const slowly = this.settings(`-c restore_command='sleep 1; false' -c hot_standby=off`);
+    await this.run(this.binaries.pgCtl, ['start', '-W', '-s', '-D', this.data, ...slowly]);
+  }
+
+  private get data(): string {
+    return join(this.directory, 'data');
+  }
+
+  private settings(more = ''): string[] {
+    const options = `-c port=${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200 ${more}`;
+    return ['-l', join(this.directory, 'log'), '-o', options];
   }
 
   /** Stops it and removes all of it. */

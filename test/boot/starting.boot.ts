@@ -1,0 +1,20 @@
+import { Boot } from '../connection/boot.js';
+import { OwnServer } from '../support/own-server.js';
+
+let server: OwnServer;
+beforeAll(async () => {
+  server = await OwnServer.start();
+}, 60_000);
+afterAll(() => server.remove());
+
+it('a server that is starting up is waited for', async () => {
+  await server.control('stop');
+  await server.startSlowly();
+  const boot = new Boot();
+  await (await boot.open({ url: server.url })).destroy();
+  const [waiting, migrated] = [boot.told[0], boot.told.at(-1)];
+  expect(waiting).toMatch(
+    /^Waiting for the database 127\.0\.0\.1:\d+\/postgres: the database system is (starting up|not yet accepting connections)\.$/,
+  );
+  expect(migrated).toContain('Migrated: CreateUsersTable1700000001000');
+});
