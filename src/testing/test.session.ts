@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool as PgPool, PoolClient } from 'pg';
 import { Pool } from '../embedded/pg.client.js';
 import { ConfigurationError, fromDriver, reasonOf } from '../errors.js';
@@ -25,6 +26,14 @@ const UNUSED_TEMPLATES = `
   WHERE starts_with(d.datname, '${TEMPLATE_PREFIX}') AND d.datname <> $1 AND NOT EXISTS (
     SELECT FROM pg_stat_activity a
     WHERE starts_with(a.application_name, '${PREFIX}') AND a.application_name <> $2)`;
+
+/** $1 our own session: the others. */
+const OTHER_SESSIONS = `
+  SELECT FROM pg_stat_activity
+  WHERE starts_with(application_name, '${PREFIX}') AND application_name <> $1`;
+
+/** How often to look, 50 ms apart, whether the workers of a run that is over have gone. */
+const LOOKS = 40;
 
 /** The name of a template, which ends with the digest of what it holds. */
 export const templateName = (digest: string): string => TEMPLATE_PREFIX + digest;
@@ -136,10 +145,24 @@ export class TestSession {
   /** Closes the session that was open during a whole run, which leaves nothing behind. */
   async end(): Promise<void> {
     const client = await this.#pool.connect();
-    await this.#removeTemplates(client, '').finally(() => client.release());
+    try {
+      if (this.#server.outlives) await this.#untilAlone(client);
+      await this.#removeTemplates(client, '');
+    } finally {
+      client.release();
+    }
     await this.#pool.end();
     this.#endSweeper();
     await this.#server.end();
+  }
+
+  /** The server notices in its own time that a worker has ended. */
+  async #untilAlone(client: PoolClient): Promise<void> {
+    for (let looks = 0; looks < LOOKS; looks += 1) {
+      const others = await client.query(OTHER_SESSIONS, [this.#name]);
+      if (others.rowCount === 0) return;
+      await sleep(50);
+    }
   }
 
   /** A server of our own goes with all that is on it. */
