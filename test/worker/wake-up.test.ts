@@ -71,6 +71,8 @@ it('work that another process creates starts by its NOTIFY, also after the liste
   const jobId = await create();
   expect(await world.final({ jobId })).toMatchObject({ status: 'completed' });
 
+  // This process notifies nobody: the job is found when the listener is back.
+  const [unheard] = await world.create('sleep:0');
   const ended = await query(
     world.harness.url,
     `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
@@ -78,6 +80,7 @@ it('work that another process creates starts by its NOTIFY, also after the liste
   );
   expect(ended).toHaveLength(1);
   await until(() => listening.logged('log').includes('The database works again.'));
+  expect(await world.final(unheard!)).toMatchObject({ status: 'completed' });
   await create();
   expect(listening.logged('warn')).toEqual([
     expect.stringMatching(/^Listening for wake-ups does not work, .*the connection ended/),

@@ -1,0 +1,97 @@
+import { Logger } from '@nestjs/common';
+import { OutageWatch } from '../../src/worker/outage.watch.js';
+import { WorkLoop } from '../../src/worker/work.loop.js';
+import type { Claimed, WorkQueue } from '../../src/worker/work.loop.js';
+
+// How the loop treats a queue. What the real queues do is tested with a database.
+
+/** Answers a claim when it is told to, and notes what becomes of the items. */
+class Queue implements WorkQueue<string> {
+  readonly concurrency = 2;
+  readonly pollMs = 2 ** 30;
+  readonly ran: string[] = [];
+  readonly givenBack: string[] = [];
+  readonly limits: number[] = [];
+  /** Ends what was run, by name. */
+  readonly ends = new Map<string, () => void>();
+  answer!: (items: string[]) => void;
+  /** The claim that is under way. */
+  claimed!: Promise<void>;
+  private onClaim: () => void = () => {};
+
+  constructor() {
+    this.expectClaim();
+  }
+
+  expectClaim(): void {
+    this.claimed = new Promise((resolve) => (this.onClaim = resolve));
+  }
+
+  claim(limit: number): Promise<Claimed<string>> {
+    this.limits.push(limit);
+    this.onClaim();
+    return new Promise((resolve) => {
+      this.answer = (items) =>
+        resolve({ items, more: items.length >= limit, lookAgainMs: undefined });
+    });
+  }
+
+  run(item: string): Promise<void> {
+    this.ran.push(item);
+    return new Promise((resolve) => this.ends.set(item, resolve));
+  }
+
+  async giveBack(item: string): Promise<void> {
+    this.givenBack.push(item);
+  }
+}
+
+let queue: Queue;
+let loop: WorkLoop<string>;
+beforeEach(() => {
+  queue = new Queue();
+  loop = new WorkLoop(queue, new OutageWatch(new Logger()).activity('Claiming'));
+  loop.start();
+});
+
+it('gives back what was claimed while it was told to stop', async () => {
+  await queue.claimed;
+  const stopped = loop.stop();
+  queue.answer(['a', 'b']);
+  await stopped;
+  expect(queue.givenBack).toEqual(['a', 'b']);
+  expect(queue.ran).toEqual([]);
+  expect(queue.limits).toEqual([2]);
+});
+
+it('claims as many as have ended, and stops when the last has', async () => {
+  await queue.claimed;
+  queue.expectClaim();
+  queue.answer(['a', 'b']);
+  // Both places are taken: the next claim comes when one is free.
+  while (queue.ran.length < 2) await Promise.resolve();
+  expect(queue.limits).toEqual([2]);
+  queue.ends.get('a')?.();
+  await queue.claimed;
+  expect(queue.limits).toEqual([2, 1]);
+  queue.answer([]);
+  let hasStopped = false;
+  const stopped = loop.stop().then(() => (hasStopped = true));
+  await new Promise(setImmediate);
+  expect(hasStopped).toBe(false);
+  queue.ends.get('b')?.();
+  await stopped;
+  expect(queue.givenBack).toEqual([]);
+});
+
+it('looks at once when it is woken while a claim is under way', async () => {
+  await queue.claimed;
+  queue.expectClaim();
+  loop.wake();
+  // What has come in may have been too late for this claim, and the next poll is far away.
+  queue.answer([]);
+  await queue.claimed;
+  expect(queue.limits).toEqual([2, 2]);
+  queue.answer([]);
+  await loop.stop();
+});
