@@ -28,7 +28,7 @@ const STAGES = [
   {
     name: 'all tests through PgBouncer in transaction mode',
     command: [...THROUGH_PGBOUNCER, 'node', 'scripts/jest.mjs'],
-    minutes: 15,
+    minutes: 20,
   },
   {
     name: 'the example with real videos and e-mails',

@@ -15,7 +15,8 @@ export interface PgClient {
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'end', listener: () => void): unknown;
   off(event: 'error', listener: (error: Error) => void): unknown;
-  readonly connection: { readonly stream: { destroy(): void } };
+  /** Not of `pg-native`'s. */
+  readonly connection?: { readonly stream: { destroy(): void } };
   /** Private to `pg`: it is being opened. */
   readonly _connecting?: boolean;
 }
@@ -50,7 +51,7 @@ export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean
 /** Gives up connections that are being opened: a server that vanished is waited for until that times out. */
 export function abandonOpening({ _clients = [] }: PgPool): void {
   for (const { _connecting, connection } of _clients) {
-    if (_connecting === true) connection.stream.destroy();
+    if (_connecting === true) connection?.stream.destroy();
   }
 }
 
@@ -62,7 +63,7 @@ const FAREWELL_MS = 2_000;
  * server has vanished, or its end of the connection is over and nobody tells.
  */
 export async function partingWords(client: PgClient, words: Promise<unknown>): Promise<void> {
-  const timer = setTimeout(() => client.connection.stream.destroy(), FAREWELL_MS);
+  const timer = setTimeout(() => client.connection?.stream.destroy(), FAREWELL_MS);
   await words.catch(() => {});
   clearTimeout(timer);
 }
