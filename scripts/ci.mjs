@@ -13,10 +13,8 @@ const DATABASE_TESTS = ['schema', 'jobs', 'notifications', 'connection', 'errors
   (name) => `test/${name}`,
 );
 const ON_POSTGRES_15 = ['node', 'scripts/on-postgres.mjs', '/usr/lib/postgresql/15/bin'];
-const THROUGH_PGBOUNCER = [
-  ...['node', '--import', './test/support/typescript.mjs'],
-  'scripts/through-pgbouncer.mjs',
-];
+const TYPESCRIPT = './test/support/typescript.mjs';
+const THROUGH_PGBOUNCER = ['node', '--import', TYPESCRIPT, 'scripts/through-pgbouncer.mjs'];
 
 const STAGES = [
   { name: 'npm run check', command: ['npm', '--silent', 'run', 'check'], minutes: 18 },
