@@ -130,9 +130,9 @@ describe('createJobs', () => {
     expect(jobs[3]!.availableAt).toEqual(jobs[0]!.createdAt);
     const all = [...jobs, await h.jobs.createJob(input())];
     for (const job of all) {
-      const stored = await h.jobs.getJob(job.jobId);
-      expect(stored).toStrictEqual(job);
-      expect(Object.keys(stored)).toEqual(Object.keys(job));
+      const read = await h.jobs.getJob(job.jobId);
+      expect(read).toStrictEqual(job);
+      expect(Object.keys(read)).toEqual(Object.keys(job));
     }
   });
 
