@@ -137,7 +137,7 @@ const refill =
   };
 
 async function drainBatch({ run }: floor.Floor, connection: number): Promise<number> {
-  const claim = [BATCH, 30_000, `floor:${connection}`, 5, '-infinity', null];
+  const claim = [BATCH, 30_000, `floor:${connection}`, 5, '-infinity', null, null];
   const jobs = await run(connection, floor.sql.claimJobs, claim);
   if (jobs.length === 0) return 0;
   await run(connection, floor.sql.settleJobsBriefly, [

@@ -41,7 +41,7 @@ export function claimingByFloor(
     measure: () =>
       callsPerSecond(turnMs, async (connection) => {
         const worker = `floor:${connection}`;
-        const claim = [1, LEASE_MS, worker, MAX_ATTEMPTS, '-infinity', null];
+        const claim = [1, LEASE_MS, worker, MAX_ATTEMPTS, '-infinity', null, null];
         const { jobId, runNumber, workerId } = found(await run(connection, sql.claimJobs, claim));
         const { resultUrl, frameCount } = RESULT;
         const result = ['completed', resultUrl, frameCount, null, 0, 0];

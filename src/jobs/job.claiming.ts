@@ -18,6 +18,8 @@ export interface Claim {
    * of them, with false none. Left out, they are claimed like all others.
    */
   readonly suspects?: boolean;
+  /** Claims only jobs whose leases have ended within this time, in ms. Left out, whatever is due. */
+  readonly lostWithinMs?: number;
 }
 
 /** What a claim found. */
@@ -42,11 +44,12 @@ export interface ClaimedJobs {
  */
 export async function claimJobs(
   db: SqlRunner,
-  { limit, leaseMs, workerId, maxAttempts, suspects }: Claim,
+  { limit, leaseMs, workerId, maxAttempts, suspects, lostWithinMs }: Claim,
   dueFrom: Date | null,
 ): Promise<ClaimedJobs> {
   const from = dueFrom?.toISOString() ?? '-infinity';
-  const values = [limit, leaseMs, workerId, maxAttempts, from, suspects ?? null];
+  const which = [suspects ?? null, lostWithinMs ?? null];
+  const values = [limit, leaseMs, workerId, maxAttempts, from, ...which];
   const rows = await db.run<Row>('claimJobs', statements.claimJobs, values);
   const claimed = rows.filter((row) => row['status'] === JobStatus.PROCESSING);
   const jobs = claimed.map((row) => toJob(row));

@@ -204,7 +204,8 @@ export const startJob = (t: Tables): Statement => sql`
  * A job without a try left whose run is reported already was retried by a service that knows no
  * attempts: it has all of its tries again.
  *
- * $6 says how many suspects it may claim: true, one; false, none; null, any number.
+ * $6 says how many suspects it may claim: true, one; false, none; null, any number. With $7, in ms, it
+ * claims only jobs whose leases have ended within that time.
  */
 export const claimJobs = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
@@ -216,7 +217,9 @@ export const claimJobs = (t: Tables): Statement => sql`
       ${SUSPECT} AS "suspect"
     FROM ${t.videoJobs} j
     WHERE ${CLAIMABLE}
-      AND "availableAt" >= $5::timestamptz
+      AND "availableAt" >= GREATEST($5::timestamptz,
+        statement_timestamp() - make_interval(secs => $7::double precision / 1000))
+      AND ($7::double precision IS NULL OR "status" = 'processing')
       AND ($6::boolean IS NOT FALSE OR NOT ${SUSPECT})
     ORDER BY "availableAt"
     LIMIT $1::integer

@@ -39,7 +39,7 @@ async function buffersOfClaim(dueFrom: Date | null): Promise<number> {
     'QUERY PLAN': { Plan: Record<'Shared Hit Blocks' | 'Shared Read Blocks', number> }[];
   }>(
     `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
-     EXECUTE claim(4, ${leaseMs}, '${workerId}', ${maxAttempts}, '${from}', true)`,
+     EXECUTE claim(4, ${leaseMs}, '${workerId}', ${maxAttempts}, '${from}', true, NULL)`,
   );
   await client.query('ROLLBACK');
   const plan = rows[0]?.['QUERY PLAN'][0]?.Plan;
