@@ -7,6 +7,15 @@ import { randomUUID } from 'node:crypto';
  * costs a page of its own to read, and to write to the log after a checkpoint.
  */
 export function uuidV7(): string {
-  const time = Date.now().toString(16).padStart(12, '0');
-  return `${time.slice(0, 8)}-${time.slice(8)}-7${randomUUID().slice(15)}`;
+  const now = Date.now();
+  // A batch of ten thousand has a few different times.
+  if (now !== last.at) last = { at: now, prefix: prefixOf(now) };
+  return last.prefix + randomUUID().slice(15);
+}
+
+let last = { at: NaN, prefix: '' };
+
+function prefixOf(ms: number): string {
+  const time = ms.toString(16).padStart(12, '0');
+  return `${time.slice(0, 8)}-${time.slice(8)}-7`;
 }
