@@ -99,8 +99,10 @@ export const drain: Scenario = {
           name: 'graphile-worker',
           how: '`runOnce` with the default options: one job at a time; it writes no notification',
           prepare: prepareGraphile(graphile, slowDrainJobs),
-          measure: drained(() =>
-            runOnce({ preset: presetOf(graphile.url), taskList: noop, noHandleSignals: true }),
+          measure: drained(
+            () =>
+              runOnce({ preset: presetOf(graphile.url), taskList: noop, noHandleSignals: true }),
+            slowDrainJobs,
           ),
         },
         {
