@@ -8,9 +8,9 @@ export class ClaimTimes implements MeterProvider {
   getMeter(): Meter {
     return Object.assign(createNoopMeter(), {
       createHistogram: (name: string): Histogram => ({
-        record: (ms, attributes) => {
+        record: (seconds, attributes) => {
           if (name === 'frameforge.claim.duration' && attributes?.['queue'] === 'jobs') {
-            this.#times.push(ms);
+            this.#times.push(seconds * 1_000);
           }
         },
       }),
