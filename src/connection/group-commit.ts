@@ -72,11 +72,23 @@ export class GroupCommit<Input, Output> {
       });
     } catch (error) {
       // What one of them cannot do, the others shall not suffer for.
-      const shared = group.length === 1 || error instanceof DatabaseUnavailableError;
+      const again = group.length > 1 && wasUndone(error);
       for (const { input, resolve, reject } of group) {
-        if (shared) reject(error);
-        else resolve(this.call.alone(input));
+        if (again) resolve(this.call.alone(input));
+        else reject(error);
       }
     }
   }
+}
+
+/**
+ * Whether the server has answered with an error, so that nothing was written. Without an answer the
+ * statement may be done, and made again it would be done twice.
+ */
+function wasUndone(error: unknown): boolean {
+  if (error instanceof DatabaseUnavailableError) return false;
+  const { cause } = error as { cause?: unknown };
+  return [error, cause].some(
+    (one) => typeof (one as { severity?: unknown })?.severity === 'string',
+  );
 }

@@ -11,6 +11,8 @@ import { JobStatus } from '../../src/schema/entities/index.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { query } from '../support/query.js';
+import { until } from '../support/until.js';
 import { result, video, violations } from './fixtures.js';
 import { lockWaiters, times } from './race.js';
 
@@ -132,6 +134,28 @@ describe('creations at once', () => {
     } finally {
       await h.dataSource.query('ALTER TABLE video_jobs DROP CONSTRAINT "only_mp4"');
     }
+  });
+});
+
+describe('creations at once that get no answer', () => {
+  it('are not made again: the server may have done them', async () => {
+    const { userId } = await h.user();
+    const options = { url: h.url, extra: { query_timeout: 500 } };
+    const impatient = await openHarness(options, { url: h.url, drop: async () => {} });
+    const locker = h.dataSource.createQueryRunner();
+    await locker.startTransaction();
+    await locker.query('LOCK TABLE video_jobs IN SHARE MODE');
+    const calls = times(6, () => impatient.jobs.createJob({ ...video, userId }));
+    const outcomes = await Promise.allSettled(calls);
+    expect(outcomes.map(({ status }) => status)).toEqual(times(6, () => 'rejected'));
+    await locker.commitTransaction();
+    await locker.release();
+    await until(async () => {
+      const others = `datname = current_database() AND pid <> pg_backend_pid() AND state = 'active'`;
+      return (await query(h.url, `SELECT FROM pg_stat_activity WHERE ${others}`)).length === 0;
+    });
+    expect((await h.jobs.countJobs()).pending).toBeLessThanOrEqual(6);
+    await impatient.close();
   });
 });
 
