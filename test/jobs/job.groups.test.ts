@@ -56,7 +56,7 @@ async function created(count: number): Promise<VideoJob[]> {
 async function statementsOf(text: string, work: () => Promise<unknown>): Promise<number> {
   const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
   await work();
-  return sent.mock.calls.filter(([query]) => query.includes(text)).length;
+  return sent.mock.calls.filter(([statement]) => statement.includes(text)).length;
 }
 
 describe('creations at once', () => {
