@@ -1,7 +1,7 @@
 import type { DataSource } from 'typeorm';
 import { MigrationExecutor } from 'typeorm';
 import { clauseOf, MigrationError } from '../errors.js';
-import type { PgClient } from './pools.js';
+import type { PgClient, PgResult } from './pools.js';
 
 /** How the migrations of a database and of this release compare. */
 export interface MigrationStatus {
@@ -56,13 +56,13 @@ async function appliedMigrations(dataSource: DataSource): Promise<string[]> {
   const table = [...(schema === undefined ? [] : [schema]), migrationsTableName ?? 'migrations']
     .map((part) => dataSource.driver.escape(part))
     .join('.');
-  const query = { text: `SELECT name FROM ${table} ORDER BY id`, values: [] };
+  const query = `SELECT name FROM ${table} ORDER BY id`;
   const queryRunner = dataSource.createQueryRunner('master');
   try {
     // By pg's client: TypeORM would log the missing table of a new database as a failed query.
     const client = (await queryRunner.connect()) as PgClient;
-    dataSource.logger.logQuery(query.text, query.values, queryRunner);
-    const { rows } = await client.query(query);
+    dataSource.logger.logQuery(query, [], queryRunner);
+    const { rows } = (await client.query(query)) as PgResult;
     return rows.map(({ name }) => name);
   } catch (error) {
     // No such table: nothing was ever migrated here.

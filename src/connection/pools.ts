@@ -5,12 +5,7 @@ import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 export interface PgClient {
   connect(): Promise<unknown>;
   query(text: string): Promise<PgResult | PgResult[]>;
-  query(query: {
-    name?: string;
-    text: string;
-    values: readonly unknown[];
-    query_timeout?: number;
-  }): Promise<PgResult>;
+  query(query: PgQuery, callback: (error: Error | null, result: PgResult) => void): void;
   end(): Promise<void>;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'end', listener: () => void): unknown;
@@ -19,6 +14,12 @@ export interface PgClient {
   readonly connection?: { readonly stream: { destroy(): void } };
   /** Private to `pg`: it is being opened. */
   readonly _connecting?: boolean;
+}
+
+export interface PgQuery {
+  readonly name?: string | undefined;
+  readonly text: string;
+  readonly values: readonly unknown[];
 }
 
 export interface PgResult {

@@ -3,7 +3,7 @@ import { DatabaseUnavailableError, fromDriver, InvalidInputError } from '../erro
 import { Is, readInput } from '../input/input.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
-import type { PgClient } from './pools.js';
+import type { PgClient, PgQuery, PgResult } from './pools.js';
 import { endClient } from './pools.js';
 import type { Statement } from './statement.js';
 
@@ -138,15 +138,15 @@ export class SqlRunner {
     queryRunner: QueryRunner,
     { name, text }: Statement,
     values: readonly unknown[],
-    query_timeout?: number,
+    timeoutMs?: number,
   ): Promise<Row[]> {
     const { logger } = this.dataSource;
     const client = await connect(operation, queryRunner);
     logger.logQuery(text, [...values], queryRunner);
     const start = performance.now();
     try {
-      const query = { name: this.prepared ? name : undefined, text, values, query_timeout };
-      const { rows } = await client.query(query);
+      const query = { name: this.prepared ? name : undefined, text, values };
+      const { rows } = await replyTo(client, query, timeoutMs);
       const elapsed = Math.round(performance.now() - start);
       const slow = this.dataSource.options.maxQueryExecutionTime;
       if (slow !== undefined && slow > 0 && elapsed > slow) {
@@ -188,6 +188,28 @@ async function connect(operation: string, queryRunner: QueryRunner): Promise<PgC
   } catch (error) {
     throw fromDriver(error, operation);
   }
+}
+
+/**
+ * Neither the promise that `pg` would make nor its `query_timeout`: these assign a closure to a property,
+ * which V8 allocates among the old objects, and all that it can reach, such as the rows, would survive until
+ * the next full garbage collection.
+ *
+ * @param timeoutMs - after which the caller has to give up the connection
+ */
+function replyTo(client: PgClient, query: PgQuery, timeoutMs?: number): Promise<PgResult> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => {
+      const error = new Error(`the server did not reply within ${timeoutMs} ms`);
+      reject(Object.assign(error, { code: 'ETIMEDOUT' }));
+    };
+    const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs);
+    client.query(query, (error, result) => {
+      clearTimeout(timer);
+      if (error) reject(error);
+      else resolve(result);
+    });
+  });
 }
 
 /**

@@ -3,6 +3,7 @@ import { NotificationService } from '../notifications/notification.service.js';
 import { Claimer } from './claimer.js';
 import { NotificationRunner } from './notification.runner.js';
 import type { Delivery } from './notification.runner.js';
+import { remove } from './remove.js';
 import type { Claimed, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { WorkerParts } from './worker.parts.js';
@@ -13,7 +14,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   readonly concurrency: number;
   readonly pollMs: number;
   /** Those whose handlers are at work. */
-  readonly running = new Set<Delivery>();
+  private readonly running: Delivery[] = [];
   private readonly runner: NotificationRunner;
   private readonly claimer: Claimer<Awaited<ReturnType<typeof claimNotifications>>>;
 
@@ -55,9 +56,9 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   }
 
   async run(delivery: Delivery): Promise<void> {
-    this.running.add(delivery);
+    this.running.push(delivery);
     const outcome = await this.runner.run(delivery);
-    this.running.delete(delivery);
+    remove(this.running, delivery);
     this.parts.telemetry.count(`deliveries.${outcome}`);
   }
 
@@ -72,6 +73,6 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
       delivery.released = true;
       delivery.abort.abort(reason);
     }
-    return this.running.size;
+    return this.running.length;
   }
 }

@@ -23,8 +23,6 @@ const LOST_LOOK_SHARE = 1 / 20;
 export class JobQueue implements WorkQueue<Lease> {
   readonly concurrency: number;
   readonly pollMs: number;
-  /** Those whose handlers are at work. */
-  readonly running = new Set<Lease>();
   readonly keeper: LeaseKeeper;
   private readonly runner: JobRunner;
   private readonly claimer: Claimer<ClaimedJobs>;
@@ -119,9 +117,7 @@ export class JobQueue implements WorkQueue<Lease> {
   }
 
   async run(lease: Lease, onHandled: () => void): Promise<void> {
-    this.running.add(lease);
     const outcome = await this.runner.run(lease, onHandled);
-    this.running.delete(lease);
     if (lease.job === this.suspect) this.suspect = undefined;
     // Those are counted where they are released: a handler may never end.
     if (outcome !== 'released') this.parts.telemetry.count(`jobs.${outcome}`);
@@ -134,7 +130,7 @@ export class JobQueue implements WorkQueue<Lease> {
 
   /** Aborts what is at work. @returns what is to be released */
   abort(reason: Error): Lease[] {
-    const leases = [...this.running].filter(({ settling }) => !settling);
+    const leases = this.keeper.leases.filter(({ settling }) => !settling);
     for (const lease of leases) {
       lease.released = true;
       lease.abort.abort(reason);

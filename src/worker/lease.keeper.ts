@@ -1,6 +1,7 @@
 import type { JobService } from '../jobs/job.service.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import type { Activity } from './outage.watch.js';
+import { remove } from './remove.js';
 
 /** Why a lease's signal was aborted. */
 export class LeaseEndedError extends Error {
@@ -10,15 +11,18 @@ export class LeaseEndedError extends Error {
 }
 
 /** The lease of one job in this process. */
-export interface Lease {
-  readonly job: VideoJob;
-  readonly abort: AbortController;
-  /** When the lease ends, on this process's monotonic clock. */
-  deadline: number;
+export class Lease {
+  readonly abort = new AbortController();
   /** The outcome is being written: from here on the row in the database tells who holds the job. */
-  settling: boolean;
+  settling = false;
   /** The process shuts down, and gives the job back. */
-  released: boolean;
+  released = false;
+
+  /** @param deadline - when the lease ends, on this process's monotonic clock */
+  constructor(
+    readonly job: VideoJob,
+    public deadline: number,
+  ) {}
 }
 
 /**
@@ -30,7 +34,8 @@ export interface Lease {
  * sent: whatever the network and the clocks do, it ends here before anybody else can be granted it.
  */
 export class LeaseKeeper {
-  private readonly leases = new Map<string, Lease>();
+  /** Those that have not ended, as far as is known here. */
+  readonly leases: Lease[] = [];
   private timer: NodeJS.Timeout | undefined;
   private extending = false;
   private nextExtension = 0;
@@ -44,34 +49,26 @@ export class LeaseKeeper {
 
   /** @param sentAt - `performance.now()` before the claim was sent */
   hold(jobs: readonly VideoJob[], sentAt: number): Lease[] {
-    if (this.leases.size === 0) this.nextExtension = sentAt + this.leaseMs / 3;
+    if (this.leases.length === 0) this.nextExtension = sentAt + this.leaseMs / 3;
     const leases = jobs.map((job) => {
-      const lease = {
-        job,
-        abort: new AbortController(),
-        deadline: sentAt + this.leaseMs,
-        settling: false,
-        released: false,
-      };
       // Whoever claims a job that it holds has lost the run before.
-      const before = this.leases.get(job.jobId);
-      if (before !== undefined) this.lose(before);
-      this.leases.set(job.jobId, lease);
-      return lease;
+      if (job.runNumber > 1) this.loseRunsOf(job.jobId);
+      return new Lease(job, sentAt + this.leaseMs);
     });
+    this.leases.push(...leases);
     this.schedule();
     return leases;
   }
 
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */
   drop(lease: Lease): void {
-    if (this.leases.get(lease.job.jobId) === lease) this.leases.delete(lease.job.jobId);
-    if (this.leases.size === 0) this.stop();
+    remove(this.leases, lease);
+    if (this.leases.length === 0) this.stop();
   }
 
   /** Lets all leases run out. */
   stop(): void {
-    this.leases.clear();
+    this.leases.length = 0;
     clearTimeout(this.timer);
     this.extendingLeases.forget();
   }
@@ -79,9 +76,9 @@ export class LeaseKeeper {
   /** Wakes up for the next extension or the next lease that ends, whichever is first. */
   private schedule(): void {
     clearTimeout(this.timer);
-    if (this.leases.size === 0) return;
+    if (this.leases.length === 0) return;
     let next = this.extending ? Infinity : this.nextExtension;
-    for (const { deadline } of this.leases.values()) next = Math.min(next, deadline);
+    for (const { deadline } of this.leases) next = Math.min(next, deadline);
     if (next === Infinity) return;
     // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
     const tick = (): unknown => setImmediate(() => this.tick());
@@ -90,13 +87,13 @@ export class LeaseKeeper {
 
   private tick(): void {
     const now = performance.now();
-    for (const lease of this.leases.values()) if (now >= lease.deadline) this.lose(lease);
-    if (!this.extending && now >= this.nextExtension && this.leases.size > 0) void this.extend();
+    for (const lease of this.leases.filter(({ deadline }) => now >= deadline)) this.lose(lease);
+    if (!this.extending && now >= this.nextExtension && this.leases.length > 0) void this.extend();
     this.schedule();
   }
 
   private async extend(): Promise<void> {
-    const leases = [...this.leases.values()];
+    const leases = [...this.leases];
     const sentAt = performance.now();
     this.extending = true;
     try {
@@ -111,16 +108,20 @@ export class LeaseKeeper {
     } catch (error) {
       this.nextExtension =
         performance.now() + Math.min(this.extendingLeases.failed(error), this.leaseMs / 10);
-      if (this.leases.size === 0) this.extendingLeases.forget();
+      if (this.leases.length === 0) this.extendingLeases.forget();
     } finally {
       this.extending = false;
       this.schedule();
     }
   }
 
+  private loseRunsOf(jobId: string): void {
+    for (const lease of this.leases.filter(({ job }) => job.jobId === jobId)) this.lose(lease);
+  }
+
   /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
   private lose(lease: Lease): void {
-    if (this.leases.get(lease.job.jobId) !== lease) return;
+    if (!this.leases.includes(lease)) return;
     if (lease.settling) {
       lease.deadline = Infinity;
       return;

@@ -28,14 +28,16 @@ export interface WorkQueue<T> {
 
 /**
  * Keeps up to `concurrency` items of a queue at work, while the outcomes of as many others are being
- * recorded. Idle, it polls, with jitter so that many workers
- * spread out, or claims at once when it is woken. Busy, it claims as many as have ended meanwhile.
+ * recorded. Idle, it polls, with jitter so that many workers spread out, or claims at once when it is
+ * woken. Busy, it claims as many as have ended meanwhile.
  */
 export class WorkLoop<T> {
-  private readonly running = new Set<Promise<void>>();
+  /** How many items there are, whose outcomes are not all recorded. */
+  private running = 0;
   /** How many of them are more than an outcome to record. */
   private working = 0;
   private stopping = false;
+  private onEnd: () => void = () => {};
   private woken = false;
   /** What a pause ends by, besides its time. */
   private waitsFor: 'work' | 'a place' | 'the database' = 'work';
@@ -48,7 +50,7 @@ export class WorkLoop<T> {
   ) {}
 
   get size(): number {
-    return this.running.size;
+    return this.running;
   }
 
   start(): void {
@@ -66,13 +68,13 @@ export class WorkLoop<T> {
     this.stopping = true;
     this.resume();
     await this.loop;
-    await Promise.all(this.running);
+    while (this.running > 0) await new Promise<void>((resolve) => (this.onEnd = resolve));
   }
 
   private async work(): Promise<void> {
     while (!this.stopping) {
       const { concurrency } = this.queue;
-      const free = Math.min(concurrency - this.working, 2 * concurrency - this.running.size);
+      const free = Math.min(concurrency - this.working, 2 * concurrency - this.running);
       if (free === 0) {
         await this.pause('a place');
         // What ended in the same batch frees its places first: one claim then fills them all.
@@ -108,11 +110,12 @@ export class WorkLoop<T> {
       if (this.waitsFor === 'a place') this.resume();
     };
     this.working += 1;
-    const run = this.queue.run(item, onHandled).finally(() => {
-      this.running.delete(run);
+    this.running += 1;
+    void this.queue.run(item, onHandled).then(() => {
+      this.running -= 1;
       onHandled();
+      this.onEnd();
     });
-    this.running.add(run);
   }
 
   private pause(waitsFor: typeof this.waitsFor, ms?: number): Promise<void> {
