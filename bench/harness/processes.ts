@@ -3,9 +3,13 @@ import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
 /** Starts a process of `processes/`. They are plain JavaScript, so that Node has nothing to compile. */
-export function startProcess(file: string, env: Record<string, string>): ChildProcess {
+export function startProcess(
+  file: string,
+  env: Record<string, string>,
+  nodeOptions: readonly string[] = [],
+): ChildProcess {
   const path = fileURLToPath(new URL(`../processes/${file}`, import.meta.url));
-  return fork(path, { env: { ...process.env, ...env }, execArgv: ['--expose-gc'] });
+  return fork(path, { env: { ...process.env, ...env }, execArgv: ['--expose-gc', ...nodeOptions] });
 }
 
 /** The next message of a process. */

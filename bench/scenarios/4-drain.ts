@@ -1,18 +1,23 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runOnce } from 'graphile-worker';
+import { CONNECTIONS } from '../config.ts';
 import type { Scenario, Subject } from '../harness/scenario.ts';
 import { withClient } from '../harness/server.ts';
 import { fillPending, randomUsers, RESULT, vacuum } from '../subjects/fixtures.ts';
+import type { Video } from '../subjects/fixtures.ts';
 import * as floor from '../subjects/floor.ts';
 import { createMigratedDatabase, startWorker } from '../subjects/frameforge.ts';
 import { fillGraphile, openGraphile, presetOf, TASK } from '../subjects/graphile.ts';
-import { fillPgBoss, openPgBoss, QUEUE } from '../subjects/pg-boss.ts';
+import { fillPgBoss, NOTIFY, openPgBoss, QUEUE } from '../subjects/pg-boss.ts';
+import type { Boss } from '../subjects/pg-boss.ts';
 
 /** Jobs in one statement, of every subject that has batches. */
 const BATCH = 500;
 
 /** Batches of the floor and of pg-boss that are under way at once. */
 const PARALLEL = 2;
+
+const PG_BOSS_HOW = `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\``;
 
 export const drain: Scenario = {
   row: 4,
@@ -28,10 +33,13 @@ export const drain: Scenario = {
     const own = await createMigratedDatabase(bench);
     const bare = await floor.openFloor(bench);
     const barest = await floor.openBareFloor(bench);
-    const { url, boss } = await openPgBoss(bench);
+    const alone = await openPgBoss(bench);
+    const notified = await floor.openBareFloor(bench);
+    const notifying = await openPgBoss(bench, notified.url);
+    let batches = 0;
+    const nextConnection = (): number => (batches += 1) % CONNECTIONS;
     const graphile = await openGraphile(bench);
     const tunedGraphile = await openGraphile(bench);
-    const users = randomUsers(bench.profile.users);
 
     /** @param work - drains the queue */
     const drained = (work: () => Promise<unknown>, jobs = drainJobs): Subject['measure'] => {
@@ -50,6 +58,30 @@ export const drain: Scenario = {
           }),
         ),
       ),
+    });
+    const byPgBoss = (
+      { url, boss }: Boss,
+      users: readonly string[],
+      tables: string,
+      handle: (batch: readonly { id: string; data: Video }[]) => Promise<unknown>,
+    ): Pick<Subject, 'prepare' | 'measure'> => ({
+      prepare: refill(url, tables, () => fillPgBoss(url, boss, users, drainJobs)),
+      measure: drained(async () => {
+        const done = Promise.withResolvers<void>();
+        let jobs = 0;
+        await boss.work<Video>(
+          QUEUE,
+          { batchSize: BATCH, localConcurrency: PARALLEL, burstWhenBatchFull: true },
+          async (batch) => {
+            await handle(batch);
+            jobs += batch.length;
+            if (jobs === drainJobs) done.resolve();
+          },
+        );
+        await done.promise;
+        // It returns when the last batches are completed.
+        await boss.offWork(QUEUE, { wait: true });
+      }),
     });
     const prepareGraphile = (of: typeof graphile, jobs: number): Subject['prepare'] =>
       refill(of.url, 'graphile_worker._private_jobs', () => fillGraphile(of, jobs));
@@ -77,23 +109,18 @@ export const drain: Scenario = {
         { name: 'floor, bare tables', how: floor.BARE_HOW, ...byFloor(barest) },
         {
           name: 'pg-boss',
-          how: `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\`; it writes no notification`,
-          prepare: refill(url, 'pgboss.job', () => fillPgBoss(url, boss, users, drainJobs)),
-          measure: drained(async () => {
-            const done = Promise.withResolvers<void>();
-            let jobs = 0;
-            await boss.work(
-              QUEUE,
-              { batchSize: BATCH, localConcurrency: PARALLEL, burstWhenBatchFull: true },
-              async (batch) => {
-                jobs += batch.length;
-                if (jobs === drainJobs) done.resolve();
-              },
-            );
-            await done.promise;
-            // It returns when the last batches are completed.
-            await boss.offWork(QUEUE, { wait: true });
-          }),
+          how: `${PG_BOSS_HOW}; it writes no notification`,
+          ...byPgBoss(alone, randomUsers(bench.profile.users), 'pgboss.job', async () => {}),
+        },
+        {
+          name: 'pg-boss, with notifications',
+          how: "the same, with a handler that writes the batch's notification rows into the bare table, by one prepared statement in a transaction of its own",
+          ...byPgBoss(notifying, notified.users, 'pgboss.job, notification_log', (batch) =>
+            notified.run(nextConnection(), NOTIFY, [
+              batch.map(({ id }) => id),
+              batch.map(({ data }) => data.userId),
+            ]),
+          ),
         },
         {
           name: 'graphile-worker',

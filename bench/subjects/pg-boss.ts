@@ -13,9 +13,13 @@ export interface Boss {
   readonly boss: PgBoss;
 }
 
-/** With maintenance and scheduling off: they would only take time from what is measured. */
-export async function openPgBoss(bench: Bench): Promise<Boss> {
-  const url = await bench.createDatabase();
+/**
+ * With maintenance and scheduling off: they would only take time from what is measured.
+ *
+ * @param database - the url of a database to work in; an empty one if left out
+ */
+export async function openPgBoss(bench: Bench, database?: string): Promise<Boss> {
+  const url = database ?? (await bench.createDatabase());
   const boss = new PgBoss({
     connectionString: url,
     max: CONNECTIONS,
@@ -28,6 +32,17 @@ export async function openPgBoss(bench: Bench): Promise<Boss> {
   await boss.createQueue(QUEUE);
   return { url, boss };
 }
+
+/** What a handler writes of a batch: $1 jobIds, $2 userIds. In a transaction of its own, unlike this package. */
+export const NOTIFY = {
+  name: 'notify',
+  text: `
+    INSERT INTO notification_log
+      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber")
+    SELECT uuidv7(), i."jobId", 'success', u.email, 1
+    FROM unnest($1::uuid[], $2::uuid[]) AS i("jobId", "userId")
+    JOIN users u ON u."userId" = i."userId"`,
+};
 
 /** Adds pending jobs until there are `count`. */
 export async function fillPgBoss(
