@@ -6,6 +6,7 @@ import type { Rule } from './rules.js';
 import { uuid } from './rules.js';
 
 interface Property {
+  readonly property: string;
   readonly rule: Rule;
   readonly presence: Presence;
 }
@@ -31,7 +32,7 @@ export function Is(rule: Rule, presence: Presence = 'required'): PropertyDecorat
     const inputClass = prototype.constructor;
     const schema =
       schemas.get(inputClass) ?? new Map(schemas.get(Object.getPrototypeOf(inputClass)));
-    schemas.set(inputClass, schema.set(property, { rule, presence }));
+    schemas.set(inputClass, schema.set(property, { property, rule, presence }));
     ValidateBy({
       name: rule.name,
       validator: {
@@ -92,19 +93,19 @@ export function collect<T extends object>(
     return result;
   }
   const schema = schemas.get(inputClass) ?? new Map<string, Property>();
-  const prefix = path === '' ? '' : `${path}.`;
-  for (const [property, { rule, presence }] of schema) {
+  const report = (property: string, message: string): void => {
+    problems.push({ property: path === '' ? property : `${path}.${property}`, message });
+  };
+  for (const { property, rule, presence } of schema.values()) {
     // Read once: a getter may say something else the next time.
     const value = input[property];
     if (isAbsent(input, property, value, presence)) continue;
     if (rule.accepts(value)) (result as Record<string, unknown>)[property] = value;
-    else problems.push({ property: prefix + property, message: rule.message });
+    else report(property, rule.message);
   }
   if (strict) {
     for (const property of Object.keys(input)) {
-      if (!schema.has(property)) {
-        problems.push({ property: prefix + property, message: 'is not a property of this input' });
-      }
+      if (!schema.has(property)) report(property, 'is not a property of this input');
     }
   }
   return result;

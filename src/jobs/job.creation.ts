@@ -94,24 +94,23 @@ async function insertNewJobs(
 
 /** The row of a new job, which is known without reading it: what was given, and the defaults. */
 function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
-  const { userId, filename, videoUrl, availableAt = createdAt } = input;
-  return Object.assign(new VideoJob(), {
-    jobId,
-    userId: userId.toLowerCase(),
-    filename,
-    status: JobStatus.PENDING,
-    videoUrl,
-    resultUrl: null,
-    frameCount: null,
-    errorMessage: null,
-    createdAt: new Date(createdAt),
-    startedAt: null,
-    completedAt: null,
-    availableAt: new Date(Math.max(availableAt.getTime(), createdAt.getTime())),
-    runNumber: 0,
-    workerId: null,
-    attempts: 0,
-  });
+  const job = new VideoJob();
+  job.jobId = jobId;
+  job.userId = input.userId.toLowerCase();
+  job.filename = input.filename;
+  job.status = JobStatus.PENDING;
+  job.videoUrl = input.videoUrl;
+  job.resultUrl = null;
+  job.frameCount = null;
+  job.errorMessage = null;
+  job.createdAt = new Date(createdAt);
+  job.startedAt = null;
+  job.completedAt = null;
+  job.availableAt = new Date(Math.max(input.availableAt?.getTime() ?? 0, createdAt.getTime()));
+  job.runNumber = 0;
+  job.workerId = null;
+  job.attempts = 0;
+  return job;
 }
 
 async function insertJobs(

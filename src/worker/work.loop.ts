@@ -27,8 +27,8 @@ export interface WorkQueue<T> {
 }
 
 /**
- * Keeps up to `concurrency` items of a queue at work, while the outcomes of as many others are being
- * recorded. Idle, it polls, with jitter so that many workers spread out, or claims at once when it is
+ * Keeps up to `concurrency` items of a queue at work, while the outcomes of twice as many others are being
+ * recorded: as one statement records, another can be on its way, and the next claim too. Idle, it polls, with jitter so that many workers spread out, or claims at once when it is
  * woken. Busy, it claims as many as have ended meanwhile.
  */
 export class WorkLoop<T> {
@@ -74,7 +74,7 @@ export class WorkLoop<T> {
   private async work(): Promise<void> {
     while (!this.stopping) {
       const { concurrency } = this.queue;
-      const free = Math.min(concurrency - this.working, 2 * concurrency - this.running);
+      const free = Math.min(concurrency - this.working, 3 * concurrency - this.running);
       if (free === 0) {
         await this.pause('a place');
         // What ended in the same batch frees its places first: one claim then fills them all.
