@@ -28,8 +28,9 @@ export interface WorkQueue<T> {
 
 /**
  * Keeps up to `concurrency` items of a queue at work, while the outcomes of twice as many others are being
- * recorded: as one statement records, another can be on its way, and the next claim too. Idle, it polls, with jitter so that many workers spread out, or claims at once when it is
- * woken. Busy, it claims as many as have ended meanwhile.
+ * recorded, so that the next claim need not wait while two statements record. Idle, it polls, with jitter
+ * so that many workers spread out, or claims at once when it is woken. Busy, it claims as many as have
+ * ended meanwhile.
  */
 export class WorkLoop<T> {
   /** How many items there are, whose outcomes are not all recorded. */
