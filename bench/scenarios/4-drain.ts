@@ -94,7 +94,7 @@ export const drain: Scenario = {
           prepare: refill(own.url, 'video_jobs', () => fillPending(own.url, drainJobs)),
           measure: async () => {
             const worker = await startWorker(own.url, BATCH);
-            while (worker.completed() < drainJobs) await sleep(2);
+            while (worker.completed() < drainJobs) await sleep(5);
             const ms = performance.now() - worker.startedAt;
             await worker.close();
             await expectNotifications(own.url, drainJobs);

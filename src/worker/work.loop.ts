@@ -41,7 +41,7 @@ export class WorkLoop<T> {
   private onEnd: () => void = () => {};
   private woken = false;
   /** What a pause ends by, besides its time. */
-  private waitsFor: 'work' | 'a place' | 'the database' = 'work';
+  private waitsFor: 'work' | 'a place' | 'the database' | 'nothing' = 'nothing';
   private resume: () => void = () => {};
   private loop: Promise<void> = Promise.resolve();
 
@@ -125,6 +125,7 @@ export class WorkLoop<T> {
       const timer = ms === undefined ? undefined : setTimeout(resolve, ms);
       this.waitsFor = waitsFor;
       this.resume = () => {
+        this.waitsFor = 'nothing';
         clearTimeout(timer);
         resolve();
       };
