@@ -181,6 +181,27 @@ describe('what gives out tokens, or commits in batches, never joins', () => {
   });
 });
 
+it('takes its times from the statement, not from the start of an old transaction', async () => {
+  const job = await make.leased();
+  const { userId } = await h.user();
+  const input = { ...video, userId };
+  await h.dataSource.transaction(async (manager) => {
+    const [{ began }] = await manager.query('SELECT now() AS began, pg_sleep(0.02)');
+    const created = await h.jobs.createJob(input, { manager });
+    const [batched] = await h.jobs.createJobs([input], { manager });
+    const ended = await h.jobs.completeJob(job, result, { manager });
+    for (const time of [
+      created.createdAt,
+      created.availableAt,
+      batched?.createdAt,
+      ended.job.completedAt,
+      ended.notification.createdAt,
+    ]) {
+      expect(time?.getTime()).toBeGreaterThan(began.getTime());
+    }
+  });
+});
+
 it('is aborted by an SQL error, and only by that', async () => {
   const job = await make.leased();
   await h.dataSource.query(

@@ -99,6 +99,13 @@ describe('logNotification', () => {
       runNumber: 1,
       message: expect.stringContaining('reported as failed'),
     });
+    // Nor is anything written, also where no notification of the run stands in the way.
+    const silent = await finished('completed');
+    const opposite = { jobId: silent.jobId, notificationType: FAILURE };
+    await expect(h.notifications.logNotification(opposite)).rejects.toMatchObject({
+      code: 'INVALID_JOB_TRANSITION',
+    });
+    expect(await notificationsOf(h.dataSource, silent.jobId)).toEqual([]);
     const unknown = { jobId: randomUUID(), notificationType: SUCCESS };
     await expect(h.notifications.logNotification(unknown)).rejects.toMatchObject({
       code: 'JOB_NOT_FOUND',
