@@ -102,6 +102,21 @@ describe('a delivery', () => {
     expect(deliveryNumber).toBe(2);
     expect(provider.keys).toEqual([notificationId, notificationId]);
   });
+
+  it('that is under way at shutdown is broken off, and can go on elsewhere at once', async () => {
+    provider.state = 'silent';
+    const worker = await world.worker({ provider: provider.url, worker: { shutdownMs: 100 } });
+    const [job] = await world.create('sleep:0');
+    await until(() => provider.keys.length === 1);
+    worker.kill('SIGTERM');
+    expect(await worker.exit).toEqual({ code: null, signal: 'SIGTERM' });
+    expect(await only(job!)).toMatchObject({
+      deliveryStatus: DeliveryStatus.PENDING,
+      retryCount: 1,
+      errorMessage: 'The process shuts down.',
+    });
+    expect(await world.harness.notifications.claimNotifications()).toHaveLength(1);
+  });
 });
 
 it('a provider that is down for an hour does not use up the tries', () => {
