@@ -1,5 +1,7 @@
 import { Client } from 'pg';
-import * as statements from '../../dist/jobs/job.sql.js';
+import { claimJobs } from '../../dist/jobs/job.claiming.sql.js';
+import { createJob, createNewJobs } from '../../dist/jobs/job.creation.sql.js';
+import { settleJob, settleJobsBriefly } from '../../dist/jobs/job.settlement.sql.js';
 import type { Tables } from '../../dist/schema/tables.js';
 import { CONNECTIONS } from '../config.ts';
 import { withClient } from '../harness/server.ts';
@@ -18,11 +20,11 @@ const tables: Tables = {
 
 /** The texts that this package runs. */
 export const sql = {
-  createJob: statements.createJob(tables),
-  createNewJobs: statements.createNewJobs(tables),
-  claimJobs: statements.claimJobs(tables),
-  settleJob: statements.settleJob(tables),
-  settleJobsBriefly: statements.settleJobsBriefly(tables),
+  createJob: createJob(tables),
+  createNewJobs: createNewJobs(tables),
+  claimJobs: claimJobs(tables),
+  settleJob: settleJob(tables),
+  settleJobsBriefly: settleJobsBriefly(tables),
 };
 
 /** What is left when all but the driver and the database is taken away. */

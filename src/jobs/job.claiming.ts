@@ -5,7 +5,7 @@ import type { VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';
 import { toJob } from './job.row.js';
 import type { Row } from './job.row.js';
-import * as statements from './job.sql.js';
+import * as statements from './job.claiming.sql.js';
 
 /** A claim with nothing left to default. */
 export interface Claim {

@@ -6,7 +6,7 @@ import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
 import { timestamp, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
-import * as statements from './job.sql.js';
+import * as statements from './job.creation.sql.js';
 import { uuidV7 } from './uuid.js';
 
 /** Inserts one job, or finds the one that an earlier or simultaneous call inserted. */

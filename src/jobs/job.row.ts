@@ -1,7 +1,7 @@
 import { hydrate } from '../connection/hydrate.js';
 import { VideoJob } from '../schema/entities/index.js';
 import type { JobHandle } from './job.inputs.js';
-import { JOB_COLUMNS } from './job.sql.js';
+import { JOB_COLUMNS } from './job.columns.js';
 
 export type Row = Record<string, unknown>;
 

@@ -39,7 +39,11 @@ import { handleColumns, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import { movedJob, settleJob, settleJobs, settlingTogether } from './job.settlement.js';
 import type { JobRefusal, SettledJob, Settlement } from './job.settlement.js';
-import * as statements from './job.sql.js';
+import { ATTEMPT_ERROR_COLUMNS } from './job.columns.js';
+import { extendLeases, startJob } from './job.claiming.sql.js';
+import { pruneJobs } from './job.pruning.sql.js';
+import * as reading from './job.reading.sql.js';
+import { retryJob } from './job.settlement.sql.js';
 
 const BATCH = { min: 0, max: MAX_BATCH };
 
@@ -141,7 +145,7 @@ export class JobService {
     const operation = 'getJob';
     const { userId, ...tx } = readInput(operation, GetJobOptions, options, { path: 'options' });
     const id = readId(operation, 'jobId', jobId);
-    const [row] = await this.db.run<Row>(operation, statements.getJob, [id, userId ?? null], tx);
+    const [row] = await this.db.run<Row>(operation, reading.getJob, [id, userId ?? null], tx);
     if (row === undefined) throw new JobNotFoundError(id);
     return toJob(row);
   }
@@ -161,7 +165,7 @@ export class JobService {
     const values = [userId, status, after?.createdAt.toISOString(), after?.id];
     const rows = await this.db.run<Row>(
       operation,
-      statements.listJobs(filters, after !== undefined),
+      reading.listJobs(filters, after !== undefined),
       [pageSize + 1, ...values.filter((value) => value !== undefined)],
       tx,
     );
@@ -186,7 +190,7 @@ export class JobService {
     const { userId } = readInput(operation, CountJobsInput, input);
     const rows = await this.db.run<{ status: JobStatus; count: number }>(
       operation,
-      userId === undefined ? statements.countJobs : statements.countJobsOfUser,
+      userId === undefined ? reading.countJobs : reading.countJobsOfUser,
       userId === undefined ? [] : [userId],
       tx,
     );
@@ -209,7 +213,7 @@ export class JobService {
     const id = readId(operation, 'jobId', jobId);
     const { leaseMs, workerId } = readInput(operation, StartJobInput, input);
     const leased = leaseMs !== undefined || workerId !== undefined;
-    const [row] = await this.db.run<Row>(operation, statements.startJob, [
+    const [row] = await this.db.run<Row>(operation, startJob, [
       id,
       leased ? (workerId ?? this.workerId) : null,
       leased ? (leaseMs ?? DEFAULT_LEASE_MS) : 0,
@@ -249,7 +253,7 @@ export class JobService {
     );
     const { leaseMs } = readInput(operation, ExtendLeasesInput, input);
     if (handles.length === 0) return [];
-    const rows = await this.db.run<{ jobId: string }>(operation, statements.extendLeases, [
+    const rows = await this.db.run<{ jobId: string }>(operation, extendLeases, [
       ...handleColumns(handles),
       leaseMs,
     ]);
@@ -362,7 +366,7 @@ export class JobService {
     const operation = 'retryJob';
     const tx = readOptions(operation, options);
     const id = readId(operation, 'jobId', jobId);
-    const [row] = await this.db.run<Row>(operation, statements.retryJob, [id], tx);
+    const [row] = await this.db.run<Row>(operation, retryJob, [id], tx);
     const job = movedJob(id, 'retried', row);
     announce(this.db.dataSource, 'jobs', 1, tx.manager, false);
     return job;
@@ -373,8 +377,8 @@ export class JobService {
     const operation = 'listAttemptErrors';
     const tx = readOptions(operation, options);
     const id = readId(operation, 'jobId', jobId);
-    const rows = await this.db.run<Row>(operation, statements.listAttemptErrors, [id], tx);
-    return rows.map((row) => hydrate(JobAttemptError, statements.ATTEMPT_ERROR_COLUMNS, row));
+    const rows = await this.db.run<Row>(operation, reading.listAttemptErrors, [id], tx);
+    return rows.map((row) => hydrate(JobAttemptError, ATTEMPT_ERROR_COLUMNS, row));
   }
 
   /**
@@ -389,7 +393,7 @@ export class JobService {
     const { olderThan, batchSize = 1_000 } = readInput(operation, PruneJobsInput, input);
     for (let total = 0; ;) {
       const values = [olderThan.toISOString(), batchSize];
-      const [row] = await this.db.run<{ count: number }>(operation, statements.pruneJobs, values);
+      const [row] = await this.db.run<{ count: number }>(operation, pruneJobs, values);
       const count = row?.count ?? 0;
       total += count;
       if (count < batchSize) return total;

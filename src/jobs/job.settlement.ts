@@ -9,7 +9,7 @@ import { announce } from './job.events.js';
 import type { JobHandle } from './job.inputs.js';
 import { handleColumns, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
-import * as statements from './job.sql.js';
+import * as statements from './job.settlement.sql.js';
 
 /** A move out of `processing`. */
 export interface Settlement {

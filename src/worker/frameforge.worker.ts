@@ -8,7 +8,7 @@ import { ConfigurationError, reasonOf } from '../errors.js';
 import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';
 import type { JobService } from '../jobs/job.service.js';
-import { jobQueueState } from '../jobs/job.sql.js';
+import { jobQueueState } from '../jobs/job.claiming.sql.js';
 import { deliveryQueueState } from '../notifications/notification.sql.js';
 import { DeliveryQueue } from './delivery.queue.js';
 import { JobQueue } from './job.queue.js';

@@ -2,7 +2,7 @@ import { Client } from 'pg';
 import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
-import { claimJobs as claimStatement } from '../../src/jobs/job.sql.js';
+import { claimJobs as claimStatement } from '../../src/jobs/job.claiming.sql.js';
 import { tablesOf } from '../../src/schema/tables.js';
 import { Claimer } from '../../src/worker/claimer.js';
 import { RESULT } from './app.js';

@@ -3,11 +3,8 @@ import { JobService } from '../../src/jobs/job.service.js';
 import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
 import { SqlRunner } from '../../src/connection/sql-runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
-import {
-  claimJobs as claimStatement,
-  settleJob,
-  settleJobsBriefly,
-} from '../../src/jobs/job.sql.js';
+import { claimJobs as claimStatement } from '../../src/jobs/job.claiming.sql.js';
+import { settleJob, settleJobsBriefly } from '../../src/jobs/job.settlement.sql.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { FrameForgeWorker } from '../../src/worker/index.js';
 import { until } from '../support/until.js';
