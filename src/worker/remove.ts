@@ -3,11 +3,8 @@
  * table that one of those has outgrown to the next. Once such a table is among the old objects, all that
  * passes through the later ones survives until the next full garbage collection: a tenth of all that a
  * worker allocates.
- *
- * @returns whether it was there
  */
-export function remove<T>(items: T[], item: T): boolean {
+export function remove<T>(items: T[], item: T): void {
   const index = items.indexOf(item);
   if (index !== -1) items.splice(index, 1);
-  return index !== -1;
 }

@@ -95,3 +95,30 @@ it('looks at once when it is woken while a claim is under way', async () => {
   queue.answer([]);
   await loop.stop();
 });
+
+it('claims no more while the outcomes of twice as many as it works on are being recorded', async () => {
+  const slow: WorkQueue<string> = queue;
+  slow.run = (item, onHandled) => {
+    onHandled();
+    return new Promise((resolve) => queue.ends.set(item, resolve));
+  };
+  for (const batch of [
+    ['a', 'b'],
+    ['c', 'd'],
+    ['e', 'f'],
+  ]) {
+    await queue.claimed;
+    queue.expectClaim();
+    queue.answer(batch);
+  }
+  while (queue.ends.size < 6) await new Promise(setImmediate);
+  for (let turns = 0; turns < 10; turns += 1) await new Promise(setImmediate);
+  expect(queue.limits).toEqual([2, 2, 2]);
+  queue.ends.get('a')?.();
+  await queue.claimed;
+  expect(queue.limits).toEqual([2, 2, 2, 1]);
+  const stopped = loop.stop();
+  queue.answer([]);
+  for (const end of queue.ends.values()) end();
+  await stopped;
+});
