@@ -9,9 +9,16 @@ import { heading, outcome, run, Tally } from './tally.mjs';
 
 const MINUTES = 60_000;
 /** The tests that depend on what the server does. */
-const DATABASE_TESTS = ['schema', 'jobs', 'notifications', 'connection', 'errors', 'module'].map(
-  (name) => `test/${name}`,
-);
+const DATABASE_TESTS = [
+  'schema',
+  'migrations',
+  'sql',
+  'jobs',
+  'notifications',
+  'connection',
+  'errors',
+  'module',
+].map((name) => `test/${name}`);
 const ON_POSTGRES_15 = ['node', 'scripts/on-postgres.mjs', '/usr/lib/postgresql/15/bin'];
 const TYPESCRIPT = './test/support/typescript.mjs';
 const THROUGH_PGBOUNCER = ['node', '--import', TYPESCRIPT, 'scripts/through-pgbouncer.mjs'];

@@ -3,8 +3,8 @@ import type { DynamicModule, Type } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { ConnectionDrain } from './connection/draining-data-source.js';
-import { openDataSource } from './connection/open-data-source.js';
+import { ConnectionDrain } from './connection/draining.data-source.js';
+import { openDataSource } from './migrations/open-data-source.js';
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, resolveOptions } from './database.options.js';
 import type {
   BootOptions,

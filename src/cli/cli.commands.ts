@@ -1,10 +1,10 @@
 import type { DataSource } from 'typeorm';
-import { bringUpToDate, lockOptions } from '../connection/bring-up-to-date.js';
-import type { BootLogger } from '../connection/bring-up-to-date.js';
-import { revertMigration } from '../connection/migration-runner.js';
-import { migrationStatus } from '../connection/migration-status.js';
-import { connect } from '../connection/open-data-source.js';
-import { schemaDrift } from '../connection/schema-drift.js';
+import { bringUpToDate, lockOptions } from '../migrations/bring-up-to-date.js';
+import type { BootLogger } from '../connection/boot.logger.js';
+import { revertMigration } from '../migrations/migration.runner.js';
+import { migrationStatus } from '../migrations/migration.status.js';
+import { connect } from '../connection/connect.js';
+import { schemaDrift } from '../migrations/schema.drift.js';
 import { fromDriver, reasonOf } from '../errors.js';
 import { readArguments, USAGE, UsageError } from './cli.arguments.js';
 import type { Command } from './cli.arguments.js';

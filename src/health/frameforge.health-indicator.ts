@@ -3,7 +3,7 @@ import { Inject, Injectable, Optional } from '@nestjs/common';
 import { HealthIndicatorService } from '@nestjs/terminus';
 import type { HealthIndicatorResult } from '@nestjs/terminus';
 import { DataSource } from 'typeorm';
-import { migrationStatus } from '../connection/migration-status.js';
+import { migrationStatus } from '../migrations/migration.status.js';
 import { poolsOf } from '../connection/pools.js';
 import { ConfigurationError, DatabaseUnavailableError, fromDriver } from '../errors.js';
 

@@ -1,5 +1,5 @@
-import { GroupCommit } from '../connection/group-commit.js';
-import type { SqlRunner } from '../connection/sql-runner.js';
+import { GroupCommit } from '../sql/request.batcher.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';

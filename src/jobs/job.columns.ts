@@ -1,4 +1,4 @@
-import { columns } from '../connection/statement.js';
+import { columns } from '../sql/statement.js';
 
 /** The columns of `video_jobs`, in the order of the table. */
 export const JOB_COLUMNS = [

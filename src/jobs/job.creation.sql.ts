@@ -1,5 +1,5 @@
-import { arrays, NOW, sql } from '../connection/statement.js';
-import type { Statement } from '../connection/statement.js';
+import { arrays, NOW, sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { job } from './job.columns.js';
 

@@ -1,5 +1,6 @@
-import { GroupCommit } from '../connection/group-commit.js';
-import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
+import { GroupCommit } from '../sql/request.batcher.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
+import type { TransactionOptions } from '../sql/transaction.options.js';
 import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
 import { JobStatus, VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';

@@ -1,6 +1,6 @@
 import { channel } from 'node:diagnostics_channel';
 import type { DataSource, EntityManager } from 'typeorm';
-import { afterCommit } from '../connection/after-commit.js';
+import { afterCommit } from '../sql/after-commit.js';
 
 /** What has just become visible in a database. */
 export interface QueueEvent {

@@ -1,4 +1,4 @@
-import { ReadOptions } from '../connection/sql-runner.js';
+import { ReadOptions } from '../sql/transaction.options.js';
 import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { Is } from '../input/input.js';

@@ -1,5 +1,5 @@
-import { sql } from '../connection/statement.js';
-import type { Statement } from '../connection/statement.js';
+import { sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 
 /**

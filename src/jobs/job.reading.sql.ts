@@ -1,5 +1,5 @@
-import { columns, page, sql } from '../connection/statement.js';
-import type { Statement } from '../connection/statement.js';
+import { columns, page, sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { ATTEMPT_ERROR_COLUMNS, job } from './job.columns.js';
 

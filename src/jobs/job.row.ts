@@ -1,4 +1,4 @@
-import { hydrate } from '../connection/hydrate.js';
+import { hydrate } from '../sql/hydrate.js';
 import { VideoJob } from '../schema/entities/index.js';
 import type { JobHandle } from './job.inputs.js';
 import { JOB_COLUMNS } from './job.columns.js';

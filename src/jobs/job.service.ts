@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
-import type { GroupCommit } from '../connection/group-commit.js';
-import { hydrate } from '../connection/hydrate.js';
-import { preparedByDefault } from '../connection/prepared-by-default.js';
-import { ReadOptions, readOptions, SqlRunner } from '../connection/sql-runner.js';
-import type { TransactionOptions } from '../connection/sql-runner.js';
+import type { GroupCommit } from '../sql/request.batcher.js';
+import { hydrate } from '../sql/hydrate.js';
+import { preparedByDefault } from '../sql/prepared-by-default.js';
+import { SqlRunner } from '../sql/sql.runner.js';
+import { ReadOptions, readOptions } from '../sql/transaction.options.js';
+import type { TransactionOptions } from '../sql/transaction.options.js';
 import { JobNotFoundError } from '../errors.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import {

@@ -1,6 +1,7 @@
-import { GroupCommit } from '../connection/group-commit.js';
-import type { SqlRunner, TransactionOptions } from '../connection/sql-runner.js';
-import type { Statement } from '../connection/statement.js';
+import { GroupCommit } from '../sql/request.batcher.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
+import type { TransactionOptions } from '../sql/transaction.options.js';
+import type { Statement } from '../sql/statement.js';
 import { InvalidJobTransitionError, JobNotFoundError, LeaseLostError } from '../errors.js';
 import { toNotification } from '../notifications/notification.row.js';
 import type { JobStatus, NotificationLog, VideoJob } from '../schema/entities/index.js';

@@ -1,4 +1,4 @@
-import type { SqlRunner } from '../connection/sql-runner.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
 import { DeliveryStatus } from '../schema/entities/index.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { toNotification } from './notification.row.js';

@@ -1,4 +1,4 @@
-import { hydrate } from '../connection/hydrate.js';
+import { hydrate } from '../sql/hydrate.js';
 import { NotificationLog } from '../schema/entities/index.js';
 import { NOTIFICATION_COLUMNS } from './notification.sql.js';
 

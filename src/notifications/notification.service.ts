@@ -1,7 +1,8 @@
 import type { DataSource } from 'typeorm';
-import { preparedByDefault } from '../connection/prepared-by-default.js';
-import { readOptions, SqlRunner } from '../connection/sql-runner.js';
-import type { TransactionOptions } from '../connection/sql-runner.js';
+import { preparedByDefault } from '../sql/prepared-by-default.js';
+import { SqlRunner } from '../sql/sql.runner.js';
+import { readOptions } from '../sql/transaction.options.js';
+import type { TransactionOptions } from '../sql/transaction.options.js';
 import {
   InvalidJobTransitionError,
   JobNotFoundError,

@@ -1,5 +1,5 @@
-import { columns, NEW_ID, NOW, page, sql } from '../connection/statement.js';
-import type { Statement } from '../connection/statement.js';
+import { columns, NEW_ID, NOW, page, sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 
 /** The columns of `notification_log`, in the order of the table. */

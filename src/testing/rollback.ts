@@ -1,13 +1,13 @@
 import type { DataSource, EntityManager } from 'typeorm';
-import { GroupCommit } from '../connection/group-commit.js';
-import { SqlRunner } from '../connection/sql-runner.js';
-import type { ReadOptions, TransactionOptions } from '../connection/sql-runner.js';
+import { GroupCommit } from '../sql/request.batcher.js';
+import { SqlRunner } from '../sql/sql.runner.js';
+import type { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { claimingTogether } from '../jobs/job.claiming.js';
 import { creatingTogether } from '../jobs/job.creation.js';
 import { JobService } from '../jobs/job.service.js';
 import { settlingTogether } from '../jobs/job.settlement.js';
 import { NotificationService } from '../notifications/notification.service.js';
-import type { Statement } from '../connection/statement.js';
+import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 
 /** The services, every call of which is part of one transaction. */

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { openDataSource } from '../connection/open-data-source.js';
+import { openDataSource } from '../migrations/open-data-source.js';
 import { resolveOptions } from '../database.options.js';
 import type { FrameForgeDatabaseOptions } from '../database.options.js';
 import { ConfigurationError } from '../errors.js';

@@ -3,7 +3,7 @@ import { Logger } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import type { DiscoveryService } from '@nestjs/core';
 import type { DataSource } from 'typeorm';
-import { SqlRunner } from '../connection/sql-runner.js';
+import { SqlRunner } from '../sql/sql.runner.js';
 import { ConfigurationError, reasonOf } from '../errors.js';
 import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';

@@ -1,7 +1,7 @@
 import { TypeORMError } from 'typeorm';
 import type { EntityManager } from 'typeorm';
-import { GroupCommit } from '../connection/group-commit.js';
-import type { SqlRunner } from '../connection/sql-runner.js';
+import { GroupCommit } from '../sql/request.batcher.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
 import { FrameForgeError, fromDriver } from '../errors.js';
 import type { JobResult } from '../jobs/job.inputs.js';
 import type { JobService } from '../jobs/job.service.js';

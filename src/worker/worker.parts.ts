@@ -1,5 +1,5 @@
 import type { Logger } from '@nestjs/common';
-import type { SqlRunner } from '../connection/sql-runner.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
 import type { OutageWatch } from './outage.watch.js';
 import type { Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DataSource } from 'typeorm';
 import { run } from '../../src/cli/cli.commands.js';
-import { migrationLockKey } from '../../src/connection/migration-lock.js';
+import { migrationLockKey } from '../../src/migrations/migration.lock.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
 import { createDatabase, onServer } from '../support/server.js';

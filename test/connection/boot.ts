@@ -1,5 +1,5 @@
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
-import { openDataSource } from '../../src/connection/open-data-source.js';
+import { openDataSource } from '../../src/migrations/open-data-source.js';
 import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
 import { resolveOptions } from '../../src/database.options.js';
 

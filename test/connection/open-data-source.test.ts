@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { Client } from 'pg';
-import { migrationLockKey } from '../../src/connection/migration-lock.js';
+import { migrationLockKey } from '../../src/migrations/migration.lock.js';
 import { ConfigurationError, DatabaseUnavailableError, MigrationError } from '../../src/errors.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';

@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { DataSource } from 'typeorm';
 import type { EntityManager } from 'typeorm';
-import { openDataSource } from '../../src/connection/open-data-source.js';
+import { openDataSource } from '../../src/migrations/open-data-source.js';
 import { resolveOptions } from '../../src/database.options.js';
 import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
 import {

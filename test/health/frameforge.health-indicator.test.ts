@@ -10,7 +10,7 @@ import {
 import request from 'supertest';
 import type { App } from 'supertest/types.js';
 import { DataSource } from 'typeorm';
-import { openDataSource } from '../../src/connection/open-data-source.js';
+import { openDataSource } from '../../src/migrations/open-data-source.js';
 import { FrameForgeDatabaseModule } from '../../src/database.module.js';
 import { resolveOptions } from '../../src/database.options.js';
 import { FrameForgeHealthIndicator } from '../../src/health/index.js';

@@ -1,7 +1,7 @@
 import 'reflect-metadata';
 import { getMetadataStorage, validateSync } from 'class-validator';
 import * as fc from 'fast-check';
-import { TransactionOptions } from '../../src/connection/sql-runner.js';
+import { TransactionOptions } from '../../src/sql/transaction.options.js';
 import { InvalidInputError } from '../../src/errors.js';
 import { readInput } from '../../src/input/input.js';
 import * as jobInputs from '../../src/jobs/job.inputs.js';

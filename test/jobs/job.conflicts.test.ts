@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { EntityManager } from 'typeorm';
-import type { TransactionOptions } from '../../src/connection/sql-runner.js';
+import type { TransactionOptions } from '../../src/sql/transaction.options.js';
 import { TransactionConflictError } from '../../src/errors.js';
 import type { CreateJobInput } from '../../src/jobs/job.inputs.js';
 import type { JobService } from '../../src/jobs/job.service.js';

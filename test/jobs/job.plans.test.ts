@@ -1,7 +1,7 @@
 import { Client } from 'pg';
 import type { EntityManager } from 'typeorm';
-import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
-import { SqlRunner } from '../../src/connection/sql-runner.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
 import { settleJobs } from '../../src/jobs/job.settlement.js';
 import type { Settlement } from '../../src/jobs/job.settlement.js';

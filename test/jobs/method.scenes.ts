@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { TransactionOptions } from '../../src/connection/sql-runner.js';
+import type { TransactionOptions } from '../../src/sql/transaction.options.js';
 import { NotificationType } from '../../src/schema/entities/index.js';
 import type { NotificationLog } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';

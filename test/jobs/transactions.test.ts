@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { EntityManager } from 'typeorm';
-import type { TransactionOptions } from '../../src/connection/sql-runner.js';
+import type { TransactionOptions } from '../../src/sql/transaction.options.js';
 import type { InvalidInputError } from '../../src/errors.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';

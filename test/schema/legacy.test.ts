@@ -1,7 +1,7 @@
 import { DataSource } from 'typeorm';
 // The name under which a service imports this is '@frameforge/shared-types'.
 import * as migrations from '../../src/index.js';
-import { openDataSource } from '../../src/connection/open-data-source.js';
+import { openDataSource } from '../../src/migrations/open-data-source.js';
 import { resolveOptions } from '../../src/database.options.js';
 import { createDatabase } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';

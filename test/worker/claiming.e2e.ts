@@ -1,6 +1,6 @@
 import { Client } from 'pg';
-import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
-import { SqlRunner } from '../../src/connection/sql-runner.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
 import { claimJobs as claimStatement } from '../../src/jobs/job.claiming.sql.js';
 import { tablesOf } from '../../src/schema/tables.js';

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JobService } from '../../src/jobs/job.service.js';
-import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
-import { SqlRunner } from '../../src/connection/sql-runner.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimJobs } from '../../src/jobs/job.claiming.js';
 import { claimJobs as claimStatement } from '../../src/jobs/job.claiming.sql.js';
 import { settleJob, settleJobsBriefly } from '../../src/jobs/job.settlement.sql.js';

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { preparedByDefault } from '../../src/connection/prepared-by-default.js';
-import { SqlRunner } from '../../src/connection/sql-runner.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { JobCompleter } from '../../src/worker/job.completer.js';

@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
 import { resolveOptions } from '../../src/database.options.js';
-import { openDataSource } from '../../src/connection/open-data-source.js';
+import { openDataSource } from '../../src/migrations/open-data-source.js';
 import type { JobResult } from '../../src/jobs/job.inputs.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import type { JobOutcome } from '../../src/worker/index.js';

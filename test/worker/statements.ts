@@ -1,5 +1,5 @@
 import type { DataSource, Logger } from 'typeorm';
-import type { Statement } from '../../src/connection/statement.js';
+import type { Statement } from '../../src/sql/statement.js';
 import type { Tables } from '../../src/schema/tables.js';
 import { tablesOf } from '../../src/schema/tables.js';
 

@@ -1,6 +1,6 @@
 import { Logger } from '@nestjs/common';
-import { preparedByDefault } from '../../../src/connection/prepared-by-default.js';
-import { SqlRunner } from '../../../src/connection/sql-runner.js';
+import { preparedByDefault } from '../../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../../src/sql/sql.runner.js';
 import { LeaseLostError } from '../../../src/errors.js';
 import { claimJobs } from '../../../src/jobs/job.claiming.js';
 import type { JobStatus } from '../../../src/schema/entities/index.js';

@@ -3,7 +3,7 @@ import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
 import { createDatabase, onServer } from '../support/server.js';
-import { bootOnce, migration } from './boot.js';
+import { bootOnce, migration } from '../connection/boot.js';
 
 let database: TestDatabase;
 let url: string;

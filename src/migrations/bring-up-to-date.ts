@@ -1,15 +1,10 @@
 import type { DataSource } from 'typeorm';
+import type { BootLogger } from '../connection/boot.logger.js';
 import type { BootOptions } from '../database.options.js';
 import { MigrationError } from '../errors.js';
-import type { LockOptions } from './migration-lock.js';
-import { runMigrations } from './migration-runner.js';
-import { migrationStatus } from './migration-status.js';
-
-/** The part of Nest's logger that a boot needs. */
-export interface BootLogger {
-  log(message: string): void;
-  warn(message: string): void;
-}
+import type { LockOptions } from './migration.lock.js';
+import { runMigrations } from './migration.runner.js';
+import { migrationStatus } from './migration.status.js';
 
 type Options = Pick<
   BootOptions,

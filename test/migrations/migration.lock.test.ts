@@ -1,12 +1,12 @@
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
-import { migrationLockKey } from '../../src/connection/migration-lock.js';
+import { migrationLockKey } from '../../src/migrations/migration.lock.js';
 import { MigrationError } from '../../src/errors.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { until } from '../support/until.js';
-import { Boot, bootOnce, failedBoot, migration } from './boot.js';
+import { Boot, bootOnce, failedBoot, migration } from '../connection/boot.js';
 
 let database: TestDatabase;
 let url: string;

@@ -1,63 +1,11 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError, fromDriver, InvalidInputError } from '../errors.js';
-import { Is, readInput } from '../input/input.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
-import type { PgClient, PgQuery, PgResult } from './pools.js';
-import { endClient } from './pools.js';
+import type { PgClient, PgQuery, PgResult } from '../connection/pools.js';
+import { endClient } from '../connection/pools.js';
 import type { Statement } from './statement.js';
-
-/** The option that most methods take last. */
-export class TransactionOptions {
-  /** Makes the call part of this manager's transaction; without it the call is one of its own. */
-  @Is(
-    {
-      name: 'manager',
-      message: 'must be an EntityManager of TypeORM',
-      // Not instanceof: libraries that carry transactions hand out proxies.
-      accepts: (value) => (value as EntityManager | null)?.dataSource !== undefined,
-    },
-    'optional',
-  )
-  manager?: EntityManager;
-}
-
-/** The option that reading methods take last. */
-export class ReadOptions extends TransactionOptions {
-  /**
-   * Reads from one of the replicas of the `replication` option, which may be a moment behind; from
-   * the primary if there are none. Not together with `manager`. Default false.
-   */
-  @Is(
-    {
-      name: 'replica',
-      message: 'must be true or false',
-      accepts: (value) => typeof value === 'boolean',
-    },
-    'optional',
-  )
-  replica?: boolean;
-}
-
-/**
- * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would
- * commit what the caller means to roll back.
- */
-export function readOptions(operation: string, options: unknown): TransactionOptions;
-export function readOptions<T extends object>(
-  operation: string,
-  options: unknown,
-  optionsClass: new () => T,
-): T;
-export function readOptions(
-  operation: string,
-  options: unknown,
-  optionsClass: new () => object = TransactionOptions,
-): object {
-  return options === undefined
-    ? {}
-    : readInput(operation, optionsClass, options, { path: 'options' });
-}
+import type { ReadOptions, TransactionOptions } from './transaction.options.js';
 
 /**
  * Runs statements as prepared ones on the data source's pool, or in a caller's transaction, and

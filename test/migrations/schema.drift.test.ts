@@ -13,8 +13,8 @@ import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { openHarness } from '../support/harness.js';
 import { query } from '../support/query.js';
 import { createDatabase } from '../support/server.js';
-import { readCatalog } from './catalog.js';
-import { expectedCatalog } from './expected-catalog.js';
+import { readCatalog } from '../schema/catalog.js';
+import { expectedCatalog } from '../schema/expected-catalog.js';
 
 /** What many applications configure: every name in snake case, unless an entity writes it out. */
 class SnakeNamingStrategy extends DefaultNamingStrategy implements NamingStrategyInterface {

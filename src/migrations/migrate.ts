@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import { fromDriver } from '../errors.js';
 import { bringUpToDate } from './bring-up-to-date.js';
-import type { BootLogger } from './bring-up-to-date.js';
+import type { BootLogger } from '../connection/boot.logger.js';
 
 /** How {@link migrate} does its work. */
 export interface MigrateOptions {

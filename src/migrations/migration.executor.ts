@@ -2,8 +2,8 @@ import type { DataSource, Migration, MigrationInterface, QueryRunner } from 'typ
 import { MigrationExecutor } from 'typeorm';
 import type { RdbmsSchemaBuilder } from 'typeorm/schema-builder/RdbmsSchemaBuilder.js';
 import { MigrationError } from '../errors.js';
-import type { LockOptions } from './migration-lock.js';
-import { migrationLockKey, waitForLock } from './migration-lock.js';
+import type { LockOptions } from './migration.lock.js';
+import { migrationLockKey, waitForLock } from './migration.lock.js';
 
 type Work<T> = () => Promise<T>;
 

@@ -3,9 +3,8 @@ import type { DataSource } from 'typeorm';
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import type { BootOptions } from '../database.options.js';
 import { clauseOf, fromDriver } from '../errors.js';
-import { bringUpToDate } from './bring-up-to-date.js';
-import type { BootLogger } from './bring-up-to-date.js';
-import { DrainingDataSource } from './draining-data-source.js';
+import type { BootLogger } from './boot.logger.js';
+import { DrainingDataSource } from './draining.data-source.js';
 import { canHeal } from './healing.js';
 import { closeHalfOpen } from './pools.js';
 import { serverName } from './server-name.js';
@@ -17,25 +16,11 @@ const [FIRST_BACKOFF_MS, LAST_BACKOFF_MS] = [100, 5_000];
 const TELL_MS = 5_000;
 
 /**
- * Opens a data source, waiting for a database that is not up yet, and brings its schema up to date.
- * Any number of replicas may do this at once, on any state of the database.
- *
- * @throws ConfigurationError if the database refuses the login; at once
- * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
- * @throws MigrationError if a migration fails, or the schema is not current and must be; at once
- */
-export function openDataSource(
-  options: PostgresDataSourceOptions,
-  boot: BootOptions,
-  logger: BootLogger,
-): Promise<DataSource> {
-  return connect(options, boot, logger, (dataSource) => bringUpToDate(dataSource, boot, logger));
-}
-
-/**
- * Likewise, without a look at the schema.
+ * Opens a data source, waiting for a database that is not up yet.
  *
  * @param prepare - what to do before it is open; tried again with the connecting
+ * @throws ConfigurationError if the database refuses the login; at once
+ * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
  */
 export async function connect(
   options: PostgresDataSourceOptions,

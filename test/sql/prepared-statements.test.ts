@@ -2,7 +2,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
 import type { TestDatabase } from '../support/server.js';
 import { createDatabase, onServer } from '../support/server.js';
-import { Boot } from './boot.js';
+import { Boot } from '../connection/boot.js';
 
 const { DB_PREPARED_STATEMENTS } = process.env;
 let database: TestDatabase;

@@ -1,7 +1,7 @@
 import type { DataSource } from 'typeorm';
 import { MigrationExecutor } from 'typeorm';
 import { clauseOf, MigrationError } from '../errors.js';
-import type { PgClient, PgResult } from './pools.js';
+import type { PgClient, PgResult } from '../connection/pools.js';
 
 /** How the migrations of a database and of this release compare. */
 export interface MigrationStatus {

@@ -1,12 +1,12 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { clauseOf, ConfigurationError, fromDriver, MigrationError } from '../errors.js';
-import { canHeal } from './healing.js';
-import { LockedMigrationExecutor } from './migration-executor.js';
-import type { LockOptions } from './migration-lock.js';
-import { withMigrationLock } from './migration-lock.js';
-import { migrationStatus } from './migration-status.js';
-import type { PgClient } from './pools.js';
-import { endClient, partingWords } from './pools.js';
+import { canHeal } from '../connection/healing.js';
+import { LockedMigrationExecutor } from './migration.executor.js';
+import type { LockOptions } from './migration.lock.js';
+import { withMigrationLock } from './migration.lock.js';
+import { migrationStatus } from './migration.status.js';
+import type { PgClient } from '../connection/pools.js';
+import { endClient, partingWords } from '../connection/pools.js';
 
 /**
  * Runs the pending migrations, one replica at a time.

@@ -1,0 +1,54 @@
+import type { EntityManager } from 'typeorm';
+import { Is, readInput } from '../input/input.js';
+
+/** The option that most methods take last. */
+export class TransactionOptions {
+  /** Makes the call part of this manager's transaction; without it the call is one of its own. */
+  @Is(
+    {
+      name: 'manager',
+      message: 'must be an EntityManager of TypeORM',
+      // Not instanceof: libraries that carry transactions hand out proxies.
+      accepts: (value) => (value as EntityManager | null)?.dataSource !== undefined,
+    },
+    'optional',
+  )
+  manager?: EntityManager;
+}
+
+/** The option that reading methods take last. */
+export class ReadOptions extends TransactionOptions {
+  /**
+   * Reads from one of the replicas of the `replication` option, which may be a moment behind; from
+   * the primary if there are none. Not together with `manager`. Default false.
+   */
+  @Is(
+    {
+      name: 'replica',
+      message: 'must be true or false',
+      accepts: (value) => typeof value === 'boolean',
+    },
+    'optional',
+  )
+  replica?: boolean;
+}
+
+/**
+ * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would
+ * commit what the caller means to roll back.
+ */
+export function readOptions(operation: string, options: unknown): TransactionOptions;
+export function readOptions<T extends object>(
+  operation: string,
+  options: unknown,
+  optionsClass: new () => T,
+): T;
+export function readOptions(
+  operation: string,
+  options: unknown,
+  optionsClass: new () => object = TransactionOptions,
+): object {
+  return options === undefined
+    ? {}
+    : readInput(operation, optionsClass, options, { path: 'options' });
+}
