@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { profiles } from './config.ts';
 import type { Profile } from './config.ts';
+import { loadBuild } from './harness/build.ts';
 import { describeMachine } from './harness/machine.ts';
 import { updatePage, writeReport } from './harness/report.ts';
 import { runRounds } from './harness/rounds.ts';
@@ -42,13 +43,20 @@ const say = (line: string): void => {
 };
 
 const { values, positionals } = parseArgs({
-  options: { smoke: { type: 'boolean', default: false }, rounds: { type: 'string' } },
+  options: {
+    smoke: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    baseline: { type: 'string' },
+    only: { type: 'string' },
+  },
   allowPositionals: true,
 });
 const profile: Profile = {
   ...(values.smoke ? profiles.smoke : profiles.full),
   ...(values.rounds === undefined ? {} : { rounds: Number(values.rounds) }),
 };
+const baseline = values.baseline === undefined ? undefined : await loadBuild(values.baseline);
+const only = new RegExp(values.only ?? '');
 const chosen = positionals.length === 0 ? SCENARIOS : positionals.map(scenarioOf);
 await main();
 
@@ -85,9 +93,9 @@ async function measure(scenario: Scenario, server: Server): Promise<ScenarioResu
     return url;
   };
   try {
-    const opened = await scenario.open({ profile, server, createDatabase, onEnd, say });
+    const opened = await scenario.open({ profile, server, baseline, createDatabase, onEnd, say });
     await server.checkpoint();
-    const result = await runRounds(scenario, opened, profile, say);
+    const result = await runRounds(scenario, opened, profile, only, say);
     return { ...result, seconds: (performance.now() - start) / 1_000 };
   } finally {
     for (const end of ends) await end();
@@ -98,10 +106,11 @@ function pathOf(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
-/** Results of the smoke profile only show that they can be written. */
+/** Results of some subjects are shown alone; those of the smoke profile show that they can be written. */
 async function keep(result: MeasuredScenario): Promise<void> {
   if (profile.name === 'full') {
     say([ratiosOf([result]), figuresOf([result]), notesOf([result])].join('\n\n').trim());
+    if (values.only !== undefined) return;
     await writeReport(pathOf('results'), [result]);
     await updatePage(pathOf('../docs/performance.md'), pathOf('results'), '../bench/results');
     return;

@@ -55,6 +55,7 @@ export function describeMachine({ version, settings }: Server): Machine {
       pg,
       typeorm: versionOf('typeorm', new URL('package.json', ROOT)),
       '@nestjs/core': versionOf('@nestjs/core', new URL('package.json', ROOT)),
+      bullmq: versionOf('bullmq', here),
       'pg-boss': versionOf('pg-boss', here),
       'graphile-worker': versionOf('graphile-worker', here),
     },

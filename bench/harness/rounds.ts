@@ -31,13 +31,18 @@ export interface ScenarioResult {
 /**
  * Gives every subject its turn in every round, so that whatever else the machine does falls on all of
  * them alike. Each round begins with another one, so that none always follows the same.
+ *
+ * @param only - the subjects that take part
  */
 export async function runRounds(
   { row, title, unit, requirements }: Scenario,
-  { subjects, rounds, warmUps, conclude }: Opened,
+  { subjects: all, rounds, warmUps, conclude, requirements: more = [] }: Opened,
   profile: Profile,
+  only: RegExp,
   tell: (line: string) => void,
 ): Promise<Omit<ScenarioResult, 'seconds'>> {
+  const subjects = all.filter(({ name }) => only.test(name));
+  if (subjects.length === 0) throw new Error(`No subject of row ${row} matches ${only}.`);
   const figures = new Map(subjects.map(({ name }) => [name, [] as number[]]));
   const counted = rounds ?? profile.rounds;
   const uncounted = warmUps ?? profile.warmUps;
@@ -54,14 +59,14 @@ export async function runRounds(
     }
   }
   const results = subjects.map(({ name, how }) => {
-    const all = figures.get(name) ?? [];
+    const own = figures.get(name) ?? [];
     return {
       name,
       how,
-      median: median(all),
-      lowest: Math.min(...all),
-      highest: Math.max(...all),
-      figures: all,
+      median: median(own),
+      lowest: Math.min(...own),
+      highest: Math.max(...own),
+      figures: own,
     };
   });
   const { notes = [], series = [] } = conclude?.() ?? {};
@@ -71,7 +76,9 @@ export async function runRounds(
     unit,
     rounds: counted,
     subjects: results,
-    requirements: requirements.map((requirement) => verdict(requirement, figures)),
+    requirements: [...requirements, ...more]
+      .filter(({ subject, against = subject }) => only.test(subject) && only.test(against))
+      .map((requirement) => verdict(requirement, figures)),
     notes,
     series,
   };

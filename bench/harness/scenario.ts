@@ -1,4 +1,5 @@
 import type { Profile } from '../config.ts';
+import type { Build } from './build.ts';
 import type { Server } from './server.ts';
 
 /** One of those that are compared. */
@@ -33,6 +34,8 @@ export interface Series {
 export interface Bench {
   readonly profile: Profile;
   readonly server: Server;
+  /** An earlier build of this package, to be compared with this one. */
+  readonly baseline: Build | undefined;
   /** An empty database that is dropped at the scenario's end. */
   createDatabase(): Promise<string>;
   /** Calls back at the scenario's end, the last first. */
@@ -43,6 +46,8 @@ export interface Bench {
 /** What a scenario opens for its rounds. */
 export interface Opened {
   readonly subjects: readonly Subject[];
+  /** Beside those that always hold: of subjects that are not always there. */
+  readonly requirements?: readonly Requirement[];
   /** Rounds of this scenario, where the profile's would take too long. */
   readonly rounds?: number;
   readonly warmUps?: number;

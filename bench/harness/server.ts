@@ -5,6 +5,7 @@ import type { Profile } from '../config.ts';
 
 /** A PostgreSQL that loses nothing, and the databases on it. */
 export interface Server {
+  /** And how far its compiler optimized it. */
   readonly version: string;
   readonly settings: Readonly<Record<string, string>>;
   /** An empty database; each subject has its own, so that none bloats another's tables. */
@@ -35,9 +36,12 @@ export async function startServer(profile: Profile): Promise<Server> {
     'SELECT name, current_setting(name) AS setting FROM pg_settings WHERE name = ANY($1) ORDER BY name',
     [Object.keys(settings)],
   );
-  const version = await admin.query<{ server_version: string }>('SHOW server_version');
+  const version = await admin.query<{ version: string }>(
+    `SELECT current_setting('server_version') || ', built with ' || substring(setting FROM '.*(-O\\S*)') AS version
+     FROM pg_config WHERE name = 'CFLAGS'`,
+  );
   return {
-    version: version.rows[0]?.server_version ?? '',
+    version: version.rows[0]?.version ?? '',
     settings: Object.fromEntries(shown.rows.map(({ name, setting }) => [name, setting])),
     createDatabase: async () => {
       databases += 1;

@@ -1,6 +1,6 @@
-import { uuidV7 } from '../../dist/jobs/uuid.js';
 import type { Scenario } from '../harness/scenario.ts';
 import { callsPerSecond } from '../harness/turns.ts';
+import { openBullMq } from '../subjects/bullmq.ts';
 import { randomUsers, videoOf } from '../subjects/fixtures.ts';
 import * as floor from '../subjects/floor.ts';
 import * as frameForge from '../subjects/frameforge.ts';
@@ -17,6 +17,7 @@ export const createJob: Scenario = {
     { subject: 'this package', against: 'TypeORM', atLeast: 2 },
     { subject: 'this package', against: 'pg-boss', atLeast: 3 },
     { subject: 'this package', against: 'graphile-worker', atLeast: 4 },
+    { subject: 'this package', against: 'BullMQ', atLeast: 5 },
   ],
   async open(bench) {
     const own = await frameForge.openFrameForge(bench);
@@ -24,6 +25,7 @@ export const createJob: Scenario = {
     const orm = await typeOrm.openTypeOrm(bench);
     const { boss } = await openPgBoss(bench);
     const graphile = await openGraphile(bench);
+    const bullMq = await openBullMq(bench);
     const users = randomUsers(bench.profile.users);
     const turn = (call: (connection: number) => Promise<unknown>) => (): Promise<number> =>
       callsPerSecond(bench.profile.turnMs, call);
@@ -31,17 +33,13 @@ export const createJob: Scenario = {
       subjects: [
         {
           name: 'this package',
-          how: frameForge.HOW,
+          how: `${frameForge.HOW}; calls at the same time share statements`,
           measure: turn(() => own.jobs.createJob(videoOf(own.users))),
         },
         {
           name: 'floor',
           how: floor.HOW,
-          measure: turn((connection) => {
-            const { userId, filename, videoUrl } = videoOf(bare.users);
-            const values = [uuidV7(), userId, filename, videoUrl, null];
-            return bare.run(connection, floor.sql.createJob, values);
-          }),
+          measure: turn((connection) => bare.createJob(connection, videoOf(bare.users))),
         },
         { name: 'TypeORM', how: typeOrm.HOW, measure: turn(() => orm.save(videoOf(orm.users))) },
         {
@@ -53,6 +51,11 @@ export const createJob: Scenario = {
           name: 'graphile-worker',
           how: '`addJob(task, payload)` of worker utils that live as long as the process',
           measure: turn(() => graphile.utils.addJob(TASK, { ...videoOf(users) })),
+        },
+        {
+          name: 'BullMQ',
+          how: '`add(name, data)` of a queue on its backend for PostgreSQL',
+          measure: turn(() => bullMq.add(videoOf(users))),
         },
       ],
     };

@@ -1,6 +1,6 @@
-import { uuidV7 } from '../../dist/jobs/uuid.js';
 import type { Scenario } from '../harness/scenario.ts';
 import { itemsPerSecond } from '../harness/turns.ts';
+import { openBullMq } from '../subjects/bullmq.ts';
 import { randomUsers, videoOf } from '../subjects/fixtures.ts';
 import type { Video } from '../subjects/fixtures.ts';
 import * as floor from '../subjects/floor.ts';
@@ -16,6 +16,7 @@ export const createJobs: Scenario = {
   requirements: [
     { subject: 'this package', against: 'floor', atLeast: 0.85 },
     { subject: 'this package', against: 'pg-boss', atLeast: 1.3 },
+    { subject: 'this package', against: 'BullMQ', atLeast: 1.4 },
   ],
   async open(bench) {
     const rows = bench.profile.batchRows;
@@ -25,6 +26,7 @@ export const createJobs: Scenario = {
     const orm = await typeOrm.openTypeOrm(bench);
     const { boss } = await openPgBoss(bench);
     const graphile = await openGraphile(bench);
+    const bullMq = await openBullMq(bench);
     const users = randomUsers(bench.profile.users);
 
     /** Makes up the videos before the clock runs. */
@@ -34,17 +36,7 @@ export const createJobs: Scenario = {
         return itemsPerSecond(rows, () => call(videos));
       };
     };
-    const byFloor = ({ users: from, run }: floor.Floor) =>
-      turn(from, (videos) =>
-        run(0, floor.sql.createNewJobs, [
-          [...new Set(videos.map(({ userId }) => userId))],
-          videos.map(() => uuidV7()),
-          videos.map(({ userId }) => userId),
-          videos.map(({ filename }) => filename),
-          videos.map(({ videoUrl }) => videoUrl),
-          videos.map(() => null),
-        ]),
-      );
+    const byFloor = (on: floor.Floor) => turn(on.users, (videos) => on.createJobs(0, videos));
     return {
       subjects: [
         {
@@ -77,6 +69,11 @@ export const createJobs: Scenario = {
               videos.map((payload) => ({ identifier: TASK, payload: { ...payload } })),
             ),
           ),
+        },
+        {
+          name: 'BullMQ',
+          how: '`addBulk(jobs)` of a queue on its backend for PostgreSQL',
+          measure: turn(users, (videos) => bullMq.addAll(videos)),
         },
       ],
     };

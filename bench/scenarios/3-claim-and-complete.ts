@@ -24,7 +24,7 @@ export const claimAndComplete: Scenario = {
       subjects: [
         {
           name: 'this package',
-          how: `${frameForge.HOW}: \`claimJobs({ limit: 1 })\`, \`completeJob\``,
+          how: `${frameForge.HOW}: \`claimJobs({ limit: 1 })\`, a statement each, and \`completeJob\`, whose calls at the same time share statements`,
           ...claimingByService(bench, own),
         },
         { name: 'floor', how: floor.HOW, ...claimingByFloor(bench, bare) },

@@ -1,15 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { runOnce } from 'graphile-worker';
-import { CONNECTIONS } from '../config.ts';
-import type { Scenario, Subject } from '../harness/scenario.ts';
+import { OWN } from '../harness/build.ts';
+import type { Build } from '../harness/build.ts';
+import type { Bench, Scenario, Subject } from '../harness/scenario.ts';
 import { withClient } from '../harness/server.ts';
-import { fillPending, randomUsers, RESULT, vacuum } from '../subjects/fixtures.ts';
+import * as bullMq from '../subjects/bullmq.ts';
+import { fillPending, randomUsers, vacuum } from '../subjects/fixtures.ts';
 import type { Video } from '../subjects/fixtures.ts';
 import * as floor from '../subjects/floor.ts';
 import { createMigratedDatabase, startWorker } from '../subjects/frameforge.ts';
 import { fillGraphile, openGraphile, presetOf, TASK } from '../subjects/graphile.ts';
-import { fillPgBoss, NOTIFY, openPgBoss, QUEUE } from '../subjects/pg-boss.ts';
-import type { Boss } from '../subjects/pg-boss.ts';
+import * as pgBoss from '../subjects/pg-boss.ts';
 
 /** Jobs in one statement, of every subject that has batches. */
 const BATCH = 500;
@@ -19,124 +20,81 @@ const PARALLEL = 2;
 
 const PG_BOSS_HOW = `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\``;
 
+type Turn = Pick<Subject, 'prepare' | 'measure'>;
+
 export const drain: Scenario = {
   row: 4,
   title: 'drain 50,000 jobs by a worker whose handler does nothing',
   unit: 'jobs/s',
   requirements: [
     { subject: 'this package', against: 'floor', atLeast: 0.85 },
-    { subject: 'this package', against: 'pg-boss', atLeast: 1 },
+    { subject: 'this package', against: 'pg-boss, with notifications', atLeast: 0.9 },
+    { subject: 'this package', against: 'pg-boss on the commissioned tables', atLeast: 1.5 },
     { subject: 'this package', against: 'graphile-worker', atLeast: 2 },
+    { subject: 'this package', against: 'BullMQ', atLeast: 6 },
   ],
   async open(bench) {
+    const { baseline } = bench;
     const { drainJobs, slowDrainJobs } = bench.profile;
-    const own = await createMigratedDatabase(bench);
-    const bare = await floor.openFloor(bench);
-    const barest = await floor.openBareFloor(bench);
-    const alone = await openPgBoss(bench);
-    const notified = await floor.openBareFloor(bench);
-    const notifying = await openPgBoss(bench, notified.url);
-    let batches = 0;
-    const nextConnection = (): number => (batches += 1) % CONNECTIONS;
     const graphile = await openGraphile(bench);
     const tunedGraphile = await openGraphile(bench);
-
-    /** @param work - drains the queue */
-    const drained = (work: () => Promise<unknown>, jobs = drainJobs): Subject['measure'] => {
-      return async () => {
-        const start = performance.now();
-        await work();
-        return (jobs / (performance.now() - start)) * 1_000;
-      };
-    };
-    const byFloor = (on: floor.Floor): Pick<Subject, 'prepare' | 'measure'> => ({
-      prepare: refill(on.url, 'video_jobs, notification_log', () => fillPending(on.url, drainJobs)),
-      measure: drained(() =>
-        Promise.all(
-          Array.from({ length: PARALLEL }, async (_, connection) => {
-            while ((await drainBatch(on, connection)) > 0);
-          }),
-        ),
-      ),
-    });
-    const byPgBoss = (
-      { url, boss }: Boss,
-      users: readonly string[],
-      tables: string,
-      handle: (batch: readonly { id: string; data: Video }[]) => Promise<unknown>,
-    ): Pick<Subject, 'prepare' | 'measure'> => ({
-      prepare: refill(url, tables, () => fillPgBoss(url, boss, users, drainJobs)),
-      measure: drained(async () => {
-        const done = Promise.withResolvers<void>();
-        let jobs = 0;
-        await boss.work<Video>(
-          QUEUE,
-          { batchSize: BATCH, localConcurrency: PARALLEL, burstWhenBatchFull: true },
-          async (batch) => {
-            await handle(batch);
-            jobs += batch.length;
-            if (jobs === drainJobs) done.resolve();
-          },
-        );
-        await done.promise;
-        // It returns when the last batches are completed.
-        await boss.offWork(QUEUE, { wait: true });
-      }),
-    });
-    const prepareGraphile = (of: typeof graphile, jobs: number): Subject['prepare'] =>
-      refill(of.url, 'graphile_worker._private_jobs', () => fillGraphile(of, jobs));
+    const bull = await bullMq.openBullMq(bench);
     const noop = { [TASK]: async () => {} };
     return {
+      requirements: baseline && [{ subject: 'this package', against: baseline.name, atLeast: 1.2 }],
       subjects: [
         {
           name: 'this package',
           how: `\`FrameForgeWorkerModule\`, a handler with \`concurrency: ${BATCH}\`; every completion with its notification row`,
-          prepare: refill(own.url, 'video_jobs', () => fillPending(own.url, drainJobs)),
-          measure: async () => {
-            const worker = await startWorker(own.url, BATCH);
-            while (worker.completed() < drainJobs) await sleep(5);
-            const ms = performance.now() - worker.startedAt;
-            await worker.close();
-            await expectNotifications(own.url, drainJobs);
-            return (drainJobs / ms) * 1_000;
-          },
+          ...(await byWorker(bench, OWN)),
         },
+        ...(baseline === undefined
+          ? []
+          : [
+              {
+                name: baseline.name,
+                how: 'this package as it was at that commit, used in the same way',
+                ...(await byWorker(bench, baseline)),
+              },
+            ]),
         {
           name: 'floor',
           how: `${floor.HOW}: ${PARALLEL} loops that claim ${BATCH} and complete them, with their notification rows`,
-          ...byFloor(bare),
+          ...byFloor(bench, await floor.openFloor(bench)),
         },
-        { name: 'floor, bare tables', how: floor.BARE_HOW, ...byFloor(barest) },
+        {
+          name: 'floor, bare tables',
+          how: floor.BARE_HOW,
+          ...byFloor(bench, await floor.openBareFloor(bench)),
+        },
         {
           name: 'pg-boss',
           how: `${PG_BOSS_HOW}; it writes no notification`,
-          ...byPgBoss(alone, randomUsers(bench.profile.users), 'pgboss.job', async () => {}),
+          ...byPgBoss(bench, await pgBoss.openEmptyBoss(bench, randomUsers(bench.profile.users))),
         },
         {
           name: 'pg-boss, with notifications',
           how: "the same, with a handler that writes the batch's notification rows into the bare table, by one prepared statement in a transaction of its own",
-          ...byPgBoss(notifying, notified.users, 'pgboss.job, notification_log', (batch) =>
-            notified.run(nextConnection(), NOTIFY, [
-              batch.map(({ id }) => id),
-              batch.map(({ data }) => data.userId),
-            ]),
-          ),
+          ...byPgBoss(bench, await pgBoss.openNotifyingBoss(bench)),
+        },
+        {
+          name: 'pg-boss on the commissioned tables',
+          how: "the same, with a handler that keeps the tables of the first three migrations: it sets the batch's `video_jobs` to processing, then to completed, with their results and their notification rows in the same statement; both statements are prepared",
+          ...byPgBoss(bench, await pgBoss.openKeepingBoss(bench)),
         },
         {
           name: 'graphile-worker',
           how: '`runOnce` with the default options: one job at a time; it writes no notification',
           prepare: prepareGraphile(graphile, slowDrainJobs),
-          measure: drained(
-            () =>
-              runOnce({ preset: presetOf(graphile.url), taskList: noop, noHandleSignals: true }),
-            slowDrainJobs,
+          measure: drained(slowDrainJobs, () =>
+            runOnce({ preset: presetOf(graphile.url), taskList: noop, noHandleSignals: true }),
           ),
         },
         {
           name: 'graphile-worker, tuned',
           how: '`runOnce` as its page on performance has it: `concurrentJobs: 24`, `localQueue: { size: 500 }`, `completeJobBatchDelay: 0`',
           prepare: prepareGraphile(tunedGraphile, drainJobs),
-          measure: drained(() =>
+          measure: drained(drainJobs, () =>
             runOnce({
               preset: {
                 worker: {
@@ -152,6 +110,12 @@ export const drain: Scenario = {
             }),
           ),
         },
+        {
+          name: 'BullMQ',
+          how: `a \`Worker\` with \`concurrency: ${bullMq.CONCURRENCY}\` on its backend for PostgreSQL, which commits each job for itself; it writes no notification`,
+          prepare: refill(bull.url, bullMq.TABLES, () => bullMq.fillBullMq(bull, slowDrainJobs)),
+          measure: () => bullMq.drainBullMq(bench, bull, slowDrainJobs),
+        },
       ],
     };
   },
@@ -165,23 +129,74 @@ const refill =
     await vacuum(url);
   };
 
-async function drainBatch({ run }: floor.Floor, connection: number): Promise<number> {
-  const claim = [BATCH, 30_000, `floor:${connection}`, 5, '-infinity', null, null];
-  const jobs = await run(connection, floor.sql.claimJobs, claim);
-  if (jobs.length === 0) return 0;
-  await run(connection, floor.sql.settleJobsBriefly, [
-    jobs.map(({ jobId }) => jobId),
-    jobs.map(({ runNumber }) => runNumber),
-    jobs.map(({ workerId }) => workerId),
-    jobs.map(() => 'completed'),
-    jobs.map(() => RESULT.resultUrl),
-    jobs.map(() => RESULT.frameCount),
-    jobs.map(() => null),
-    jobs.map(() => 0),
-    jobs.map(() => 0),
-  ]);
-  return jobs.length;
+/** @param work - drains the queue */
+const drained = (jobs: number, work: () => Promise<unknown>) => async (): Promise<number> => {
+  const start = performance.now();
+  await work();
+  return (jobs / (performance.now() - start)) * 1_000;
+};
+
+async function byWorker(bench: Bench, build: Build): Promise<Turn> {
+  const { drainJobs } = bench.profile;
+  const { url } = await createMigratedDatabase(bench, build.database.frameForgeMigrations);
+  return {
+    prepare: refill(url, 'video_jobs', () => fillPending(url, drainJobs)),
+    measure: async () => {
+      const worker = await startWorker(url, BATCH, build);
+      while (worker.completed() < drainJobs) await sleep(5);
+      const ms = performance.now() - worker.startedAt;
+      await worker.close();
+      await expectNotifications(url, drainJobs);
+      return (drainJobs / ms) * 1_000;
+    },
+  };
 }
+
+function byFloor(bench: Bench, { url, claimJobs, completeJobs }: floor.Floor): Turn {
+  const { drainJobs } = bench.profile;
+  const loop = async (connection: number): Promise<void> => {
+    for (;;) {
+      const jobs = await claimJobs(connection, BATCH);
+      if (jobs.length === 0) return;
+      await completeJobs(connection, jobs);
+    }
+  };
+  return {
+    prepare: refill(url, 'video_jobs, notification_log', () => fillPending(url, drainJobs)),
+    measure: drained(drainJobs, () =>
+      Promise.all(Array.from({ length: PARALLEL }, (_, connection) => loop(connection))),
+    ),
+  };
+}
+
+function byPgBoss(bench: Bench, { url, boss, tables, fill, handle }: pgBoss.HandlingBoss): Turn {
+  const { drainJobs } = bench.profile;
+  return {
+    prepare: refill(url, tables, () => fill(drainJobs)),
+    measure: drained(drainJobs, async () => {
+      const done = Promise.withResolvers<void>();
+      let jobs = 0;
+      await boss.work<Video>(
+        pgBoss.QUEUE,
+        { batchSize: BATCH, localConcurrency: PARALLEL, burstWhenBatchFull: true },
+        async (batch) => {
+          // A failed batch would be tried again: what is counted must not hide it.
+          await handle(batch).catch(done.reject);
+          jobs += batch.length;
+          if (jobs === drainJobs) done.resolve();
+        },
+      );
+      await done.promise;
+      // It returns when the last batches are completed.
+      await boss.offWork(pgBoss.QUEUE, { wait: true });
+    }),
+  };
+}
+
+type Graphile = Awaited<ReturnType<typeof openGraphile>>;
+
+const prepareGraphile = (of: Graphile, jobs: number): Turn['prepare'] =>
+  refill(of.url, 'graphile_worker._private_jobs', () => fillGraphile(of, jobs));
 
 async function expectNotifications(url: string, count: number): Promise<void> {
   const { rows } = await withClient(url, (client) =>

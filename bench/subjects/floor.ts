@@ -1,15 +1,21 @@
-import { Client } from 'pg';
 import { claimJobs } from '../../dist/jobs/job.claiming.sql.js';
 import { createJob, createNewJobs } from '../../dist/jobs/job.creation.sql.js';
 import { settleJob, settleJobsBriefly } from '../../dist/jobs/job.settlement.sql.js';
+import { uuidV7 } from '../../dist/jobs/uuid.js';
 import type { Tables } from '../../dist/schema/tables.js';
-import { CONNECTIONS } from '../config.ts';
 import { withClient } from '../harness/server.ts';
 import type { Bench } from '../harness/scenario.ts';
+import { openConnections } from './connections.ts';
+import type { Run } from './connections.ts';
+import { RESULT } from './fixtures.ts';
+import type { Video } from './fixtures.ts';
 import { createMigratedDatabase } from './frameforge.ts';
 
 export const HOW =
-  '`pg` alone: the same SQL as this package runs, as prepared statements, on connections of its own without a pool';
+  '`pg` alone: the same SQL as this package runs, as prepared statements, on connections of its own without a pool; it looks at the verdicts, as this package does';
+
+const LEASE_MS = 30_000;
+const MAX_ATTEMPTS = 5;
 
 const tables: Tables = {
   users: '"users"',
@@ -19,7 +25,7 @@ const tables: Tables = {
 };
 
 /** The texts that this package runs. */
-export const sql = {
+const sql = {
   createJob: createJob(tables),
   createNewJobs: createNewJobs(tables),
   claimJobs: claimJobs(tables),
@@ -27,15 +33,17 @@ export const sql = {
   settleJobsBriefly: settleJobsBriefly(tables),
 };
 
+type Row = Record<string, unknown>;
+
 /** What is left when all but the driver and the database is taken away. */
 export interface Floor {
   readonly url: string;
   readonly users: string[];
-  run(
-    connection: number,
-    statement: { readonly name: string; readonly text: string },
-    values: unknown[],
-  ): Promise<Record<string, unknown>[]>;
+  createJob(connection: number, video: Video): Promise<void>;
+  createJobs(connection: number, videos: readonly Video[]): Promise<void>;
+  claimJobs(connection: number, limit: number): Promise<Row[]>;
+  completeJob(connection: number, job: Row): Promise<void>;
+  completeJobs(connection: number, jobs: readonly Row[]): Promise<void>;
 }
 
 /** What every change of a job's status is written to: the schema that was commissioned has them. */
@@ -46,35 +54,71 @@ const COMMISSIONED_INDEXES =
 export const BARE_HOW =
   'the floor on tables without the six indexes and the foreign keys of the first migrations, which this package has to keep: it shows what they cost';
 
+export async function openFloor(bench: Bench): Promise<Floor> {
+  const { url, users } = await createMigratedDatabase(bench);
+  return { url, users, ...callsOn(await openConnections(bench, url)) };
+}
+
 /** The floor, on tables that have only what this package itself would have given them. */
 export async function openBareFloor(bench: Bench): Promise<Floor> {
   const floor = await openFloor(bench);
-  await withClient(floor.url, async (client) => {
+  await makeBare(floor.url);
+  return floor;
+}
+
+/** Takes from a database what the first migrations made beside the tables. */
+export const makeBare = (url: string): Promise<void> =>
+  withClient(url, async (client) => {
     await client.query(`DROP INDEX ${COMMISSIONED_INDEXES}`);
     await client.query('ALTER TABLE video_jobs DROP CONSTRAINT fk_video_jobs_user');
     await client.query('ALTER TABLE notification_log DROP CONSTRAINT fk_notification_log_job');
   });
-  return floor;
-}
 
-export async function openFloor(bench: Bench): Promise<Floor> {
-  const { url, users } = await createMigratedDatabase(bench);
-  const clients = await Promise.all(
-    Array.from({ length: CONNECTIONS }, async () => {
-      const client = new Client({ connectionString: url });
-      await client.connect();
-      return client;
-    }),
-  );
-  bench.onEnd(() => Promise.all(clients.map((client) => client.end())));
-  return {
-    url,
-    users,
-    run: async (connection, { name, text }, values) => {
-      const client = clients[connection];
-      if (client === undefined) throw new Error(`There is no connection ${connection}.`);
-      const { rows } = await client.query({ name, text, values });
-      return rows;
-    },
-  };
+const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
+  createJob: async (connection, { userId, filename, videoUrl }) => {
+    const values = [uuidV7(), userId, filename, videoUrl, null];
+    const { rows } = await run(connection, sql.createJob, values);
+    expect(rows.length, 1);
+  },
+  createJobs: async (connection, videos) => {
+    const { rows } = await run(connection, sql.createNewJobs, [
+      [...new Set(videos.map(({ userId }) => userId))],
+      videos.map(() => uuidV7()),
+      videos.map(({ userId }) => userId),
+      videos.map(({ filename }) => filename),
+      videos.map(({ videoUrl }) => videoUrl),
+      videos.map(() => null),
+    ]);
+    expect(rows[0]?.['count'], videos.length);
+  },
+  claimJobs: async (connection, limit) => {
+    const claim = [limit, LEASE_MS, `floor:${connection}`, MAX_ATTEMPTS, '-infinity', null, null];
+    const { rows } = await run(connection, sql.claimJobs, claim);
+    return rows.filter(({ status }) => status === 'processing');
+  },
+  completeJob: async (connection, { jobId, runNumber, workerId }) => {
+    const { resultUrl, frameCount } = RESULT;
+    const result = ['completed', resultUrl, frameCount, null, 0, 0];
+    const { rows } = await run(connection, sql.settleJob, [jobId, runNumber, workerId, ...result]);
+    expect(rows.filter(({ accepted }) => accepted).length, 1);
+  },
+  completeJobs: async (connection, jobs) => {
+    const { rows } = await run(connection, sql.settleJobsBriefly, [
+      jobs.map(({ jobId }) => jobId),
+      jobs.map(({ runNumber }) => runNumber),
+      jobs.map(({ workerId }) => workerId),
+      jobs.map(() => 'completed'),
+      jobs.map(() => RESULT.resultUrl),
+      jobs.map(() => RESULT.frameCount),
+      jobs.map(() => null),
+      jobs.map(() => 0),
+      jobs.map(() => 0),
+    ]);
+    expect(rows.filter(({ accepted }) => accepted).length, jobs.length);
+  },
+});
+
+/** A statement that changes nothing is fast. */
+function expect(changed: unknown, wanted: number): void {
+  if (changed !== wanted) throw new Error(`The floor changed ${changed} jobs, not ${wanted}.`);
 }

@@ -4,16 +4,13 @@ import type { DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { DataSource } from 'typeorm';
 import { FrameForgeDatabaseModule, frameForgeMigrations, JobService } from '../../dist/index.js';
-import {
-  FrameForgeWorker,
-  FrameForgeWorkerModule,
-  VideoJobProcessor,
-} from '../../dist/worker/index.js';
 import { CONNECTIONS } from '../config.ts';
+import { OWN } from '../harness/build.ts';
+import type { Build } from '../harness/build.ts';
 import type { Bench } from '../harness/scenario.ts';
 import { createUsers, RESULT } from './fixtures.ts';
 
-export const HOW = `\`JobService\` in a Nest application whose pool has ${CONNECTIONS} connections, as many calls at once as connections; those share statements (group commit)`;
+export const HOW = `\`JobService\` in a Nest application whose pool has ${CONNECTIONS} connections, as many calls at once as connections`;
 
 const LOGGER = { logger: ['error' as const], abortOnError: false };
 
@@ -32,12 +29,17 @@ export async function openFrameForge(bench: Bench): Promise<FrameForge> {
   return { url, users: await createUsers(url, bench.profile.users), jobs: app.get(JobService) };
 }
 
-/** A database with this package's tables, for somebody else to work on. */
+/**
+ * A database with this package's tables, for somebody else to work on.
+ *
+ * @param migrations - those that make the tables; this package's, all of them, if left out
+ */
 export async function createMigratedDatabase(
   bench: Bench,
+  migrations: readonly (new () => object)[] = frameForgeMigrations,
 ): Promise<{ readonly url: string; readonly users: string[] }> {
   const url = await bench.createDatabase();
-  const dataSource = new DataSource({ type: 'postgres', url, migrations: frameForgeMigrations });
+  const dataSource = new DataSource({ type: 'postgres', url, migrations: [...migrations] });
   await dataSource.initialize();
   await dataSource.runMigrations();
   await dataSource.destroy();
@@ -56,12 +58,14 @@ export interface Worker {
  * Starts an application that processes jobs with a handler that does nothing.
  *
  * @param concurrency - how many jobs it works on at once
+ * @param build - what it is made of
  */
 export async function startWorker(
   url: string,
   concurrency: number,
-  onJob: () => void = () => {},
+  build: Build = OWN,
 ): Promise<Worker> {
+  const { FrameForgeWorker, FrameForgeWorkerModule, VideoJobProcessor } = build.worker;
   let startedAt = NaN;
   class EmptyHandler {
     onModuleInit(): void {
@@ -69,7 +73,6 @@ export async function startWorker(
     }
 
     async process(): Promise<typeof RESULT> {
-      onJob();
       return RESULT;
     }
   }
@@ -78,7 +81,7 @@ export async function startWorker(
   const application: DynamicModule = {
     module: WorkerApplication,
     imports: [
-      FrameForgeDatabaseModule.forRoot({ url, poolSize: CONNECTIONS }),
+      build.database.FrameForgeDatabaseModule.forRoot({ url, poolSize: CONNECTIONS }),
       FrameForgeWorkerModule.forRoot(),
     ],
     providers: [EmptyHandler],
@@ -88,7 +91,7 @@ export async function startWorker(
   const worker = app.get(FrameForgeWorker);
   return {
     startedAt,
-    jobs: app.get(JobService),
+    jobs: app.get(build.database.JobService),
     completed: () => worker.stats().counts['jobs.completed'],
     close: () => app.close(),
   };

@@ -1,8 +1,17 @@
+import {
+  CreateNotificationLogTable1700000003000,
+  CreateUsersTable1700000001000,
+  CreateVideoJobsTable1700000002000,
+} from '../../dist/index.js';
 import { PgBoss } from 'pg-boss';
 import { CONNECTIONS } from '../config.ts';
 import type { Bench } from '../harness/scenario.ts';
 import { withClient } from '../harness/server.ts';
-import { videoOf } from './fixtures.ts';
+import { openConnections } from './connections.ts';
+import { fillPending, RESULT, videoOf } from './fixtures.ts';
+import type { Video } from './fixtures.ts';
+import { makeBare } from './floor.ts';
+import { createMigratedDatabase } from './frameforge.ts';
 
 export const QUEUE = 'process-video';
 
@@ -11,6 +20,14 @@ const FILL_ROWS = 10_000;
 export interface Boss {
   readonly url: string;
   readonly boss: PgBoss;
+}
+
+/** A queue, and what its handler does with a batch of jobs. */
+export interface HandlingBoss extends Boss {
+  /** The tables that are written to. */
+  readonly tables: string;
+  fill(count: number): Promise<void>;
+  handle(batch: readonly { readonly id: string; readonly data: Video }[]): Promise<void>;
 }
 
 /**
@@ -33,8 +50,19 @@ export async function openPgBoss(bench: Bench, database?: string): Promise<Boss>
   return { url, boss };
 }
 
+/** Its handler does nothing. */
+export async function openEmptyBoss(bench: Bench, users: readonly string[]): Promise<HandlingBoss> {
+  const opened = await openPgBoss(bench);
+  return {
+    ...opened,
+    tables: 'pgboss.job',
+    fill: (count) => fillPgBoss(opened.url, opened.boss, users, count),
+    handle: async () => {},
+  };
+}
+
 /** What a handler writes of a batch: $1 jobIds, $2 userIds. In a transaction of its own, unlike this package. */
-export const NOTIFY = {
+const NOTIFY = {
   name: 'notify',
   text: `
     INSERT INTO notification_log
@@ -43,6 +71,102 @@ export const NOTIFY = {
     FROM unnest($1::uuid[], $2::uuid[]) AS i("jobId", "userId")
     JOIN users u ON u."userId" = i."userId"`,
 };
+
+/** Its handler writes the notifications, and keeps no other table. */
+export async function openNotifyingBoss(bench: Bench): Promise<HandlingBoss> {
+  const { url, users } = await createMigratedDatabase(bench);
+  await makeBare(url);
+  const run = await openConnections(bench, url);
+  const { boss } = await openPgBoss(bench, url);
+  const next = inTurn();
+  return {
+    url,
+    boss,
+    tables: 'pgboss.job, notification_log',
+    fill: (count) => fillPgBoss(url, boss, users, count),
+    handle: async (batch) => {
+      const jobIds = batch.map(({ id }) => id);
+      const userIds = batch.map(({ data }) => data.userId);
+      const { rowCount } = await run(next(), NOTIFY, [jobIds, userIds]);
+      expect(rowCount, batch.length);
+    },
+  };
+}
+
+/** $1 jobIds. */
+const START = {
+  name: 'start',
+  text: `
+    UPDATE video_jobs SET status = 'processing', "startedAt" = statement_timestamp()
+    WHERE "jobId" = ANY($1::uuid[])`,
+};
+
+/** $1 jobIds, $2 their resultUrls, $3 their frameCounts: completes the jobs, with their notifications. */
+const COMPLETE = {
+  name: 'complete',
+  text: `
+    WITH completed AS (
+      UPDATE video_jobs j
+      SET status = 'completed', "resultUrl" = i."resultUrl", "frameCount" = i."frameCount",
+        "completedAt" = statement_timestamp()
+      FROM unnest($1::uuid[], $2::text[], $3::integer[]) AS i("jobId", "resultUrl", "frameCount")
+      WHERE j."jobId" = i."jobId"
+      RETURNING j."jobId", j."userId"
+    )
+    INSERT INTO notification_log ("notificationId", "jobId", "notificationType", "recipientEmail")
+    SELECT uuidv7(), c."jobId", 'success', u.email
+    FROM completed c JOIN users u ON u."userId" = c."userId"`,
+};
+
+/** Its handler keeps the tables that were commissioned: what it takes to have a queue beside them. */
+export async function openKeepingBoss(bench: Bench): Promise<HandlingBoss> {
+  const { url } = await createMigratedDatabase(bench, [
+    CreateUsersTable1700000001000,
+    CreateVideoJobsTable1700000002000,
+    CreateNotificationLogTable1700000003000,
+  ]);
+  const run = await openConnections(bench, url);
+  const { boss } = await openPgBoss(bench, url);
+  const next = inTurn();
+  return {
+    url,
+    boss,
+    tables: 'pgboss.job, video_jobs',
+    fill: async (count) => {
+      await fillPending(url, count);
+      const { rows } = await withClient(url, (client) =>
+        client.query<{ id: string; data: Video }>(
+          `SELECT "jobId" AS id, jsonb_build_object('userId', "userId", 'filename', filename,
+             'videoUrl', "videoUrl") AS data
+           FROM video_jobs ORDER BY "jobId"`,
+        ),
+      );
+      while (rows.length > 0) await boss.insert(QUEUE, rows.splice(0, FILL_ROWS));
+    },
+    handle: async (batch) => {
+      const connection = next();
+      const jobIds = batch.map(({ id }) => id);
+      const started = await run(connection, START, [jobIds]);
+      expect(started.rowCount, batch.length);
+      const completed = await run(connection, COMPLETE, [
+        jobIds,
+        batch.map(() => RESULT.resultUrl),
+        batch.map(() => RESULT.frameCount),
+      ]);
+      expect(completed.rowCount, batch.length);
+    },
+  };
+}
+
+/** The connections, one after the other. */
+function inTurn(): () => number {
+  let taken = 0;
+  return () => (taken += 1) % CONNECTIONS;
+}
+
+function expect(changed: number | null, wanted: number): void {
+  if (changed !== wanted) throw new Error(`A handler changed ${changed} jobs, not ${wanted}.`);
+}
 
 /** Adds pending jobs until there are `count`. */
 export async function fillPgBoss(
