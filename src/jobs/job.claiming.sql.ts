@@ -1,14 +1,8 @@
 import { arrays, columns, NEW_ID, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
+import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
 import type { Tables } from '../schema/tables.js';
 import { job, JOB_COLUMNS } from './job.columns.js';
-
-/**
- * What may be claimed. The literals make the partial index `idx_jobs_claimable` usable in a generic
- * plan; a processing job without a worker is never taken from its owner.
- */
-const CLAIMABLE = `("status" = 'pending' OR ("status" = 'processing' AND "workerId" IS NOT NULL))
-        AND "availableAt" <= statement_timestamp()`;
 
 /**
  * A job whose worker was lost, and which has one try left. It may be what ends its workers, or it was
@@ -58,35 +52,35 @@ export const startJob = (t: Tables): Statement => sql`
     ${columns(JOB_COLUMNS, 'started', 'job.')}
   FROM locked LEFT JOIN started ON true`;
 
+/** The rows of one partial index that may be claimed, locked. */
+const foundIn = (t: Tables, name: string, condition: string): string => `${name} AS MATERIALIZED (
+    SELECT "jobId", "status", "runNumber", "workerId", "availableAt",
+      "attempts" >= $4::integer AS "spent", ${SUSPECT} AS "suspect"
+    FROM ${t.videoJobs}
+    WHERE ${condition}
+      AND "availableAt" <= statement_timestamp()
+      AND "availableAt" >= GREATEST($5::timestamptz,
+        statement_timestamp() - make_interval(secs => $7::double precision / 1000))
+      AND ($6::boolean IS NOT FALSE OR NOT ${SUSPECT})
+    ORDER BY "availableAt"
+    LIMIT $1::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+  )`;
+
 /**
  * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $5 the time from which jobs are due. The
  * claimed jobs, and those that had no try left: these fail here, with their notification.
  * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
  * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted.
  *
- * A job without a try left whose run is reported already was retried by a service that knows no
- * attempts: it has all of its tries again.
- *
  * $6 says how many suspects it may claim: true, one; false, none; null, any number. With $7, in ms, it
  * claims only jobs whose leases have ended within that time.
  */
 export const claimJobs = (t: Tables): Statement => sql`
-  WITH found AS MATERIALIZED (
-    SELECT "jobId", "status", "runNumber", "workerId", "availableAt",
-      CASE WHEN "attempts" >= $4::integer THEN NOT EXISTS (
-        SELECT FROM ${t.notificationLog} n
-        WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber")
-      ELSE false END AS "spent",
-      ${SUSPECT} AS "suspect"
-    FROM ${t.videoJobs} j
-    WHERE ${CLAIMABLE}
-      AND "availableAt" >= GREATEST($5::timestamptz,
-        statement_timestamp() - make_interval(secs => $7::double precision / 1000))
-      AND ($7::double precision IS NULL OR "status" = 'processing')
-      AND ($6::boolean IS NOT FALSE OR NOT ${SUSPECT})
-    ORDER BY "availableAt"
-    LIMIT $1::integer
-    FOR NO KEY UPDATE SKIP LOCKED
+  WITH ${foundIn(t, 'lost', IS_LEASED)},
+  ${foundIn(t, 'pending', `${IS_PENDING} AND $7::double precision IS NULL`)},
+  found AS MATERIALIZED (
+    SELECT * FROM lost UNION ALL SELECT * FROM pending ORDER BY "availableAt" LIMIT $1::integer
   ), chosen AS MATERIALIZED (
     SELECT * FROM found WHERE $6::boolean IS NULL OR NOT "suspect"
     UNION ALL
@@ -115,6 +109,7 @@ export const claimJobs = (t: Tables): Statement => sql`
         "availableAt")
     SELECT ${NEW_ID}, e."jobId", 'failure', u."email", e."runNumber", ${NOW}, ${NOW}
     FROM exhausted e JOIN ${t.users} u ON u."userId" = e."userId"
+    ON CONFLICT ("jobId", "runNumber") DO NOTHING
   ), claimed AS (
     UPDATE ${t.videoJobs} j
     SET "status" = 'processing',
@@ -122,7 +117,7 @@ export const claimJobs = (t: Tables): Statement => sql`
       "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000),
       "runNumber" = "runNumber" + 1,
       "workerId" = $3::varchar,
-      "attempts" = CASE WHEN "attempts" >= $4::integer THEN 1 ELSE "attempts" + 1 END
+      "attempts" = "attempts" + 1
     WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM chosen WHERE NOT "spent"))
     RETURNING ${job}
   )
@@ -135,19 +130,21 @@ export const claimJobs = (t: Tables): Statement => sql`
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. The ids of those still held. It waits
- * for no lock: a row that is locked is being finished by its own worker, and counts as held.
+ * for no lock: a row that is locked is being finished by its own worker, and counts as held. The fence
+ * stands in a CASE: as plain conditions it makes the planner read an index of the status.
  */
 export const extendLeases = (t: Tables): Statement => sql`
   WITH held AS MATERIALIZED (
     SELECT j."jobId", j."runNumber", j."workerId"
     FROM ${arrays('uuid', 'integer', 'varchar')} AS i("jobId", "runNumber", "workerId")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
-    WHERE j."runNumber" = i."runNumber" AND j."workerId" = i."workerId" AND j."status" = 'processing'
+    WHERE CASE WHEN j."status" = 'processing'
+      THEN j."runNumber" = i."runNumber" AND j."workerId" = i."workerId" END
   ), locked AS MATERIALIZED (
     SELECT j."jobId"
     FROM held JOIN ${t.videoJobs} j ON j."jobId" = held."jobId"
-    WHERE j."runNumber" = held."runNumber" AND j."workerId" = held."workerId"
-      AND j."status" = 'processing'
+    WHERE CASE WHEN j."status" = 'processing'
+      THEN j."runNumber" = held."runNumber" AND j."workerId" = held."workerId" END
     FOR NO KEY UPDATE OF j SKIP LOCKED
   ), extended AS (
     UPDATE ${t.videoJobs}
@@ -161,4 +158,4 @@ export const jobQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
     COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::float8 AS "ageMs"
   FROM ${t.videoJobs}
-  WHERE ${CLAIMABLE}`;
+  WHERE ((${IS_PENDING}) OR (${IS_LEASED})) AND "availableAt" <= statement_timestamp()`;

@@ -17,6 +17,11 @@ export const JOB_COLUMNS = [
   'runNumber',
   'workerId',
   'attempts',
+  'progress',
+  'progressMessage',
+  'cancelledAt',
+  'parameters',
+  'output',
 ] as const;
 
 /** Those of the row `j`, for a statement. */

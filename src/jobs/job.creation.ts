@@ -111,6 +111,11 @@ function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
   job.runNumber = 0;
   job.workerId = null;
   job.attempts = 0;
+  job.progress = null;
+  job.progressMessage = null;
+  job.cancelledAt = null;
+  job.parameters = null;
+  job.output = null;
   return job;
 }
 

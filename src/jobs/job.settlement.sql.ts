@@ -143,6 +143,7 @@ export const retryJob = (t: Tables): Statement => sql`
       "errorMessage" = NULL,
       "workerId" = NULL,
       "attempts" = 0,
+      "cancelledAt" = NULL,
       "availableAt" = ${NOW}
     FROM locked
     WHERE j."jobId" = $1::uuid AND locked."status" = 'failed'

@@ -1,5 +1,12 @@
 import type { DataSource, EntityTarget, ObjectLiteral } from 'typeorm';
-import { JobAttemptError, NotificationLog, User, VideoJob } from './entities/index.js';
+import {
+  JobAttemptError,
+  NotificationLog,
+  ProcessingState,
+  User,
+  VideoJob,
+  WorkerReport,
+} from './entities/index.js';
 
 /** The tables' names as SQL: quoted, and with the schema that the host application configured. */
 export interface Tables {
@@ -7,6 +14,8 @@ export interface Tables {
   readonly videoJobs: string;
   readonly notificationLog: string;
   readonly jobAttemptErrors: string;
+  readonly processingState: string;
+  readonly workerReports: string;
 }
 
 /** Reads the tables' names from a data source's entity metadata, the only place they come from. */
@@ -22,5 +31,7 @@ export function tablesOf(dataSource: DataSource): Tables {
     videoJobs: nameOf(VideoJob),
     notificationLog: nameOf(NotificationLog),
     jobAttemptErrors: nameOf(JobAttemptError),
+    processingState: nameOf(ProcessingState),
+    workerReports: nameOf(WorkerReport),
   };
 }

@@ -2,8 +2,9 @@ import type { EntityManager } from 'typeorm';
 import { MAX_INTEGER } from '../input/rules.js';
 import { JobService } from '../jobs/job.service.js';
 import { NotificationService } from '../notifications/notification.service.js';
-import { JobStatus, NotificationLog, NotificationType } from '../schema/entities/index.js';
-import type { DeliveryStatus } from '../schema/entities/index.js';
+import { JobStatus, NotificationType } from '../schema/entities/index.js';
+import type { DeliveryStatus, NotificationLog } from '../schema/entities/index.js';
+import { tablesOf } from '../schema/tables.js';
 import { fixture } from './fixture.js';
 import type { Fixture } from './fixture.js';
 import { servicesIn } from './rollback.js';
@@ -87,7 +88,11 @@ async function claimOne(
   { notificationId }: NotificationLog,
   leaseMs?: number,
 ): Promise<NotificationLog> {
-  await manager.update(NotificationLog, { notificationId }, { availableAt: new Date(0) });
+  const { notificationLog } = tablesOf(manager.dataSource);
+  await manager.query(
+    `UPDATE ${notificationLog} SET "availableAt" = to_timestamp(0) WHERE "notificationId" = $1`,
+    [notificationId],
+  );
   const claim = { limit: 1, leaseMs, maxAttempts: MAX_INTEGER };
   const [claimed] = await servicesIn(manager).notifications.claimNotifications(claim);
   if (claimed?.notificationId === notificationId) return claimed;

@@ -158,13 +158,13 @@ describe('frameforge-db check', () => {
       'ALTER TABLE users DROP COLUMN "updatedAt"',
       /ALTER TABLE "users" ADD "updatedAt"/,
     ],
-    ['an index', 'DROP INDEX idx_jobs_claimable', /CREATE INDEX "idx_jobs_claimable"/],
+    ['an index', 'DROP INDEX idx_jobs_pending', /CREATE INDEX "idx_jobs_pending"/],
     [
       'the predicate of an index',
       `DROP INDEX idx_notifications_claimable;
        CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")
          WHERE "deliveryStatus" = 'sent'`,
-      /DROP INDEX "idx_notifications_claimable"; CREATE INDEX .* WHERE "deliveryStatus" = 'pending'; -- it is WHERE .*'sent'/,
+      /DROP INDEX "idx_notifications_claimable"; CREATE INDEX .* WHERE \("deliveryStatus"\)::text = 'pending'::text; -- it is WHERE .*'sent'/,
     ],
     [
       'an index that is partial no more',

@@ -38,6 +38,11 @@ describe('createJob', () => {
       runNumber: 0,
       workerId: null,
       attempts: 0,
+      progress: null,
+      progressMessage: null,
+      cancelledAt: null,
+      parameters: null,
+      output: null,
     });
     expect(await h.jobs.getJob(job.jobId)).toEqual(job);
     const repository = h.dataSource.getRepository(VideoJob);

@@ -68,9 +68,8 @@ export const isLeased = (job: ModelJob): boolean =>
 export const isClaimable = (job: ModelJob): boolean =>
   job.due && (job.status === 'pending' || isLeased(job));
 
-/** A run that is reported already was retried by a service that knows no attempts: it has them all. */
 export const isExhausted = (job: ModelJob, maxAttempts: number): boolean =>
-  job.attempts >= maxAttempts && !isReported(job);
+  job.attempts >= maxAttempts;
 
 function begin(job: ModelJob, worker: string | null): void {
   if (isLeased(job)) job.errors.add(job.run);
@@ -81,8 +80,8 @@ function begin(job: ModelJob, worker: string | null): void {
   job.handles.unshift({ jobId: job.jobId, runNumber: job.run, workerId: worker });
 }
 
-export function claim(job: ModelJob, worker: string, maxAttempts: number): void {
-  job.attempts = job.attempts >= maxAttempts ? 1 : job.attempts + 1;
+export function claim(job: ModelJob, worker: string): void {
+  job.attempts += 1;
   begin(job, worker);
 }
 
@@ -95,7 +94,7 @@ export function exhaust(job: ModelJob, email: string): void {
   if (isLeased(job)) job.errors.add(job.run);
   job.status = 'failed';
   job.worker = null;
-  job.reports.push({ told: 'failure', run: job.run, email });
+  if (!isReported(job)) job.reports.push({ told: 'failure', run: job.run, email });
 }
 
 export function start(job: ModelJob, worker: string | null): Verdict {

@@ -70,7 +70,8 @@ async function retryJob(job: ModelJob, r: Real): Promise<void> {
      WHERE "jobId" = $1 AND status = 'failed'`,
     [job.jobId],
   );
-  Object.assign(job, { status: 'pending', errorMessage: null });
+  // It does not know of the attempts: the database gives them all back.
+  Object.assign(job, { status: 'pending', errorMessage: null, attempts: 0 });
   count(r, 'legacy retry');
 }
 

@@ -116,7 +116,7 @@ const claim = fc
         for (const a of taken) {
           for (const b of left) assert(waited(a) <= waited(b), 'another job waited longer');
         }
-        for (const job of taken) model.claim(job, workerId, maxAttempts);
+        for (const job of taken) model.claim(job, workerId);
         for (const job of claimed) issue(m, job);
         // With a limit it depends on the order how many of those without a try left were found.
         const failed = await failedOf(r, spent);

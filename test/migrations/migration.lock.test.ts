@@ -73,7 +73,7 @@ describe('a lock that another process holds', () => {
 
   it('is not needed any more when its holder has run all migrations', async () => {
     await bootOnce({ url });
-    const name = 'AddClaimColumns1700000004000';
+    const name = 'AddQueueColumns1700000004000';
     await query(url, `UPDATE migrations SET name = 'x' || name WHERE name = '${name}'`);
     const holder = await other();
     await holder.query(`BEGIN; SELECT pg_advisory_xact_lock(${OUTER})`);

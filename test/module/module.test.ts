@@ -294,7 +294,7 @@ describe('what is wrong', () => {
       name: 'ConfigurationError',
       message:
         'The data source that FrameForgeDatabaseModule is to use lacks the entities VideoJob, ' +
-        'NotificationLog, JobAttemptError. Add frameForgeEntities to its `entities` and ' +
+        'NotificationLog, JobAttemptError, ProcessingState, WorkerReport. Add frameForgeEntities to its `entities` and ' +
         'frameForgeMigrations to its `migrations`.',
     });
   });

@@ -49,8 +49,9 @@ const byText = (a: object, b: object): number => JSON.stringify(a).localeCompare
 async function columnsOf(): Promise<unknown[]> {
   return h.dataSource.query(
     `SELECT r.relname AS "table", a.attname AS "column", NOT a.attnotnull AS "nullable",
-       replace(regexp_replace(format_type(a.atttypid, a.atttypmod),
-         'timestamp\\((\\d)\\) with time zone', 'timestamptz(\\1)'), 'character varying', 'varchar')
+       replace(replace(regexp_replace(format_type(a.atttypid, a.atttypmod),
+         'timestamp\\((\\d)\\) with time zone', 'timestamptz(\\1)'), 'character varying', 'varchar'),
+         'double precision', 'float8')
          AS "type",
        array_remove(ARRAY[
          CASE WHEN EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid

@@ -39,8 +39,7 @@ const QUERIES: Record<keyof Catalog, string> = {
     WHERE ${OURS} AND c.relkind NOT IN ('i', 'S')
     ORDER BY c.relname, a.attnum`,
   constraints: `
-    SELECT c.relname || '.' || k.conname || ' ' || pg_get_constraintdef(k.oid)
-        || CASE WHEN k.convalidated THEN '' ELSE ' NOT VALID' END AS line
+    SELECT c.relname || '.' || k.conname || ' ' || pg_get_constraintdef(k.oid) AS line
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid
     WHERE ${OURS} AND k.contype <> 'n'
     ORDER BY c.relname, k.conname`,

@@ -2,9 +2,13 @@ import type { Catalog } from './catalog.js';
 
 /** What one migration adds to the catalog. */
 interface Addition {
-  readonly table?: string;
+  readonly tables?: readonly string[];
   readonly columns: readonly string[];
   readonly constraints: readonly string[];
+  /** Constraints that are not validated yet. */
+  readonly unvalidated?: readonly string[];
+  /** Whether it validates the constraints of those before. */
+  readonly validates?: boolean;
   readonly indexes: readonly string[];
   readonly others?: readonly string[];
 }
@@ -13,6 +17,8 @@ const TIME = 'timestamp(3) with time zone';
 const NOW = `${TIME} NOT NULL DEFAULT now()`;
 const ID = 'uuid NOT NULL DEFAULT gen_random_uuid()';
 const PENDING = `character varying(20) NOT NULL DEFAULT 'pending'::character varying`;
+const SUM = 'double precision NOT NULL DEFAULT 0';
+const HISTOGRAM = `integer[] NOT NULL DEFAULT '{}'::integer[]`;
 const COUNTER = 'integer NOT NULL DEFAULT 0';
 const AVAILABLE = `${TIME} NOT NULL DEFAULT date_trunc('milliseconds'::text, statement_timestamp())`;
 
@@ -25,7 +31,7 @@ const index = (name: string, on: string): string => `CREATE INDEX ${name} ON ${o
 /** The schema of the design's section 3 in PostgreSQL's own words, one entry a migration. */
 const ADDITIONS: readonly Addition[] = [
   {
-    table: 'users',
+    tables: ['users'],
     columns: [
       `users.userId ${ID}`,
       'users.username character varying(50) NOT NULL',
@@ -45,7 +51,7 @@ const ADDITIONS: readonly Addition[] = [
     ],
   },
   {
-    table: 'video_jobs',
+    tables: ['video_jobs'],
     columns: [
       `video_jobs.jobId ${ID}`,
       'video_jobs.userId uuid NOT NULL',
@@ -74,7 +80,7 @@ const ADDITIONS: readonly Addition[] = [
     ],
   },
   {
-    table: 'notification_log',
+    tables: ['notification_log'],
     columns: [
       `notification_log.notificationId ${ID}`,
       'notification_log.jobId uuid NOT NULL',
@@ -106,16 +112,86 @@ const ADDITIONS: readonly Addition[] = [
       `video_jobs.runNumber ${COUNTER}`,
       'video_jobs.workerId character varying(255)',
       `video_jobs.attempts ${COUNTER}`,
+      'video_jobs.progress smallint',
+      'video_jobs.progressMessage character varying(255)',
+      `video_jobs.cancelledAt ${TIME}`,
+      'video_jobs.parameters jsonb',
+      'video_jobs.output jsonb',
       `notification_log.availableAt ${AVAILABLE}`,
       `notification_log.deliveryNumber ${COUNTER}`,
       'notification_log.runNumber integer',
     ],
-    constraints: ['notification_log.uq_notifications_job_run UNIQUE ("jobId", "runNumber")'],
+    constraints: [],
+    // Until the indexes are there.
+    unvalidated: [
+      `video_jobs.chk_jobs_cancelled CHECK ((("cancelledAt" IS NULL) OR ((status)::text = 'failed'::text)))`,
+      'video_jobs.chk_jobs_output_size CHECK ((octet_length((output)::text) <= 65536))',
+      'video_jobs.chk_jobs_parameters_size CHECK ((octet_length((parameters)::text) <= 65536))',
+      'video_jobs.chk_jobs_progress CHECK (((progress >= 0) AND (progress <= 100)))',
+    ],
+    indexes: [],
+    others: [
+      'function frameforge_refuse_update',
+      'function frameforge_set_queue_columns',
+      'trigger trg_jobs_refuse_smaller_run',
+      'trigger trg_jobs_refuse_uncompleting',
+      'trigger trg_jobs_set_queue_columns',
+      'trigger trg_notifications_refuse_smaller_delivery',
+    ],
+  },
+  {
+    tables: ['job_attempt_errors', 'processing_state', 'worker_reports'],
+    columns: [
+      'job_attempt_errors.jobId uuid NOT NULL',
+      'job_attempt_errors.runNumber integer NOT NULL',
+      'job_attempt_errors.workerId character varying(255)',
+      'job_attempt_errors.errorMessage text NOT NULL',
+      `job_attempt_errors.createdAt ${NOW}`,
+      'processing_state.onlyRow boolean NOT NULL DEFAULT true',
+      `processing_state.pausedAt ${TIME}`,
+      'processing_state.reason text',
+      'worker_reports.workerId character varying(255) NOT NULL',
+      `worker_reports.minute ${TIME} NOT NULL`,
+      `worker_reports.startedAt ${TIME} NOT NULL`,
+      'worker_reports.places integer NOT NULL',
+      'worker_reports.running integer NOT NULL',
+      `worker_reports.completed ${COUNTER}`,
+      `worker_reports.failed ${COUNTER}`,
+      `worker_reports.retried ${COUNTER}`,
+      `worker_reports.delivered ${COUNTER}`,
+      `worker_reports.undelivered ${COUNTER}`,
+      `worker_reports.waitedMs ${SUM}`,
+      `worker_reports.waitedHistogram ${HISTOGRAM}`,
+      `worker_reports.ranMs ${SUM}`,
+      `worker_reports.ranHistogram ${HISTOGRAM}`,
+    ],
+    constraints: [
+      'job_attempt_errors.fk_job_attempt_errors_job FOREIGN KEY ("jobId") ' +
+        'REFERENCES video_jobs("jobId") ON DELETE CASCADE',
+      'job_attempt_errors.pk_job_attempt_errors PRIMARY KEY ("jobId", "runNumber")',
+      'processing_state.chk_processing_state_only_row CHECK ("onlyRow")',
+      'processing_state.pk_processing_state PRIMARY KEY ("onlyRow")',
+      'worker_reports.pk_worker_reports PRIMARY KEY ("workerId", minute)',
+    ],
+    indexes: [index('idx_worker_reports_minute', 'worker_reports USING btree (minute)')],
+  },
+  {
+    columns: [],
+    constraints: [],
+    validates: true,
     indexes: [
       index(
-        'idx_jobs_claimable',
-        `video_jobs USING btree ("availableAt") WHERE (((status)::text = 'pending'::text) OR ` +
-          `(((status)::text = 'processing'::text) AND ("workerId" IS NOT NULL)))`,
+        'idx_jobs_leased',
+        `video_jobs USING btree ("availableAt") ` +
+          `WHERE (((status)::text = 'processing'::text) AND ("workerId" IS NOT NULL))`,
+      ),
+      index(
+        'idx_jobs_pending',
+        `video_jobs USING btree ("availableAt") WHERE ((status)::text = 'pending'::text)`,
+      ),
+      index(
+        'idx_jobs_pending_user',
+        `video_jobs USING btree ("userId", "availableAt") WHERE ((status)::text = 'pending'::text)`,
       ),
       index('idx_jobs_user_created_at', 'video_jobs USING btree ("userId", "createdAt", "jobId")'),
       index(
@@ -123,24 +199,11 @@ const ADDITIONS: readonly Addition[] = [
         `notification_log USING btree ("availableAt") ` +
           `WHERE (("deliveryStatus")::text = 'pending'::text)`,
       ),
+      index(
+        'uq_notifications_job_run',
+        'notification_log USING btree ("jobId", "runNumber")',
+      ).replace('INDEX', 'UNIQUE INDEX'),
     ],
-    others: ['function frameforge_clear_worker', 'trigger trg_jobs_clear_worker'],
-  },
-  {
-    table: 'job_attempt_errors',
-    columns: [
-      'job_attempt_errors.jobId uuid NOT NULL',
-      'job_attempt_errors.runNumber integer NOT NULL',
-      'job_attempt_errors.workerId character varying(255)',
-      'job_attempt_errors.errorMessage text NOT NULL',
-      `job_attempt_errors.createdAt ${NOW}`,
-    ],
-    constraints: [
-      'job_attempt_errors.fk_job_attempt_errors_job FOREIGN KEY ("jobId") ' +
-        'REFERENCES video_jobs("jobId") ON DELETE CASCADE',
-      'job_attempt_errors.pk_job_attempt_errors PRIMARY KEY ("jobId", "runNumber")',
-    ],
-    indexes: [],
   },
 ];
 
@@ -154,13 +217,17 @@ const by =
 /** The catalog after the first `count` migrations, with nothing else in it. */
 export function expectedCatalog(count = ADDITIONS.length): Catalog {
   const additions = ADDITIONS.slice(0, count);
-  const constraints = additions.flatMap((addition) => addition.constraints);
+  const validated = additions.some(({ validates }) => validates === true);
+  const constraints = additions.flatMap((addition) => [
+    ...addition.constraints,
+    ...(addition.unvalidated ?? []).map((line) => (validated ? line : `${line} NOT VALID`)),
+  ]);
   const indexes = additions.flatMap((addition) => addition.indexes);
   const nameOfConstraint = /^\w+\.(\w+) (?:PRIMARY KEY|UNIQUE)/;
-  const nameOfIndex = /^CREATE INDEX (\w+)/;
+  const nameOfIndex = /^CREATE (?:UNIQUE )?INDEX (\w+)/;
   return {
     relations: [
-      ...additions.flatMap(({ table }) => (table === undefined ? [] : [`table ${table}`])),
+      ...additions.flatMap(({ tables = [] }) => tables.map((table) => `table ${table}`)),
       ...constraints.flatMap((line) => nameOfConstraint.exec(line)?.slice(1) ?? []).map(indexLine),
       ...indexes.flatMap((line) => nameOfIndex.exec(line)?.slice(1) ?? []).map(indexLine),
     ].toSorted(by(/ (\w+)/)),

@@ -5,6 +5,7 @@ import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { createDatabase } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
 import { readCatalog } from './catalog.js';
+import type { Catalog } from './catalog.js';
 import { expectedCatalog } from './expected-catalog.js';
 
 type Mode = DataSourceOptions['migrationsTransactionMode'];
@@ -33,6 +34,11 @@ async function open(count = frameForgeMigrations.length, mode?: Mode): Promise<D
   return dataSource;
 }
 
+const validated = (catalog: Catalog): Catalog => ({
+  ...catalog,
+  constraints: catalog.constraints.map((line) => line.replace(' NOT VALID', '')),
+});
+
 const MODES = [undefined, 'all', 'each', 'none'] as const;
 
 it('creates exactly the schema of the design, migration by migration', async () => {
@@ -51,15 +57,16 @@ it.each(MODES)('goes up, down and up again, with transaction mode %s', async (mo
   expect(catalog).toEqual(expectedCatalog());
   for (let count = all - 1; count >= 0; count -= 1) {
     await dataSource.undoLastMigration();
-    // Each `down` leaves what there was before its `up`: the test above saw that.
-    expect(await readCatalog(dataSource)).toEqual(expectedCatalog(count));
+    // Each `down` leaves what there was before its `up`: the test above saw that. What is validated
+    // stays so.
+    expect(await readCatalog(dataSource)).toEqual(validated(expectedCatalog(count)));
     expect(await dataSource.query('SELECT name FROM migrations')).toHaveLength(count);
   }
   await dataSource.runMigrations();
   expect(await readCatalog(dataSource)).toEqual(catalog);
 });
 
-it('keeps the rows through AddClaimColumns and back, and rewrites no table', async () => {
+it('keeps the rows through AddQueueColumns and back, and rewrites no table', async () => {
   const before = await open(3);
   await before.runMigrations();
   await before.query(`
@@ -101,8 +108,9 @@ it('has the names that existing databases have recorded, written out', () => {
     'CreateUsersTable1700000001000',
     'CreateVideoJobsTable1700000002000',
     'CreateNotificationLogTable1700000003000',
-    'AddClaimColumns1700000004000',
-    'CreateJobAttemptErrorsTable1700000005000',
+    'AddQueueColumns1700000004000',
+    'CreateJobTables1700000005000',
+    'AddQueueIndexes1700000006000',
   ];
   const migrations = frameForgeMigrations.map((Migration) => new Migration());
   // The property of the instance, not the class's own name, which a bundler may change.

@@ -6,20 +6,25 @@ import {
   JoinColumn,
   ManyToOne,
   PrimaryGeneratedColumn,
-  Unique,
 } from 'typeorm';
 import type { Relation } from 'typeorm';
+import { IS_UNDELIVERED } from '../queue.indexes.js';
 import { DeliveryStatus, NotificationType } from './notification.enums.js';
 import { AVAILABLE_NOW, VideoJob } from './video-job.entity.js';
 
-/** A message that the user of a finished job is owed, and how far its delivery has come. */
+/**
+ * A message that the user of a finished job is owed, and how far its delivery has come.
+ *
+ * The services alone write `availableAt`, `deliveryNumber` and `runNumber`: a repository's `save` and
+ * `update` leave them as they are.
+ */
 @Entity({ name: 'notification_log' })
 @Check('chk_notifications_type', `"notificationType" IN ('success', 'failure')`)
 @Check('chk_notifications_delivery_status', `"deliveryStatus" IN ('pending', 'sent', 'failed')`)
 @Index('idx_notifications_job_id', ['jobId'])
 @Index('idx_notifications_status', ['deliveryStatus'])
-@Unique('uq_notifications_job_run', ['jobId', 'runNumber'])
-@Index('idx_notifications_claimable', ['availableAt'], { where: `"deliveryStatus" = 'pending'` })
+@Index('uq_notifications_job_run', ['jobId', 'runNumber'], { unique: true })
+@Index('idx_notifications_claimable', ['availableAt'], { where: IS_UNDELIVERED })
 export class NotificationLog {
   @PrimaryGeneratedColumn('uuid', {
     name: 'notificationId',
@@ -66,14 +71,15 @@ export class NotificationLog {
     type: 'timestamptz',
     precision: 3,
     default: () => AVAILABLE_NOW,
+    update: false,
   })
   availableAt!: Date;
 
   /** The fencing token of deliveries: grows at every claim. */
-  @Column({ name: 'deliveryNumber', type: 'integer', default: 0 })
+  @Column({ name: 'deliveryNumber', type: 'integer', default: 0, update: false })
   deliveryNumber!: number;
 
   /** The run of the job that this reports; null in rows that a service without runs wrote. */
-  @Column({ name: 'runNumber', type: 'integer', nullable: true })
+  @Column({ name: 'runNumber', type: 'integer', nullable: true, update: false })
   runNumber!: number | null;
 }

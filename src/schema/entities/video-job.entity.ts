@@ -8,23 +8,33 @@ import {
   PrimaryGeneratedColumn,
 } from 'typeorm';
 import type { Relation } from 'typeorm';
+import { IS_LEASED, IS_PENDING } from '../queue.indexes.js';
 import { JobStatus } from './job-status.enum.js';
 import { User } from './user.entity.js';
 
 /** The default of both queues' `availableAt`: now, never rounded up into the future. */
 export const AVAILABLE_NOW = `date_trunc('milliseconds', statement_timestamp())`;
 
-/** A video to extract frames from, and the state of that work. */
+/**
+ * A video to extract frames from, and the state of that work.
+ *
+ * `JobService` alone writes the columns from `availableAt` on: a repository's `save` and `update` leave
+ * them as they are, so that a row which was read long ago puts no fencing token back.
+ */
 @Entity({ name: 'video_jobs' })
 @Check('chk_jobs_status', `"status" IN ('pending', 'processing', 'completed', 'failed')`)
+@Check('chk_jobs_progress', `"progress" BETWEEN 0 AND 100`)
+@Check('chk_jobs_cancelled', `"cancelledAt" IS NULL OR "status" = 'failed'`)
+@Check('chk_jobs_parameters_size', `octet_length("parameters"::text) <= 65536`)
+@Check('chk_jobs_output_size', `octet_length("output"::text) <= 65536`)
 @Index('idx_jobs_user_id', ['userId'])
 @Index('idx_jobs_status', ['status'])
 @Index('idx_jobs_created_at', ['createdAt'])
 @Index('idx_jobs_user_status', ['userId', 'status'])
 @Index('idx_jobs_user_created_at', ['userId', 'createdAt', 'jobId'])
-@Index('idx_jobs_claimable', ['availableAt'], {
-  where: `"status" = 'pending' OR ("status" = 'processing' AND "workerId" IS NOT NULL)`,
-})
+@Index('idx_jobs_pending', ['availableAt'], { where: IS_PENDING })
+@Index('idx_jobs_leased', ['availableAt'], { where: IS_LEASED })
+@Index('idx_jobs_pending_user', ['userId', 'availableAt'], { where: IS_PENDING })
 export class VideoJob {
   @PrimaryGeneratedColumn('uuid', { name: 'jobId', primaryKeyConstraintName: 'pk_video_jobs' })
   jobId!: string;
@@ -78,18 +88,45 @@ export class VideoJob {
     type: 'timestamptz',
     precision: 3,
     default: () => AVAILABLE_NOW,
+    update: false,
   })
   availableAt!: Date;
 
-  /** The fencing token: grows at every claim and start, and is never issued twice. */
-  @Column({ name: 'runNumber', type: 'integer', default: 0 })
+  /** The fencing token: grows at every claim, start and cancellation, and is never issued twice. */
+  @Column({ name: 'runNumber', type: 'integer', default: 0, update: false })
   runNumber!: number;
 
   /** Who holds the lease; null when nobody does, or when the job was started without one. */
-  @Column({ name: 'workerId', type: 'varchar', length: 255, nullable: true })
+  @Column({ name: 'workerId', type: 'varchar', length: 255, nullable: true, update: false })
   workerId!: string | null;
 
   /** How many tries have been used of those that `maxAttempts` allows. */
-  @Column({ name: 'attempts', type: 'integer', default: 0 })
+  @Column({ name: 'attempts', type: 'integer', default: 0, update: false })
   attempts!: number;
+
+  /** How far the latest run has come, in percent, from 0 to 100; null before the first run. */
+  @Column({ name: 'progress', type: 'smallint', nullable: true, update: false })
+  progress!: number | null;
+
+  /** What the latest run last said of its progress. */
+  @Column({ name: 'progressMessage', type: 'varchar', length: 255, nullable: true, update: false })
+  progressMessage!: string | null;
+
+  /** When a job that is `failed` was cancelled; null when it was not. */
+  @Column({
+    name: 'cancelledAt',
+    type: 'timestamptz',
+    precision: 3,
+    nullable: true,
+    update: false,
+  })
+  cancelledAt!: Date | null;
+
+  /** What to do, as the application defines it; at most 64 KB of JSON. */
+  @Column({ name: 'parameters', type: 'jsonb', nullable: true, update: false })
+  parameters!: Record<string, unknown> | null;
+
+  /** What came of the job, as the application defines it; at most 64 KB of JSON. */
+  @Column({ name: 'output', type: 'jsonb', nullable: true, update: false })
+  output!: Record<string, unknown> | null;
 }

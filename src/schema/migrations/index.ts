@@ -1,12 +1,14 @@
 import { CreateUsersTable1700000001000 } from './1700000001000-CreateUsersTable.js';
 import { CreateVideoJobsTable1700000002000 } from './1700000002000-CreateVideoJobsTable.js';
 import { CreateNotificationLogTable1700000003000 } from './1700000003000-CreateNotificationLogTable.js';
-import { AddClaimColumns1700000004000 } from './1700000004000-AddClaimColumns.js';
-import { CreateJobAttemptErrorsTable1700000005000 } from './1700000005000-CreateJobAttemptErrorsTable.js';
+import { AddQueueColumns1700000004000 } from './1700000004000-AddQueueColumns.js';
+import { CreateJobTables1700000005000 } from './1700000005000-CreateJobTables.js';
+import { AddQueueIndexes1700000006000 } from './1700000006000-AddQueueIndexes.js';
 
 export {
-  AddClaimColumns1700000004000,
-  CreateJobAttemptErrorsTable1700000005000,
+  AddQueueColumns1700000004000,
+  AddQueueIndexes1700000006000,
+  CreateJobTables1700000005000,
   CreateNotificationLogTable1700000003000,
   CreateUsersTable1700000001000,
   CreateVideoJobsTable1700000002000,
@@ -17,6 +19,7 @@ export const frameForgeMigrations = [
   CreateUsersTable1700000001000,
   CreateVideoJobsTable1700000002000,
   CreateNotificationLogTable1700000003000,
-  AddClaimColumns1700000004000,
-  CreateJobAttemptErrorsTable1700000005000,
+  AddQueueColumns1700000004000,
+  CreateJobTables1700000005000,
+  AddQueueIndexes1700000006000,
 ];

@@ -1,0 +1,23 @@
+import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
+
+/** Whether workers claim jobs: the one row of `processing_state`. */
+@Entity({ name: 'processing_state' })
+@Check('chk_processing_state_only_row', '"onlyRow"')
+export class ProcessingState {
+  /** Always true, so that there is no second row. */
+  @PrimaryColumn({
+    name: 'onlyRow',
+    type: 'boolean',
+    default: true,
+    primaryKeyConstraintName: 'pk_processing_state',
+  })
+  onlyRow!: boolean;
+
+  /** Since when no job is claimed; null while jobs are. */
+  @Column({ name: 'pausedAt', type: 'timestamptz', precision: 3, nullable: true })
+  pausedAt!: Date | null;
+
+  /** Why it was paused, in the words of whoever did it. */
+  @Column({ name: 'reason', type: 'text', nullable: true })
+  reason!: string | null;
+}

@@ -1,0 +1,122 @@
+import type { MigrationInterface, QueryRunner } from 'typeorm';
+import { withLockedTables } from './locked-tables.js';
+import { tableName } from './table-name.js';
+
+/**
+ * Makes `video_jobs` and `notification_log` queues: the columns, and the triggers that keep their rules
+ * against whoever writes the tables by hand. It only adds, with defaults, so that services which know
+ * the first three migrations go on working. No table is rewritten or read: the locks are held for a
+ * moment. `AddQueueIndexes1700000006000` has the rest.
+ */
+export class AddQueueColumns1700000004000 implements MigrationInterface {
+  readonly name = 'AddQueueColumns1700000004000';
+
+  async up(queryRunner: QueryRunner): Promise<void> {
+    const jobs = tableName(queryRunner, 'video_jobs');
+    const log = tableName(queryRunner, 'notification_log');
+    const setColumns = tableName(queryRunner, 'frameforge_set_queue_columns');
+    const refuse = tableName(queryRunner, 'frameforge_refuse_update');
+    // Truncated, not rounded: rounding up would hide a new row for half a millisecond.
+    const now = `date_trunc('milliseconds', statement_timestamp())`;
+    await withLockedTables(queryRunner, 'ACCESS EXCLUSIVE', [jobs, log], async () => {
+      await queryRunner.query(`
+        ALTER TABLE ${jobs}
+          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${now},
+          ADD COLUMN "runNumber" integer NOT NULL DEFAULT 0,
+          ADD COLUMN "workerId" varchar(255),
+          ADD COLUMN "attempts" integer NOT NULL DEFAULT 0,
+          ADD COLUMN "progress" smallint,
+          ADD COLUMN "progressMessage" varchar(255),
+          ADD COLUMN "cancelledAt" timestamptz(3),
+          ADD COLUMN "parameters" jsonb,
+          ADD COLUMN "output" jsonb,
+          ADD CONSTRAINT "chk_jobs_progress" CHECK ("progress" BETWEEN 0 AND 100) NOT VALID,
+          ADD CONSTRAINT "chk_jobs_cancelled"
+            CHECK ("cancelledAt" IS NULL OR "status" = 'failed') NOT VALID,
+          ADD CONSTRAINT "chk_jobs_parameters_size"
+            CHECK (octet_length("parameters"::text) <= 65536) NOT VALID,
+          ADD CONSTRAINT "chk_jobs_output_size"
+            CHECK (octet_length("output"::text) <= 65536) NOT VALID`);
+      await queryRunner.query(`
+        ALTER TABLE ${log}
+          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${now},
+          ADD COLUMN "deliveryNumber" integer NOT NULL DEFAULT 0,
+          ADD COLUMN "runNumber" integer`);
+      // A service that does not know "workerId" leaves it behind when it ends a leased run: its next
+      // start would look leased, and be taken from it. One that does not know "attempts" and
+      // "cancelledAt" leaves them behind when it retries a failed job.
+      await queryRunner.query(`
+        CREATE OR REPLACE FUNCTION ${setColumns}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          IF OLD."status" = 'processing' THEN
+            NEW."workerId" := NULL;
+          ELSE
+            NEW."attempts" := 0;
+            NEW."cancelledAt" := NULL;
+          END IF;
+          RETURN NEW;
+        END $$`);
+      await queryRunner.query(`
+        CREATE TRIGGER "trg_jobs_set_queue_columns" BEFORE UPDATE OF "status" ON ${jobs}
+          FOR EACH ROW WHEN (
+            (OLD."status" = 'processing' AND NEW."status" <> 'processing'
+              AND NEW."workerId" IS NOT NULL)
+            OR (OLD."status" = 'failed' AND NEW."status" = 'pending'
+              AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL)))
+          EXECUTE FUNCTION ${setColumns}()`);
+      // A row that was read long ago and is saved whole would issue a fencing token twice, or run a
+      // finished job again.
+      await queryRunner.query(`
+        CREATE OR REPLACE FUNCTION ${refuse}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+          RAISE EXCEPTION USING
+            ERRCODE = 'check_violation', TABLE = TG_TABLE_NAME, CONSTRAINT = TG_NAME,
+            MESSAGE = format('An update of %I was refused: %s.', TG_TABLE_NAME, TG_ARGV[0]),
+            HINT = 'Read the row again: it has changed since it was read.';
+        END $$`);
+      await queryRunner.query(`
+        CREATE TRIGGER "trg_jobs_refuse_smaller_run" AFTER UPDATE OF "runNumber" ON ${jobs}
+          FOR EACH ROW WHEN (NEW."runNumber" < OLD."runNumber")
+          EXECUTE FUNCTION ${refuse}('"runNumber" never becomes smaller')`);
+      await queryRunner.query(`
+        CREATE TRIGGER "trg_jobs_refuse_uncompleting" AFTER UPDATE OF "status" ON ${jobs}
+          FOR EACH ROW WHEN (OLD."status" = 'completed' AND NEW."status" <> 'completed')
+          EXECUTE FUNCTION ${refuse}('a completed job is final')`);
+      await queryRunner.query(`
+        CREATE TRIGGER "trg_notifications_refuse_smaller_delivery"
+          AFTER UPDATE OF "deliveryNumber" ON ${log}
+          FOR EACH ROW WHEN (NEW."deliveryNumber" < OLD."deliveryNumber")
+          EXECUTE FUNCTION ${refuse}('"deliveryNumber" never becomes smaller')`);
+    });
+  }
+
+  async down(queryRunner: QueryRunner): Promise<void> {
+    const jobs = tableName(queryRunner, 'video_jobs');
+    const log = tableName(queryRunner, 'notification_log');
+    await withLockedTables(queryRunner, 'ACCESS EXCLUSIVE', [jobs, log], async () => {
+      await queryRunner.query(`DROP TRIGGER "trg_jobs_set_queue_columns" ON ${jobs}`);
+      await queryRunner.query(`DROP TRIGGER "trg_jobs_refuse_smaller_run" ON ${jobs}`);
+      await queryRunner.query(`DROP TRIGGER "trg_jobs_refuse_uncompleting" ON ${jobs}`);
+      await queryRunner.query(`DROP TRIGGER "trg_notifications_refuse_smaller_delivery" ON ${log}`);
+      for (const name of ['frameforge_set_queue_columns', 'frameforge_refuse_update']) {
+        await queryRunner.query(`DROP FUNCTION ${tableName(queryRunner, name)}()`);
+      }
+      await queryRunner.query(`
+        ALTER TABLE ${log}
+          DROP COLUMN "runNumber",
+          DROP COLUMN "deliveryNumber",
+          DROP COLUMN "availableAt"`);
+      await queryRunner.query(`
+        ALTER TABLE ${jobs}
+          DROP COLUMN "output",
+          DROP COLUMN "parameters",
+          DROP COLUMN "cancelledAt",
+          DROP COLUMN "progressMessage",
+          DROP COLUMN "progress",
+          DROP COLUMN "attempts",
+          DROP COLUMN "workerId",
+          DROP COLUMN "runNumber",
+          DROP COLUMN "availableAt"`);
+    });
+  }
+}

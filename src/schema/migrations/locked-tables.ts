@@ -1,0 +1,92 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { QueryRunner } from 'typeorm';
+import { MigrationError } from '../../errors.js';
+
+/** A mode of PostgreSQL's `LOCK TABLE`. */
+type LockMode = 'ACCESS EXCLUSIVE' | 'SHARE ROW EXCLUSIVE' | 'SHARE';
+
+/**
+ * How long to wait for a lock, in ms. Everybody who comes later waits behind us for so long. It is
+ * longer than the second after which PostgreSQL ends an autovacuum that is in the way.
+ */
+const LOCK_TIMEOUT_MS = 2_000;
+const TRIES = 40;
+const [FIRST_PAUSE_MS, LAST_PAUSE_MS] = [250, 2_000];
+/** The lock timed out, or somebody waited for us while we waited for them. */
+const IN_THE_WAY = new Set(['55P03', '40P01']);
+
+/**
+ * Does a migration's work while it holds locks on tables. All locks are taken before the work begins,
+ * and given up together when one of them cannot be had soon. So a long transaction elsewhere delays
+ * the migration, and does not make everybody's statements queue behind it.
+ *
+ * @param tables - the tables' names as SQL
+ * @param work - runs in a transaction, or in a savepoint of the one that is open
+ * @throws MigrationError naming who is in the way, after 40 tries
+ */
+export async function withLockedTables(
+  queryRunner: QueryRunner,
+  mode: LockMode,
+  tables: readonly string[],
+  work: () => Promise<void>,
+): Promise<void> {
+  let pauseMs = FIRST_PAUSE_MS;
+  for (let tries = 1; ; tries += 1) {
+    await queryRunner.startTransaction();
+    try {
+      // For the whole of what follows: the limits of a role are for its everyday statements.
+      const before = await setTimeouts(queryRunner, [`${LOCK_TIMEOUT_MS}`, '0']);
+      await queryRunner.query(`LOCK TABLE ${tables.join(', ')} IN ${mode} MODE`);
+      await work();
+      await setTimeouts(queryRunner, before);
+      await queryRunner.commitTransaction();
+      return;
+    } catch (error) {
+      await queryRunner.rollbackTransaction();
+      const { driverError = error } = error as { driverError?: unknown };
+      if (!IN_THE_WAY.has(String((driverError as { code?: unknown }).code))) throw error;
+      if (tries === TRIES) throw await inTheWay(queryRunner, tables, error);
+    }
+    await sleep(pauseMs);
+    pauseMs = Math.min(pauseMs * 2, LAST_PAUSE_MS);
+  }
+}
+
+/** Sets `lock_timeout` and `statement_timeout` for this transaction. @returns what they were */
+async function setTimeouts(
+  queryRunner: QueryRunner,
+  timeouts: readonly string[],
+): Promise<readonly string[]> {
+  const [row] = (await queryRunner.query(
+    `SELECT current_setting('lock_timeout') AS "lock", current_setting('statement_timeout') AS "statement"`,
+  )) as { lock: string; statement: string }[];
+  await queryRunner.query(
+    `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)`,
+    [...timeouts],
+  );
+  return [row?.lock ?? '0', row?.statement ?? '0'];
+}
+
+async function inTheWay(
+  queryRunner: QueryRunner,
+  tables: readonly string[],
+  cause: unknown,
+): Promise<MigrationError> {
+  const holders = (await queryRunner.query(
+    `SELECT DISTINCT a.pid, a.application_name AS "application", a.xact_start AS "since"
+     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+     WHERE l.granted AND l.relation = ANY($1::regclass[]) AND a.pid <> pg_backend_pid()`,
+    [tables],
+  )) as { pid: number; application: string; since: Date | null }[];
+  const who = holders.map(
+    ({ pid, application, since }) =>
+      `backend pid ${pid}, application_name '${application}', in a transaction since ` +
+      `${since?.toISOString() ?? 'just now'}`,
+  );
+  return new MigrationError(
+    `The migration could not lock ${tables.join(', ')} in ${TRIES} tries, because others use them: ` +
+      `${who.join('; ') || 'they have just gone'}. It changed nothing. Wait until they are done, or ` +
+      `end them with SELECT pg_terminate_backend(<pid>), and start again.`,
+    { cause },
+  );
+}

@@ -1,0 +1,62 @@
+/** An index that the queues need, in PostgreSQL's own words. */
+export interface QueueIndex {
+  readonly name: string;
+  readonly table: 'video_jobs' | 'notification_log';
+  readonly unique: boolean;
+  /** The columns, quoted where PostgreSQL quotes them. */
+  readonly columns: string;
+  /** The predicate of a partial index, as PostgreSQL stores it. */
+  readonly where?: string;
+}
+
+export const IS_PENDING = `(status)::text = 'pending'::text`;
+export const IS_LEASED = `((status)::text = 'processing'::text) AND ("workerId" IS NOT NULL)`;
+export const IS_UNDELIVERED = `("deliveryStatus")::text = 'pending'::text`;
+
+/** What the migration `AddQueueIndexes1700000006000` builds, and `--online` builds before it. */
+export const QUEUE_INDEXES: readonly QueueIndex[] = [
+  {
+    name: 'idx_jobs_pending',
+    table: 'video_jobs',
+    unique: false,
+    columns: '"availableAt"',
+    where: IS_PENDING,
+  },
+  {
+    name: 'idx_jobs_leased',
+    table: 'video_jobs',
+    unique: false,
+    columns: '"availableAt"',
+    where: IS_LEASED,
+  },
+  {
+    name: 'idx_jobs_pending_user',
+    table: 'video_jobs',
+    unique: false,
+    columns: '"userId", "availableAt"',
+    where: IS_PENDING,
+  },
+  {
+    name: 'idx_jobs_user_created_at',
+    table: 'video_jobs',
+    unique: false,
+    columns: '"userId", "createdAt", "jobId"',
+  },
+  {
+    name: 'idx_notifications_claimable',
+    table: 'notification_log',
+    unique: false,
+    columns: '"availableAt"',
+    where: IS_UNDELIVERED,
+  },
+  {
+    name: 'uq_notifications_job_run',
+    table: 'notification_log',
+    unique: true,
+    columns: '"jobId", "runNumber"',
+  },
+];
+
+/** What an index is, as `pg_get_indexdef` words it after the name of the table. */
+export const definitionOf = ({ columns, where }: QueueIndex): string =>
+  `USING btree (${columns})${where === undefined ? '' : ` WHERE (${where})`}`;

@@ -1,0 +1,146 @@
+import { JobStatus, NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import { openHarness } from '../support/harness.js';
+import type { Harness } from '../support/harness.js';
+
+// What the database itself holds against writes that go around the services.
+
+let h: Harness;
+let userId: string;
+beforeAll(async () => {
+  h = await openHarness();
+  ({ userId } = await h.user());
+});
+afterAll(() => h.close());
+
+const create = (): Promise<VideoJob> =>
+  h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' });
+const claim = async (job: VideoJob): Promise<VideoJob> =>
+  h.jobs.startJob(job.jobId, { leaseMs: 60_000 });
+const result = { resultUrl: 's3://frames/cat.zip', frameCount: 1 };
+
+it('a repository that saves a row of before puts no fencing token back', async () => {
+  const stale = await h.dataSource
+    .getRepository(VideoJob)
+    .findOneByOrFail({ jobId: (await create()).jobId });
+  const first = await claim(stale);
+  stale.filename = 'dog.mp4';
+  await h.dataSource.getRepository(VideoJob).save(stale);
+  const now = await h.jobs.getJob(stale.jobId);
+  expect(now).toMatchObject({ filename: 'dog.mp4', runNumber: 1, attempts: 1, status: 'pending' });
+  const second = await claim(now);
+  expect(second.runNumber).toBe(2);
+  await expect(h.jobs.completeJob(first, result)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  await h.jobs.completeJob(second, result);
+});
+
+it('a repository writes none of the queue columns', async () => {
+  const job = await claim(await create());
+  const queueColumns = {
+    availableAt: new Date(0),
+    runNumber: 7,
+    workerId: 'someone',
+    attempts: 7,
+    progress: 7,
+    progressMessage: 'seven',
+    cancelledAt: new Date(0),
+    parameters: {},
+    output: {},
+  };
+  const repository = h.dataSource.getRepository(VideoJob);
+  await repository.save(Object.assign(await h.jobs.getJob(job.jobId), queueColumns));
+  expect(await h.jobs.getJob(job.jobId)).toEqual(job);
+  const { notification } = await h.jobs.completeJob(job, result);
+  const log = h.dataSource.getRepository(NotificationLog);
+  await log.save(
+    Object.assign(await log.findOneByOrFail({ notificationId: notification.notificationId }), {
+      availableAt: new Date(0),
+      deliveryNumber: 7,
+      runNumber: 7,
+    }),
+  );
+  expect(await log.findOneByOrFail({ jobId: job.jobId })).toEqual(notification);
+});
+
+it('a stale save cannot make a completed job pending again', async () => {
+  const stale = await create();
+  await h.jobs.completeJob(await claim(stale), result);
+  stale.filename = 'dog.mp4';
+  await expect(h.dataSource.getRepository(VideoJob).save(stale)).rejects.toThrow(
+    'An update of video_jobs was refused: a completed job is final.',
+  );
+  expect(await h.jobs.getJob(stale.jobId)).toMatchObject({
+    status: JobStatus.COMPLETED,
+    filename: 'cat.mp4',
+  });
+});
+
+it.each(['pending', 'processing', 'failed'])('a completed job cannot become %s', async (status) => {
+  const { job } = await h.jobs.completeJob(await claim(await create()), result);
+  const update = h.dataSource.query(`UPDATE video_jobs SET status = $2 WHERE "jobId" = $1`, [
+    job.jobId,
+    status,
+  ]);
+  await expect(update).rejects.toMatchObject({
+    code: '23514',
+    driverError: { constraint: 'trg_jobs_refuse_uncompleting', table: 'video_jobs' },
+  });
+});
+
+it('a run number and a delivery number never become smaller', async () => {
+  const job = await claim(await create());
+  await expect(
+    h.dataSource.query(`UPDATE video_jobs SET "runNumber" = 0 WHERE "jobId" = $1`, [job.jobId]),
+  ).rejects.toThrow('"runNumber" never becomes smaller');
+  await h.jobs.completeJob(job, result);
+  await h.notifications.claimNotifications();
+  await expect(
+    h.dataSource.query(`UPDATE notification_log SET "deliveryNumber" = 0 WHERE "jobId" = $1`, [
+      job.jobId,
+    ]),
+  ).rejects.toThrow('"deliveryNumber" never becomes smaller');
+});
+
+it('a failed job that a service of before makes pending has all of its tries, and is not cancelled', async () => {
+  const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });
+  const set = (columns: string): Promise<unknown> =>
+    h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
+  await set(`"cancelledAt" = now(), attempts = 5`);
+  await set(`status = 'pending', "startedAt" = NULL, "completedAt" = NULL`);
+  expect(await h.jobs.getJob(job.jobId)).toMatchObject({ attempts: 0, cancelledAt: null });
+});
+
+it('a job that was cancelled cannot be completed, by whoever does not know of it', async () => {
+  const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });
+  const set = (columns: string): Promise<unknown> =>
+    h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
+  await set(`"cancelledAt" = now()`);
+  for (const status of ['completed', 'processing']) {
+    await expect(set(`status = '${status}'`)).rejects.toMatchObject({
+      driverError: { constraint: 'chk_jobs_cancelled' },
+    });
+  }
+});
+
+it('whoever takes a job out of a run by hand ends its lease', async () => {
+  for (const status of ['pending', 'failed', 'completed']) {
+    const job = await claim(await create());
+    await h.dataSource.query(`UPDATE video_jobs SET status = $2 WHERE "jobId" = $1`, [
+      job.jobId,
+      status,
+    ]);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status, workerId: null });
+  }
+});
+
+it.each([
+  ['chk_jobs_progress', `progress = 101`],
+  ['chk_jobs_progress', `progress = -1`],
+  ['chk_jobs_parameters_size', `parameters = to_jsonb(repeat('x', 65536))`],
+  ['chk_jobs_output_size', `output = to_jsonb(repeat('x', 65536))`],
+  ['chk_jobs_cancelled', `"cancelledAt" = now()`],
+])('%s refuses %s', async (constraint, columns) => {
+  const { jobId } = await create();
+  await expect(
+    h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [jobId]),
+  ).rejects.toMatchObject({ driverError: { constraint } });
+});
