@@ -1,5 +1,5 @@
-import type { JobStatus } from './schema/entities/job-status.enum.js';
-import type { DeliveryStatus } from './schema/entities/notification.enums.js';
+import type { JobStatus } from './schema/entities/job-status.js';
+import type { DeliveryStatus } from './schema/entities/notification-status.js';
 
 /** The stable codes of {@link FrameForgeError}s, one a class. */
 export type FrameForgeErrorCode =

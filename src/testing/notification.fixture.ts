@@ -12,9 +12,9 @@ import { videoJobFixture } from './video-job.fixture.js';
 
 export interface NotificationValues {
   /** Default `pending`. */
-  deliveryStatus: `${DeliveryStatus}`;
+  deliveryStatus: DeliveryStatus;
   /** Default: what became of the job; `success` of a new one. */
-  notificationType?: `${NotificationType}`;
+  notificationType?: NotificationType;
   /** An existing job that is completed or failed; a new one if left out. */
   jobId?: string;
   /** The user of the new job; a new one too if left out. */
@@ -78,7 +78,7 @@ async function log(
       : await new JobService(manager.dataSource).getJob(jobId, { manager });
   const told =
     job.status === JobStatus.FAILED ? NotificationType.FAILURE : NotificationType.SUCCESS;
-  const type = (notificationType ?? told) as NotificationType;
+  const type = (notificationType ?? told);
   return notifications.logNotification({ jobId: job.jobId, notificationType: type }, { manager });
 }
 

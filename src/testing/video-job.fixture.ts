@@ -9,7 +9,7 @@ import { userFixture } from './user.fixture.js';
 
 export interface VideoJobValues {
   /** Default `pending`. */
-  status: `${JobStatus}`;
+  status: JobStatus;
   /** An existing user; a new one if left out. */
   userId?: string;
   jobId?: string;

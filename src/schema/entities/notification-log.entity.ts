@@ -9,7 +9,7 @@ import {
 } from 'typeorm';
 import type { Relation } from 'typeorm';
 import { IS_UNDELIVERED } from '../queue.indexes.js';
-import { DeliveryStatus, NotificationType } from './notification.enums.js';
+import { DeliveryStatus, NotificationType } from './notification-status.js';
 import { AVAILABLE_NOW, VideoJob } from './video-job.entity.js';
 
 /**

@@ -9,7 +9,7 @@ import {
 } from 'typeorm';
 import type { Relation } from 'typeorm';
 import { IS_LEASED, IS_PENDING } from '../queue.indexes.js';
-import { JobStatus } from './job-status.enum.js';
+import { JobStatus } from './job-status.js';
 import { User } from './user.entity.js';
 
 /** The default of both queues' `availableAt`: now, never rounded up into the future. */

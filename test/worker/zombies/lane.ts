@@ -13,7 +13,7 @@ import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from '../gated.worker.js'
 /** What a job must be, by the rules of the design. */
 interface ModelJob {
   readonly jobId: string;
-  status: JobStatus | `${JobStatus}`;
+  status: JobStatus;
   run: number;
   attempts: number;
   lapsed: boolean;

@@ -1,0 +1,16 @@
+/** What a notification tells the user: that the job was completed, or that it failed. */
+export const NotificationType = {
+  SUCCESS: 'success',
+  FAILURE: 'failure',
+} as const;
+/** One of the values of the constant of this name, also written as its text: `'success'`. */
+export type NotificationType = (typeof NotificationType)[keyof typeof NotificationType];
+
+/** How far the delivery of a notification has come. */
+export const DeliveryStatus = {
+  PENDING: 'pending',
+  SENT: 'sent',
+  FAILED: 'failed',
+} as const;
+/** One of the values of the constant of this name, also written as its text: `'sent'`. */
+export type DeliveryStatus = (typeof DeliveryStatus)[keyof typeof DeliveryStatus];
