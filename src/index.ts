@@ -18,6 +18,7 @@ export type { FrameForgeErrorCode, InputProblem } from './errors.js';
 export * from './http/frameforge-exception.filter.js';
 export * from './jobs/job.inputs.js';
 export * from './jobs/job.service.js';
+export * from './jobs/job.view.js';
 export type { JobRefusal, SettledJob } from './jobs/job.settlement.js';
 export * from './notifications/notification.inputs.js';
 export * from './notifications/notification.service.js';

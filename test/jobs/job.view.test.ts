@@ -1,0 +1,52 @@
+import { Controller, Get, Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { ApiOkResponse, DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
+import { JobView, toJobView } from '../../src/index.js';
+import { openHarness } from '../support/harness.js';
+import type { Harness } from '../support/harness.js';
+
+let h: Harness;
+beforeAll(async () => {
+  h = await openHarness();
+});
+afterAll(() => h.close());
+
+const QUEUE_COLUMNS = ['availableAt', 'runNumber', 'workerId', 'attempts'];
+
+it('shows every column of a job but those of the queue', async () => {
+  const { userId } = await h.user();
+  const { jobId } = await h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://v/cat' });
+  const job = await h.jobs.startJob(jobId, { leaseMs: 60_000 });
+  const view = toJobView(job);
+  expect(view).toBeInstanceOf(JobView);
+  const shown = Object.entries(job).filter(([key]) => !QUEUE_COLUMNS.includes(key));
+  expect({ ...view }).toEqual(Object.fromEntries(shown));
+  expect(JSON.stringify(view)).not.toContain(job.workerId);
+});
+
+it('is documented by @nestjs/swagger, property by property', async () => {
+  @Controller('jobs')
+  class JobsController {
+    @Get()
+    @ApiOkResponse({ type: JobView })
+    get(): void {}
+  }
+  @Module({ controllers: [JobsController] })
+  class AppModule {}
+  const app = await NestFactory.create(AppModule, { logger: false });
+  const { components } = SwaggerModule.createDocument(app, new DocumentBuilder().build());
+  await app.close();
+  const schema = components?.schemas?.['JobView'] as {
+    properties: Record<string, object>;
+    required: string[];
+  };
+  const names = Object.keys(JobView._OPENAPI_METADATA_FACTORY());
+  expect(Object.keys(schema.properties).toSorted()).toEqual(names.toSorted());
+  expect(schema.properties).toMatchObject({
+    jobId: { type: 'string', format: 'uuid' },
+    status: { enum: ['pending', 'processing', 'completed', 'failed'] },
+    completedAt: { type: 'string', format: 'date-time', nullable: true },
+    progress: { type: 'number', minimum: 0, maximum: 100 },
+  });
+  expect(names.toSorted()).toEqual(schema.required.toSorted());
+});
