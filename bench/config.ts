@@ -59,7 +59,7 @@ const smoke: Profile = {
   turnMs: 80,
   users: 20,
   batchRows: 500,
-  claimBacklog: 500,
+  claimBacklog: 5_000,
   drainJobs: 200,
   slowDrainJobs: 50,
   growth: { finished: 2_000, pending: 500 },
