@@ -20,6 +20,12 @@ const PARALLEL = 2;
 
 const PG_BOSS_HOW = `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\``;
 
+/**
+ * How much faster this package is to be than at commit b465724. It would be 1.2, but for the entries of
+ * `idx_jobs_pending_user`, which that had not.
+ */
+const FASTER = 1.15;
+
 type Turn = Pick<Subject, 'prepare' | 'measure'>;
 
 export const drain: Scenario = {
@@ -41,7 +47,9 @@ export const drain: Scenario = {
     const bull = await bullMq.openBullMq(bench);
     const noop = { [TASK]: async () => {} };
     return {
-      requirements: baseline && [{ subject: 'this package', against: baseline.name, atLeast: 1.2 }],
+      requirements: baseline && [
+        { subject: 'this package', against: baseline.name, atLeast: FASTER },
+      ],
       subjects: [
         {
           name: 'this package',

@@ -22,6 +22,8 @@ const tables: Tables = {
   videoJobs: '"video_jobs"',
   notificationLog: '"notification_log"',
   jobAttemptErrors: '"job_attempt_errors"',
+  processingState: '"processing_state"',
+  workerReports: '"worker_reports"',
 };
 
 /** The texts that this package runs. */
