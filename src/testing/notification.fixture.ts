@@ -78,7 +78,7 @@ async function log(
       : await new JobService(manager.dataSource).getJob(jobId, { manager });
   const told =
     job.status === JobStatus.FAILED ? NotificationType.FAILURE : NotificationType.SUCCESS;
-  const type = (notificationType ?? told);
+  const type = notificationType ?? told;
   return notifications.logNotification({ jobId: job.jobId, notificationType: type }, { manager });
 }
 

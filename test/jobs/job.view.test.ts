@@ -6,20 +6,21 @@ import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 
 let h: Harness;
+let view: JobView;
 beforeAll(async () => {
   h = await openHarness();
 });
 afterAll(() => h.close());
 
-const QUEUE_COLUMNS = ['availableAt', 'runNumber', 'workerId', 'attempts'];
+const QUEUE_COLUMNS = new Set(['availableAt', 'runNumber', 'workerId', 'attempts']);
 
 it('shows every column of a job but those of the queue', async () => {
   const { userId } = await h.user();
   const { jobId } = await h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://v/cat' });
   const job = await h.jobs.startJob(jobId, { leaseMs: 60_000 });
-  const view = toJobView(job);
+  view = toJobView(job);
   expect(view).toBeInstanceOf(JobView);
-  const shown = Object.entries(job).filter(([key]) => !QUEUE_COLUMNS.includes(key));
+  const shown = Object.entries(job).filter(([key]) => !QUEUE_COLUMNS.has(key));
   expect({ ...view }).toEqual(Object.fromEntries(shown));
   expect(JSON.stringify(view)).not.toContain(job.workerId);
 });
@@ -40,13 +41,12 @@ it('is documented by @nestjs/swagger, property by property', async () => {
     properties: Record<string, object>;
     required: string[];
   };
-  const names = Object.keys(JobView._OPENAPI_METADATA_FACTORY());
-  expect(Object.keys(schema.properties).toSorted()).toEqual(names.toSorted());
+  expect(Object.keys(schema.properties).toSorted()).toEqual(Object.keys(view).toSorted());
+  expect(schema.required.toSorted()).toEqual(Object.keys(view).toSorted());
   expect(schema.properties).toMatchObject({
     jobId: { type: 'string', format: 'uuid' },
     status: { enum: ['pending', 'processing', 'completed', 'failed'] },
     completedAt: { type: 'string', format: 'date-time', nullable: true },
     progress: { type: 'number', minimum: 0, maximum: 100 },
   });
-  expect(names.toSorted()).toEqual(schema.required.toSorted());
 });
