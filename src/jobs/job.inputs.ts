@@ -1,4 +1,4 @@
-import { ReadOptions } from '../sql/transaction.options.js';
+import { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { Is } from '../input/input.js';
@@ -25,6 +25,12 @@ export class CreateJobInput {
 /** Whose job is asked for, and in which transaction. */
 export class GetJobOptions extends ReadOptions {
   /** Only this user's job; any other is "not found". Leave the key out to see every user's. */
+  @Is(uuid, 'omittable') userId?: string;
+}
+
+/** Whose job is meant, and in which transaction. */
+export class OwnedJobOptions extends TransactionOptions {
+  /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
   @Is(uuid, 'omittable') userId?: string;
 }
 

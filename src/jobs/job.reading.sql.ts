@@ -31,9 +31,9 @@ export const countJobsOfUser = (t: Tables): Statement => sql`
   WHERE j."userId" = $1::uuid
   GROUP BY j."status"`;
 
-/** $1 jobId. */
+/** $1 jobId, $2 userId or null for any. One row without a run if there is the job, and no run failed. */
 export const listAttemptErrors = (t: Tables): Statement => sql`
   SELECT ${columns(ATTEMPT_ERROR_COLUMNS, 'e')}
-  FROM ${t.jobAttemptErrors} e
-  WHERE e."jobId" = $1::uuid
+  FROM ${t.videoJobs} j LEFT JOIN ${t.jobAttemptErrors} e ON e."jobId" = j."jobId"
+  WHERE j."jobId" = $1::uuid AND ($2::uuid IS NULL OR j."userId" = $2::uuid)
   ORDER BY e."runNumber"`;

@@ -32,6 +32,7 @@ import {
   JobHandle,
   JobResult,
   ListJobsInput,
+  OwnedJobOptions,
   PruneJobsInput,
   StartJobInput,
 } from './job.inputs.js';
@@ -360,26 +361,40 @@ export class JobService {
    * Makes a failed job pending again, due at once, with all of its tries. The notification of the
    * failed run stays.
    *
+   * @param options - `userId`: another user's job is "not found"
    * @throws JobNotFoundError
    * @throws InvalidJobTransitionError if it is not failed
    */
-  async retryJob(jobId: string, options?: TransactionOptions): Promise<VideoJob> {
+  async retryJob(jobId: string, options: OwnedJobOptions = {}): Promise<VideoJob> {
     const operation = 'retryJob';
-    const tx = readOptions(operation, options);
+    const { userId, ...tx } = readInput(operation, OwnedJobOptions, options, { path: 'options' });
     const id = readId(operation, 'jobId', jobId);
-    const [row] = await this.db.run<Row>(operation, retryJob, [id], tx);
+    const [row] = await this.db.run<Row>(operation, retryJob, [id, userId ?? null], tx);
     const job = movedJob(id, 'retried', row);
     announce(this.db.dataSource, 'jobs', 1, tx.manager, false);
     return job;
   }
 
-  /** Reads what went wrong in the failed and lost runs of a job, in the order of the runs. */
-  async listAttemptErrors(jobId: string, options?: TransactionOptions): Promise<JobAttemptError[]> {
+  /**
+   * Reads what went wrong in the failed and lost runs of a job, in the order of the runs.
+   *
+   * @param options - `userId`: another user's job is "not found"
+   * @returns an empty array when no run failed
+   * @throws JobNotFoundError
+   */
+  async listAttemptErrors(
+    jobId: string,
+    options: OwnedJobOptions = {},
+  ): Promise<JobAttemptError[]> {
     const operation = 'listAttemptErrors';
-    const tx = readOptions(operation, options);
+    const { userId, ...tx } = readInput(operation, OwnedJobOptions, options, { path: 'options' });
     const id = readId(operation, 'jobId', jobId);
-    const rows = await this.db.run<Row>(operation, reading.listAttemptErrors, [id], tx);
-    return rows.map((row) => hydrate(JobAttemptError, ATTEMPT_ERROR_COLUMNS, row));
+    const values = [id, userId ?? null];
+    const rows = await this.db.run<Row>(operation, reading.listAttemptErrors, values, tx);
+    if (rows.length === 0) throw new JobNotFoundError(id);
+    return rows
+      .filter((row) => row['runNumber'] !== null)
+      .map((row) => hydrate(JobAttemptError, ATTEMPT_ERROR_COLUMNS, row));
   }
 
   /**

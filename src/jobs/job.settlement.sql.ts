@@ -128,12 +128,15 @@ export const settleJobsTogether = (t: Tables): Statement =>
 export const settleJobsBriefly = (t: Tables): Statement =>
   settle(t, `${arrays(...SETTLEMENT)} WITH ORDINALITY`, 'SKIP LOCKED', 'verdict');
 
-/** $1 jobId. One row unless the job does not exist: its state before, and the job if it was moved. */
+/**
+ * $1 jobId, $2 userId or null for any. One row unless the job does not exist: its state before, and the
+ * job if it was moved.
+ */
 export const retryJob = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
     SELECT "jobId", "status", "runNumber"
     FROM ${t.videoJobs}
-    WHERE "jobId" = $1::uuid
+    WHERE "jobId" = $1::uuid AND ($2::uuid IS NULL OR "userId" = $2::uuid)
     FOR NO KEY UPDATE
   ), retried AS (
     UPDATE ${t.videoJobs} j

@@ -18,6 +18,8 @@ export class LogNotificationInput {
 export class ListNotificationsInput {
   /** Only this job's notifications. Leave the key out to list every job's. */
   @Is(uuid, 'omittable') jobId?: string;
+  /** Only the notifications of this user's jobs. Leave the key out to list every user's. */
+  @Is(uuid, 'omittable') userId?: string;
   @Is(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
   /** 1 to 1,000; 50 if left out. */
   @Is(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;

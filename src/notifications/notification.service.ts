@@ -97,8 +97,9 @@ export class NotificationService {
   }
 
   /**
-   * Lists notifications, newest first, a page at a time. With a `jobId` it reads that job's only;
-   * without one it reads all of them for each page, which is for an operator's eyes.
+   * Lists notifications, newest first, a page at a time. With a `jobId` it reads that job's only, with a
+   * `userId` those of that user's jobs; with neither it reads all of them for each page, which is for an
+   * operator's eyes.
    */
   async listNotifications(
     input: ListNotificationsInput = {},
@@ -106,15 +107,19 @@ export class NotificationService {
   ): Promise<NotificationPage> {
     const operation = 'listNotifications';
     const tx = readOptions(operation, options);
-    const { jobId, deliveryStatus, limit, cursor } = readInput(
+    const { jobId, userId, deliveryStatus, limit, cursor } = readInput(
       operation,
       ListNotificationsInput,
       input,
     );
     const after = cursor ? decodeCursor(cursor) : undefined;
-    const filters = { jobId: jobId !== undefined, deliveryStatus: deliveryStatus !== undefined };
+    const filters = {
+      jobId: jobId !== undefined,
+      userId: userId !== undefined,
+      deliveryStatus: deliveryStatus !== undefined,
+    };
     const pageSize = limit ?? DEFAULT_LIMIT;
-    const values = [jobId, deliveryStatus, after?.createdAt.toISOString(), after?.id];
+    const values = [jobId, userId, deliveryStatus, after?.createdAt.toISOString(), after?.id];
     const rows = await this.db.run<Row>(
       operation,
       statements.listNotifications(filters, after !== undefined),

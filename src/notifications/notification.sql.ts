@@ -66,14 +66,16 @@ export const notificationOfRun = (t: Tables): Statement => sql`
   FROM ${t.notificationLog} n
   WHERE n."jobId" = $1::uuid AND n."runNumber" = $2::integer`;
 
-/** See {@link page}: filters jobId and deliveryStatus, newest first. */
+/** See {@link page}: filters jobId, userId and deliveryStatus, newest first. */
 export const listNotifications =
-  (filters: { jobId: boolean; deliveryStatus: boolean }, after: boolean) =>
+  (filters: { jobId: boolean; userId: boolean; deliveryStatus: boolean }, after: boolean) =>
   (t: Tables): Statement =>
     page(
-      `SELECT ${notification} FROM ${t.notificationLog} n`,
+      `SELECT ${notification} FROM ${t.notificationLog} n` +
+        (filters.userId ? ` JOIN ${t.videoJobs} j ON j."jobId" = n."jobId"` : ''),
       {
         'n."jobId"': filters.jobId && 'uuid',
+        'j."userId"': filters.userId && 'uuid',
         'n."deliveryStatus"': filters.deliveryStatus && 'varchar',
       },
       'n."notificationId"',

@@ -178,3 +178,43 @@ describe('countJobs', () => {
     });
   });
 });
+
+describe("what is another user's", () => {
+  const notFound = (jobId: string): object => ({ code: 'JOB_NOT_FOUND', jobId });
+
+  it('is retried by nobody else', async () => {
+    const { job } = await h.jobs.failJob(await make.leased(), { errorMessage: 'no video stream' });
+    const mine = { userId: user.userId };
+    await expect(h.jobs.retryJob(job.jobId, mine)).rejects.toMatchObject(notFound(job.jobId));
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'failed' });
+    const retried = await h.jobs.retryJob(job.jobId, { userId: job.userId });
+    expect(retried).toMatchObject({ status: 'pending' });
+  });
+
+  it('shows its errors to nobody else', async () => {
+    const { job } = await h.jobs.failJob(await make.leased(), { errorMessage: 'no video stream' });
+    const { jobId, userId } = job;
+    const mine = { userId: user.userId };
+    await expect(h.jobs.listAttemptErrors(jobId, mine)).rejects.toMatchObject(notFound(jobId));
+    expect(await h.jobs.listAttemptErrors(jobId, { userId })).toHaveLength(1);
+    const fresh = await make.pending();
+    expect(await h.jobs.listAttemptErrors(fresh.jobId, { userId: fresh.userId })).toEqual([]);
+  });
+
+  it('shows its notifications to nobody else', async () => {
+    const { jobId, userId } = await make.completed();
+    const own = { jobId, userId };
+    expect((await h.notifications.listNotifications(own)).notifications).toHaveLength(1);
+    const mine = { jobId, userId: user.userId };
+    expect((await h.notifications.listNotifications(mine)).notifications).toEqual([]);
+    const all = await h.notifications.listNotifications({ userId, deliveryStatus: 'pending' });
+    expect(all.notifications.map((notification) => notification.jobId)).toContain(jobId);
+    for (const method of [
+      () => h.jobs.retryJob(jobId, { userId: undefined }),
+      () => h.jobs.listAttemptErrors(jobId, { userId: undefined }),
+      () => h.notifications.listNotifications({ userId: undefined }),
+    ]) {
+      await expect(method()).rejects.toMatchObject({ code: 'INVALID_INPUT' });
+    }
+  });
+});

@@ -254,5 +254,5 @@ it('deletes jobs, notifications and errors with their user', async () => {
   await h.dataSource.query(`DELETE FROM users WHERE "userId" = $1`, [userId]);
   await expect(h.jobs.getJob(jobId)).rejects.toThrow(JobNotFoundError);
   expect(await notificationsOf(h.dataSource, jobId)).toEqual([]);
-  expect(await h.jobs.listAttemptErrors(jobId)).toEqual([]);
+  await expect(h.jobs.listAttemptErrors(jobId)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
 });
