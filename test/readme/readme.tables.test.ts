@@ -54,9 +54,11 @@ describe('the tables of the services', () => {
         (...args: unknown[]) => Promise<unknown>
       >;
       // A foreign manager: whoever joins one refuses it, before anything else is looked at.
-      const parameters = /\((.*)\)/.exec(first)?.[1]?.split(/, (?!\w+ \})/).length ?? 0;
+      // `{ userId }` stands in the options too.
+      const listed = /\((.*)\)/.exec(first)?.[1]?.split(/, (?!\w+ \})/) ?? [];
+      const parameters = listed.filter((name) => name !== '{ userId }').length;
       const foreign = { manager: Object.create(manager, { dataSource: { value: undefined } }) };
-      const args = Array.from({ length: method === 'getJob' ? 1 : parameters }, () => ({
+      const args = Array.from({ length: parameters }, () => ({
         errorMessage: '?',
       }));
       const refusal = await service[method]?.(...args, foreign).then(
