@@ -125,7 +125,7 @@ const RUNNERS = [
 describe('the documented tests', () => {
   it('run in Jest, compiled', async () => {
     const { code, stderr } = await project.run(['node', ...JEST], env());
-    expect(stderr).toMatch(/Tests: +6 passed, 6 total/);
+    expect(stderr).toMatch(/Tests: +7 passed, 7 total/);
     expect(code).toBe(0);
     // The teardown has waited for the end of the server.
     expect(place.files()).toEqual([]);
@@ -133,7 +133,7 @@ describe('the documented tests', () => {
 
   it('run in Vitest, as they are', async () => {
     const stdout = await project.runOk(['node', ...VITEST, '--dir=src'], env());
-    expect(stdout).toMatch(/Tests +6 passed \(6\)/);
+    expect(stdout).toMatch(/Tests +7 passed \(7\)/);
     expect(place.files()).toEqual([]);
   });
 });
