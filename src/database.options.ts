@@ -27,7 +27,10 @@ export interface FrameForgeDatabaseOptions extends Partial<
   readonly migrationsRun?: boolean;
   /** How long to wait, in ms, for another replica that is migrating. Default 300,000. */
   readonly migrationsLockTimeoutMs?: number;
-  /** Refuse to boot on a database whose migrations are not exactly this release's. Default false. */
+  /**
+   * Refuse to boot on a database where a migration of this application or of this package is pending,
+   * or a newer release of this package has migrated. Default false.
+   */
   readonly requireCurrentSchema?: boolean;
   /** How long to go on trying, in ms, to reach the database at boot. Default 60,000; 0 tries once. */
   readonly connectRetryMs?: number;

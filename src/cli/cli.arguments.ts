@@ -14,8 +14,8 @@ export interface Arguments {
 export const USAGE = `Usage: frameforge-db <command> [options]
 
   migrate   run the pending migrations, one process at a time
-  revert    undo the newest migration
-  status    list the migrations: [x] applied, [ ] pending, [?] unknown to this release
+  revert    undo the newest of the migrations that are known here
+  status    list the migrations: [x] applied, [ ] pending, [?] of a newer release, [-] of another service
   check     exit with 1 if migrations are pending or the schema differs from the entities
 
 Options:

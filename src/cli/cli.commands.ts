@@ -1,5 +1,5 @@
 import type { DataSource } from 'typeorm';
-import { bringUpToDate, lockOptions } from '../migrations/bring-up-to-date.js';
+import { bringUpToDate, lockOptions } from '../migrations/migrate.js';
 import type { BootLogger } from '../connection/boot.logger.js';
 import { revertMigration } from '../migrations/migration.runner.js';
 import { migrationStatus } from '../migrations/migration.status.js';
@@ -85,8 +85,9 @@ async function revert({ dataSource, lockTimeoutMs, logger, out }: Context): Prom
 }
 
 async function status({ dataSource, out }: Context): Promise<number> {
-  const { applied, pending, unknown } = await migrationStatus(dataSource);
+  const { applied, pending, unknown, others } = await migrationStatus(dataSource);
   for (const name of applied) out(`[x] ${name}`);
+  for (const name of others) out(`[-] ${name}`);
   for (const name of unknown) out(`[?] ${name}`);
   for (const name of pending) out(`[ ] ${name}`);
   return 0;

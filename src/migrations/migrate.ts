@@ -1,8 +1,11 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { fromDriver } from '../errors.js';
-import { bringUpToDate } from './bring-up-to-date.js';
 import type { BootLogger } from '../connection/boot.logger.js';
+import type { BootOptions } from '../database.options.js';
+import { fromDriver, MigrationError } from '../errors.js';
+import type { LockOptions } from './migration.lock.js';
+import { runMigrations } from './migration.runner.js';
+import { migrationStatus } from './migration.status.js';
 
 /** How {@link migrate} does its work. */
 export interface MigrateOptions {
@@ -45,4 +48,52 @@ export async function migrate(
   } catch (error) {
     throw fromDriver(error, 'Migrating');
   }
+}
+
+type Options = Pick<
+  BootOptions,
+  'migrationsRun' | 'migrationsLockTimeoutMs' | 'requireCurrentSchema'
+>;
+
+/**
+ * Compares the migrations of the database with this release's, and does about it what the options say.
+ *
+ * @throws MigrationError if a migration fails, or the schema is not current and must be
+ */
+export async function bringUpToDate(
+  dataSource: DataSource,
+  { migrationsRun, migrationsLockTimeoutMs, requireCurrentSchema }: Options,
+  logger: BootLogger,
+): Promise<void> {
+  const { pending, unknown } = await migrationStatus(dataSource);
+  if (unknown.length > 0) {
+    const message =
+      `The database has migrations that this release does not know: ${unknown.join(', ')}. ` +
+      `A newer release has migrated it`;
+    if (requireCurrentSchema) {
+      throw new MigrationError(`${message}; deploy that release, or drop requireCurrentSchema.`);
+    }
+    logger.log(`${message}; going on, as a rolling deployment does.`);
+  }
+  if (pending.length === 0) return;
+  if (!migrationsRun) {
+    const message =
+      `The database lacks ${pending.length} migrations of this release: ${pending.join(', ')}. ` +
+      `Run them with a role that may change the schema: npx frameforge-db migrate`;
+    if (requireCurrentSchema) throw new MigrationError(`${message}.`);
+    logger.warn(`${message}. Until then, calls that need them fail.`);
+    return;
+  }
+  const done = await runMigrations(dataSource, lockOptions(migrationsLockTimeoutMs, logger));
+  // Another replica may have done them all while this one waited.
+  if (done.length > 0) logger.log(`Migrated: ${done.join(', ')}.`);
+}
+
+/** The lock of migrations, waited for in the open. */
+export function lockOptions(timeoutMs: number, logger: BootLogger): LockOptions {
+  return {
+    timeoutMs,
+    onWait: (holder) =>
+      logger.log(`Waiting for another replica that is migrating the database: ${holder}.`),
+  };
 }

@@ -1,32 +1,47 @@
-import type { DataSource, Migration, MigrationInterface, QueryRunner } from 'typeorm';
-import { MigrationExecutor } from 'typeorm';
+import type { DataSource, QueryRunner } from 'typeorm';
 import type { RdbmsSchemaBuilder } from 'typeorm/schema-builder/RdbmsSchemaBuilder.js';
 import { MigrationError } from '../errors.js';
+import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import type { LockOptions } from './migration.lock.js';
 import { migrationLockKey, waitForLock } from './migration.lock.js';
+import type { KnownMigration } from './migration.record.js';
+import { knownMigrations, MigrationRecord } from './migration.record.js';
 
 type Work<T> = () => Promise<T>;
 
+/** What a migration of this package may have, to do a part of its work while writes go on. */
+interface OnlineMigration {
+  /** Runs before `up`, outside of a transaction; `up` takes what it has made as it is. */
+  upOnline?(runner: QueryRunner): Promise<void>;
+}
+
 /**
- * Runs migrations on a given connection, with TypeORM's means and in its order, and safe against
- * replicas that died or lost the lock: what a killed replica was running goes on in the server for a
- * moment after its lock is gone. Each transaction therefore takes a lock of its own, which no such
- * leftover lets go of before its end, and only then looks whether its migration is still to be run.
+ * Runs migrations on a given connection, safe against replicas that died or lost the lock: what a
+ * killed replica was running goes on in the server for a moment after its lock is gone. Each
+ * transaction therefore takes a lock of its own, which no such leftover lets go of before its end, and
+ * only then looks whether its migration is still to be run.
  */
-export class LockedMigrationExecutor extends MigrationExecutor {
+export class LockedMigrationExecutor {
   /** The migration that runs, or the last one that did. */
   current?: { readonly name: string; readonly inTransaction: boolean };
+  /** Whether migrations share one transaction, have one each, or none. */
+  readonly mode: 'all' | 'each' | 'none';
   private readonly key: string;
+  private readonly record: MigrationRecord;
 
-  /** @param runner - the connection; the caller rolls back what is open on it, and releases it */
+  /**
+   * @param runner - the connection; the caller rolls back what is open on it, and releases it
+   * @param online - build what can be built while writes go on before the migration that needs it
+   */
   constructor(
-    dataSource: DataSource,
+    private readonly dataSource: DataSource,
     private readonly runner: QueryRunner,
     private readonly lock: LockOptions,
+    private readonly online = false,
   ) {
-    super(dataSource, runner);
-    this.transaction = dataSource.options.migrationsTransactionMode ?? 'each';
+    this.mode = dataSource.options.migrationsTransactionMode ?? 'each';
     this.key = migrationLockKey(dataSource, ':transaction');
+    this.record = new MigrationRecord(dataSource, runner);
   }
 
   /**
@@ -35,70 +50,86 @@ export class LockedMigrationExecutor extends MigrationExecutor {
    * @returns the names of those that this replica ran
    */
   async migrate(): Promise<string[]> {
+    await this.record.applied();
     const pending = await this.inTransaction(async () => {
       await this.createSchemaIfNotExist();
-      await this.createMigrationsTableIfNotExist(this.runner);
+      await this.record.create();
       const schemaBuilder = this.dataSource.driver.createSchemaBuilder() as RdbmsSchemaBuilder;
       await schemaBuilder.createMetadataTableIfNecessary(this.runner);
       return this.pending();
     });
-    if (this.transaction !== 'all') return this.runEach(pending);
+    if (this.mode !== 'all') return this.runEach(pending);
     this.refuseOverrides(pending);
     return this.inTransaction(async () => this.runEach(await this.pending()));
   }
 
   /**
-   * Reverts the newest migration. Unlike `undoLastMigration` it keeps to the migration's `transaction`.
+   * Reverts the newest of the migrations that the data source has. Unlike `undoLastMigration` it keeps
+   * to the migration's `transaction`, and passes over those of other services.
    *
    * @returns its name, or undefined if there is none
    */
   async revert(): Promise<string | undefined> {
-    const [newest] = await this.inTransaction(() => this.getExecutedMigrations());
-    if (newest === undefined) return undefined;
-    const migration = this.getMigrations().find(({ name }) => name === newest.name);
-    if (migration?.instance === undefined) {
+    const known = knownMigrations(this.dataSource);
+    const find = (name: string): KnownMigration | undefined =>
+      known.find((migration) => migration.name === name);
+    const isOurs = known.some(({ name }) => isFrameForgeMigration(name));
+    const applied = (await this.record.applied()).toReversed();
+    const name = applied.find(
+      (each) => find(each) !== undefined || (isOurs && isFrameForgeMigration(each)),
+    );
+    if (name === undefined) return undefined;
+    const migration = find(name);
+    if (migration === undefined) {
       throw new MigrationError(
-        `The newest migration, ${newest.name}, is unknown to this release: ` +
+        `The newest migration, ${name}, is unknown to this release: ` +
           `revert it with the release that has it.`,
       );
     }
-    const { instance } = migration;
-    await this.asItWants(newest.name, instance, async () => {
-      await instance.down(this.runner);
-      await this.deleteExecutedMigration(this.runner, newest);
+    await this.asItWants(migration, async () => {
+      if (!(await this.record.applied()).includes(name)) return;
+      await migration.instance.down(this.runner);
+      await this.record.remove(migration);
     });
-    return newest.name;
+    return name;
   }
 
-  private async runEach(migrations: readonly Migration[]): Promise<string[]> {
+  private async runEach(migrations: readonly KnownMigration[]): Promise<string[]> {
     const done: string[] = [];
     for (const migration of migrations) {
-      const { name, instance } = migration;
-      if (instance === undefined) continue;
-      await this.asItWants(name, instance, async () => {
-        const pending = await this.pending();
-        if (pending.every((other) => other.name !== name)) return;
-        await instance.up(this.runner);
-        await this.insertExecutedMigration(this.runner, migration);
-        done.push(name);
+      await this.runOnline(migration);
+      await this.asItWants(migration, async () => {
+        if ((await this.record.applied()).includes(migration.name)) return;
+        await migration.instance.up(this.runner);
+        await this.record.add(migration);
+        done.push(migration.name);
       });
     }
     return done;
   }
 
-  private async pending(): Promise<Migration[]> {
-    const executed = new Set((await this.loadExecutedMigrations(this.runner)).map((m) => m.name));
-    return this.getMigrations().filter(({ name }) => !executed.has(name));
+  private async runOnline({ name, instance }: KnownMigration): Promise<void> {
+    const { upOnline } = instance as OnlineMigration;
+    if (!this.online || upOnline === undefined) return;
+    if (this.mode === 'all') {
+      throw new MigrationError(
+        `${name} cannot be prepared while writes go on, because all migrations share a ` +
+          `transaction: set migrationsTransactionMode to 'each', which is the default here.`,
+      );
+    }
+    this.current = { name, inTransaction: false };
+    await upOnline.call(instance, this.runner);
+  }
+
+  private async pending(): Promise<KnownMigration[]> {
+    const applied = await this.record.applied();
+    return knownMigrations(this.dataSource).filter(({ name }) => !applied.includes(name));
   }
 
   /** Does the work in a transaction of the migration's own, or without one. */
-  private async asItWants(
-    name: string,
-    { transaction }: MigrationInterface,
-    work: Work<void>,
-  ): Promise<void> {
-    const inTransaction = transaction ?? this.transaction !== 'none';
-    this.current = { name, inTransaction };
+  private async asItWants(migration: KnownMigration, work: Work<void>): Promise<void> {
+    const inTransaction = migration.instance.transaction ?? this.mode !== 'none';
+    this.current = { name: migration.name, inTransaction };
     await (inTransaction && !this.runner.isTransactionActive ? this.inTransaction(work) : work());
   }
 
@@ -108,10 +139,8 @@ export class LockedMigrationExecutor extends MigrationExecutor {
       tryLock: async () => {
         await runner.startTransaction('READ COMMITTED');
         const [row] = (await runner.query(
-          `SELECT pg_try_advisory_xact_lock(${key}) AS locked`,
-        )) as {
-          locked: boolean;
-        }[];
+          `SELECT pg_try_advisory_xact_lock(${key}) AS "locked"`,
+        )) as { locked: boolean }[];
         if (row?.locked === true) return true;
         await runner.rollbackTransaction();
         return false;
@@ -130,9 +159,9 @@ export class LockedMigrationExecutor extends MigrationExecutor {
     await this.runner.query(`CREATE SCHEMA ${this.dataSource.driver.escape(schema)}`);
   }
 
-  private refuseOverrides(pending: readonly Migration[]): void {
+  private refuseOverrides(pending: readonly KnownMigration[]): void {
     const names = pending
-      .filter(({ instance }) => instance?.transaction !== undefined)
+      .filter(({ instance }) => instance.transaction !== undefined)
       .map(({ name }) => name);
     if (names.length === 0) return;
     throw new MigrationError(

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
@@ -90,18 +89,18 @@ export async function waitForLock(
 }
 
 /**
- * The key of the lock for a data source's table of migrations, as SQL. PostgreSQL keeps the locks of
- * databases apart by itself.
+ * The key of the lock for the schema that a data source is meant for, as SQL: one key, whether the
+ * schema is named by the option or by the search path. PostgreSQL keeps databases apart by itself.
  *
- * @param part - `transaction` for the lock that each migration's own transaction takes
+ * @param part - `:transaction` for the lock that each migration's own transaction takes
  */
 export function migrationLockKey(dataSource: DataSource, part = ''): string {
-  const { schema, migrationsTableName } = dataSource.options as {
-    schema?: string;
-    migrationsTableName?: string;
-  };
-  const name = `frameforge:${schema ?? ''}:${migrationsTableName ?? 'migrations'}${part}`;
-  return `'${createHash('sha256').update(name).digest().readBigInt64BE()}'::bigint`;
+  const { schema } = dataSource.options as { schema?: string };
+  const meant =
+    schema === undefined
+      ? `coalesce(current_schema()::text, '')`
+      : `'${schema.replaceAll("'", "''")}'`;
+  return `hashtextextended('frameforge${part}:' || ${meant}, 0)`;
 }
 
 /** A connection with the options of the data source's pool, outside of it: a pool may have just one. */

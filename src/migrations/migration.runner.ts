@@ -11,24 +11,36 @@ import { endClient, partingWords } from '../connection/pools.js';
 /**
  * Runs the pending migrations, one replica at a time.
  *
+ * @param online - build indexes while writes go on, before the migration that needs them
  * @returns the names of those that this replica ran
  * @throws MigrationError if one fails, or the lock is not had in time
  * @throws ConfigurationError if the role may not change the schema
  */
-export async function runMigrations(dataSource: DataSource, lock: LockOptions): Promise<string[]> {
+export async function runMigrations(
+  dataSource: DataSource,
+  lock: LockOptions,
+  online = false,
+): Promise<string[]> {
   // However many replicas wait: when the first one is done they go on together, not one by one.
   const isDone = async (): Promise<boolean> =>
     (await migrationStatus(dataSource)).pending.length === 0;
   const options = { ...lock, isDone };
-  const done = await underLock(dataSource, options, 'Migrating', (executor) => executor.migrate());
+  const done = await underLock(
+    dataSource,
+    options,
+    'Migrating',
+    (executor) => executor.migrate(),
+    online,
+  );
   return done ?? [];
 }
 
 /**
- * Reverts the newest migration, one replica at a time.
+ * Reverts the newest of the migrations that the data source has, one replica at a time.
  *
  * @returns its name, or undefined if there is none
- * @throws likewise
+ * @throws MigrationError if it fails, a newer release has migrated since, or the lock is not had in time
+ * @throws ConfigurationError if the role may not change the schema
  */
 export function revertMigration(
   dataSource: DataSource,
@@ -42,11 +54,12 @@ async function underLock<T>(
   lock: LockOptions,
   operation: string,
   work: (executor: LockedMigrationExecutor) => Promise<T>,
+  online = false,
 ): Promise<T | undefined> {
   return withMigrationLock(dataSource, lock, async (lost) => {
     const runner = dataSource.createQueryRunner('master');
     const { timeoutMs, onWait } = lock;
-    const executor = new LockedMigrationExecutor(dataSource, runner, { timeoutMs, onWait });
+    const executor = new LockedMigrationExecutor(dataSource, runner, { timeoutMs, onWait }, online);
     const ends = new Ends(lost);
     try {
       await ends.watch(runner);
@@ -96,7 +109,7 @@ class Ends {
 function failure(
   cause: unknown,
   operation: string,
-  { current, transaction }: LockedMigrationExecutor,
+  { current, mode }: LockedMigrationExecutor,
 ): unknown {
   const error = fromDriver(cause, operation);
   if (canHeal(error)) return error;
@@ -114,7 +127,7 @@ function failure(
   }
   const remains = !current.inTransaction
     ? 'It has no transaction: look what remains of it, such as an invalid index, and remove that'
-    : transaction === 'all'
+    : mode === 'all'
       ? 'All that this run had done was rolled back'
       : 'It was rolled back; those before it are applied';
   return new MigrationError(

@@ -3,7 +3,7 @@ import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/Postgres
 import type { BootLogger } from '../connection/boot.logger.js';
 import { connect } from '../connection/connect.js';
 import type { BootOptions } from '../database.options.js';
-import { bringUpToDate } from './bring-up-to-date.js';
+import { bringUpToDate } from './migrate.js';
 
 /**
  * Opens a data source, waiting for a database that is not up yet, and brings its schema up to date.

@@ -26,7 +26,7 @@ export async function truncateTables(
     dataSource.options;
   try {
     await dataSource.transaction(async (manager) => {
-      const kept = [[migrationsTableName, metadataTableName]];
+      const kept = [['migrations', migrationsTableName, metadataTableName]];
       const tables = await manager.query<{ name: string }[]>(TABLES, kept);
       if (tables.length === 0) return;
       await manager.query(`SET LOCAL lock_timeout = ${patienceMs}`);

@@ -80,11 +80,11 @@ describe('frameforge-db', () => {
     await cli('migrate');
     await query(
       database.url,
-      `INSERT INTO migrations ("timestamp", name) VALUES (1900000000000, 'Newer1900000000000')`,
+      `INSERT INTO migrations ("timestamp", name) VALUES (1700000999000, 'Newer1700000999000')`,
     );
     const { out } = await cli('status');
     expect(out.split('\n')[0]).toBe(applied(FIRST));
-    expect(out).toContain('[?] Newer1900000000000');
+    expect(out).toContain('[?] Newer1700000999000');
     expect(out).not.toContain('[ ]');
   });
 
@@ -106,13 +106,13 @@ describe('frameforge-db', () => {
     await cli('migrate');
     await query(
       database.url,
-      `INSERT INTO migrations ("timestamp", name) VALUES (1900000000000, 'Newer1900000000000')`,
+      `INSERT INTO migrations ("timestamp", name) VALUES (1700000999000, 'Newer1700000999000')`,
     );
     expect(await cli('revert')).toEqual({
       code: 1,
       out: '',
       err:
-        'frameforge-db: The newest migration, Newer1900000000000, is unknown to this release: ' +
+        'frameforge-db: The newest migration, Newer1700000999000, is unknown to this release: ' +
         'revert it with the release that has it.\n',
     });
   });

@@ -23,3 +23,9 @@ export const frameForgeMigrations = [
   CreateJobTables1700000005000,
   AddQueueIndexes1700000006000,
 ];
+
+/**
+ * Whether a recorded migration is one of this package, of any release: their names end in 1700000, a
+ * number of three digits, and 000, which no clock gave to a migration of somebody else's.
+ */
+export const isFrameForgeMigration = (name: string): boolean => /1700000\d{3}000$/.test(name);
