@@ -1,4 +1,4 @@
-import { GroupCommit } from '../sql/request.batcher.js';
+import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
@@ -66,8 +66,9 @@ export async function claimJobs(
  * Claims that are made at the same time by calls that have nothing to do with each other. Those on the
  * same terms share what one statement claims, each up to its limit.
  */
-export const claimingTogether = (db: SqlRunner): GroupCommit<Claim, VideoJob[]> =>
-  new GroupCommit({
+export const claimingTogether = (db: SqlRunner): RequestBatcher<Claim, VideoJob[]> =>
+  new RequestBatcher({
+    operation: 'claimJobs',
     alone: async (claim) => claimInAll(db, claim, 1),
     together: async (claims) => {
       const [first] = claims;

@@ -1,4 +1,4 @@
-import { GroupCommit } from '../sql/request.batcher.js';
+import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
@@ -38,8 +38,9 @@ export async function createJob(
  * Jobs without given ids that are created at the same time by calls that have nothing to do with each
  * other. A user whose row is locked holds up the calls for that user alone.
  */
-export const creatingTogether = (db: SqlRunner): GroupCommit<CreateJobInput, VideoJob> =>
-  new GroupCommit({
+export const creatingTogether = (db: SqlRunner): RequestBatcher<CreateJobInput, VideoJob> =>
+  new RequestBatcher({
+    operation: 'createJob',
     alone: (input) => createJob(db, input, {}),
     together: async (inputs) => {
       const wanted = inputs.map((input) => ({ input, jobId: uuidV7() }));

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { DataSource } from 'typeorm';
-import type { GroupCommit } from '../sql/request.batcher.js';
+import type { RequestBatcher } from '../sql/request.batcher.js';
 import { hydrate } from '../sql/hydrate.js';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
@@ -79,9 +79,9 @@ export class JobService {
   /** Whether plans are kept by name. */
   readonly preparedStatements: boolean;
   private readonly db: SqlRunner;
-  private readonly creations: GroupCommit<CreateJobInput, VideoJob>;
-  private readonly claims: GroupCommit<Claim, VideoJob[]>;
-  private readonly completions: GroupCommit<Settlement, SettledJob>;
+  private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
+  private readonly claims: RequestBatcher<Claim, VideoJob[]>;
+  private readonly completions: RequestBatcher<Settlement, SettledJob>;
   /** Who holds the leases that this service takes, unless the caller names another holder. */
   readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
 

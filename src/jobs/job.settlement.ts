@@ -1,4 +1,4 @@
-import { GroupCommit } from '../sql/request.batcher.js';
+import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import type { Statement } from '../sql/statement.js';
@@ -74,8 +74,10 @@ export const settlingTogether = (
   db: SqlRunner,
   operation: string,
   move: string,
-): GroupCommit<Settlement, SettledJob> =>
-  new GroupCommit({
+): RequestBatcher<Settlement, SettledJob> =>
+  new RequestBatcher({
+    operation,
+    rowOf: ({ handle }) => handle.jobId.toLowerCase(),
     alone: (settlement) => settleJob(db, operation, move, settlement, {}),
     together: async (settlements) => {
       const byPosition = await settle(

@@ -1,83 +1,149 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { DatabaseUnavailableError } from '../errors.js';
 
-interface Waiting<Input, Output> {
+/** How requests of one kind are made. */
+export interface BatchedRequests<Input, Output> {
+  /** The method that asks, for an error's message. */
+  readonly operation: string;
+  /**
+   * Makes several requests by one statement, which must not wait for anybody's lock: the requests have
+   * nothing to do with each other. Undefined for each that the statement passed over.
+   */
+  together(inputs: readonly Input[]): Promise<(Output | undefined)[]>;
+  /** Makes one request, however long it takes. */
+  alone(input: Input): Promise<Output>;
+  /** The id of the row that a request changes, if there is one: no statement changes a row twice. */
+  rowOf?(input: Input): string;
+}
+
+interface Limits {
+  /** How many requests one statement makes. */
+  readonly maxBatch?: number;
+  /** How many requests may wait or be under way. */
+  readonly maxPending?: number;
+}
+
+interface Pending<Input, Output> {
   readonly input: Input;
-  readonly resolve: (output: Output | Promise<Output>) => void;
+  /** Whether a statement has passed over it before. */
+  passedOver: boolean;
+  readonly resolve: (output: Output | typeof ALONE) => void;
   readonly reject: (error: unknown) => void;
 }
 
-/** How a kind of call is made. */
-export interface GroupedCall<Input, Output> {
-  /**
-   * Makes several calls by one statement, which must not wait for anybody's lock: the calls have
-   * nothing to do with each other. Undefined for one that is to be made alone.
-   */
-  together(inputs: readonly Input[]): Promise<(Output | undefined)[]>;
-  /** Makes one call, however long it takes. */
-  alone(input: Input): Promise<Output>;
-}
+/** What stands for the output of a request that is to be made alone. */
+const ALONE = Symbol('alone');
 
 /** How many statements of a kind are under way at once: enough for their commits to overlap. */
-const LANES = 4;
+const MAX_STATEMENTS = 4;
+/** After this time, in ms, a statement without an answer lets others pass. */
+const PATIENCE_MS = 1_000;
 
 /**
- * Makes calls that come at the same time by one statement, so that they share its round trip and its
- * commit: what databases do with their logs, and call group commit. A call goes at once if it can; those
- * that come while four statements are under way are in the next one. Nothing waits for a timer.
+ * Makes requests that come at the same time by one statement, so that they share its round trip and its
+ * commit. A request goes at once if it can; those that come while four statements are under way are in
+ * the next one. Nothing waits for a timer, and a statement that has no answer after a second (its
+ * connection may be dead) holds up nobody but its own requests.
+ *
+ * A request that the statement passed over, because its row was locked or because it is to be refused,
+ * is in one more statement, and is then made alone. So is one whose statement failed: what one request
+ * cannot do, the others shall not suffer for.
  */
-export class GroupCommit<Input, Output> {
-  private waiting: Waiting<Input, Output>[] = [];
-  private starting = false;
-  private busy = 0;
+export class RequestBatcher<Input, Output> {
+  private readonly queue: Pending<Input, Output>[] = [];
+  private readonly maxBatch: number;
+  private readonly maxPending: number;
+  private pending = 0;
+  private statements = 0;
+  private isStarting = false;
+  /** Statements belong to no request: they run in the asynchronous context of this batcher's maker. */
+  private readonly inOwnContext = AsyncLocalStorage.snapshot();
 
-  /** @param maxGroup - how many calls one statement makes at the most */
   constructor(
-    private readonly call: GroupedCall<Input, Output>,
-    private readonly maxGroup = 100,
-  ) {}
+    private readonly requests: BatchedRequests<Input, Output>,
+    { maxBatch = 100, maxPending = 50_000 }: Limits = {},
+  ) {
+    this.maxBatch = maxBatch;
+    this.maxPending = maxPending;
+  }
 
-  /** @throws whatever becomes of this call, whatever becomes of the others */
-  run(input: Input): Promise<Output> {
-    return new Promise((resolve, reject) => {
-      this.waiting.push({ input, resolve, reject });
-      this.start();
-    });
+  /**
+   * @throws whatever becomes of this request, whatever becomes of the others
+   * @throws DatabaseUnavailableError if too many requests wait already
+   */
+  async run(input: Input): Promise<Output> {
+    if (this.pending >= this.maxPending) {
+      const cause = new Error(`${this.pending} calls wait for its answer already`);
+      throw new DatabaseUnavailableError(this.requests.operation, { cause });
+    }
+    this.pending += 1;
+    try {
+      const output = await new Promise<Output | typeof ALONE>((resolve, reject) => {
+        this.queue.push({ input, passedOver: false, resolve, reject });
+        this.start();
+      });
+      return output === ALONE ? await this.requests.alone(input) : output;
+    } finally {
+      this.pending -= 1;
+    }
   }
 
   private start(): void {
-    if (this.starting || this.busy === LANES) return;
-    this.starting = true;
-    // What else is called in this turn of the event loop comes along.
-    process.nextTick(() => {
-      this.starting = false;
-      void this.work();
+    if (this.isStarting || this.queue.length === 0 || this.statements >= MAX_STATEMENTS) return;
+    this.isStarting = true;
+    // What else is asked for in this turn of the event loop comes along.
+    this.inOwnContext(() => {
+      process.nextTick(() => {
+        this.isStarting = false;
+        void this.send(this.takeBatch());
+        this.start();
+      });
     });
   }
 
-  private async work(): Promise<void> {
-    this.busy += 1;
-    while (this.waiting.length > 0) {
-      const group = this.waiting.splice(0, this.maxGroup);
-      if (this.waiting.length > 0) this.start();
-      await this.make(group);
+  /** The requests that wait longest; of several about one row only the first. */
+  private takeBatch(): Pending<Input, Output>[] {
+    const batch: Pending<Input, Output>[] = [];
+    const later: Pending<Input, Output>[] = [];
+    const rows = new Set<string>();
+    for (const request of this.queue.splice(0, this.maxBatch)) {
+      const row = this.requests.rowOf?.(request.input);
+      (row !== undefined && rows.has(row) ? later : batch).push(request);
+      if (row !== undefined) rows.add(row);
     }
-    this.busy -= 1;
+    this.queue.unshift(...later);
+    return batch;
   }
 
-  private async make(group: readonly Waiting<Input, Output>[]): Promise<void> {
+  private async send(batch: readonly Pending<Input, Output>[]): Promise<void> {
+    this.statements += 1;
+    let isCounted = true;
+    const letOthersPass = (): void => {
+      if (isCounted) this.statements -= 1;
+      isCounted = false;
+      this.start();
+    };
+    const timer = setTimeout(letOthersPass, PATIENCE_MS);
     try {
-      const outputs = await this.call.together(group.map(({ input }) => input));
-      group.forEach(({ input, resolve }, index) => {
-        resolve(outputs[index] ?? this.call.alone(input));
+      const outputs = await this.requests.together(batch.map(({ input }) => input));
+      batch.forEach((request, index) => {
+        const output = outputs[index];
+        if (output !== undefined) request.resolve(output);
+        else if (request.passedOver || batch.length === 1) request.resolve(ALONE);
+        else {
+          request.passedOver = true;
+          this.queue.push(request);
+        }
       });
     } catch (error) {
-      // What one of them cannot do, the others shall not suffer for.
-      const again = group.length > 1 && wasUndone(error);
-      for (const { input, resolve, reject } of group) {
-        if (again) resolve(this.call.alone(input));
+      const again = batch.length > 1 && wasUndone(error);
+      for (const { resolve, reject } of batch) {
+        if (again) resolve(ALONE);
         else reject(error);
       }
     }
+    clearTimeout(timer);
+    letOthersPass();
   }
 }
 

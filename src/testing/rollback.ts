@@ -1,5 +1,5 @@
 import type { DataSource, EntityManager } from 'typeorm';
-import { GroupCommit } from '../sql/request.batcher.js';
+import { RequestBatcher } from '../sql/request.batcher.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { claimingTogether } from '../jobs/job.claiming.js';
@@ -91,7 +91,7 @@ class JoinedSqlRunner extends SqlRunner {
  */
 function withParts<T extends object>(service: T, parts: Record<string, object>): T {
   for (const [key, part] of Object.entries(service)) {
-    const runsSql = part instanceof SqlRunner || part instanceof GroupCommit;
+    const runsSql = part instanceof SqlRunner || part instanceof RequestBatcher;
     if (runsSql && !(key in parts)) throw new Error(`\`${key}\` would not join the transaction.`);
   }
   const all = new Map<string | symbol, object>(Object.entries(parts));

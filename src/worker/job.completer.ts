@@ -1,6 +1,6 @@
 import { TypeORMError } from 'typeorm';
 import type { EntityManager } from 'typeorm';
-import { GroupCommit } from '../sql/request.batcher.js';
+import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import { FrameForgeError, fromDriver } from '../errors.js';
 import type { JobResult } from '../jobs/job.inputs.js';
@@ -14,7 +14,7 @@ import { isTransient } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 
 /** How many jobs one statement completes at the most. */
-const MAX_GROUP = 1_000;
+const MAX_BATCH = 1_000;
 /** How often a transaction with the application's own writes is tried, which takes some 20 s. */
 const TRANSACTION_TRIES = 10;
 
@@ -23,7 +23,7 @@ const TRANSACTION_TRIES = 10;
  * and the fence tells whether it had been done.
  */
 export class JobCompleter {
-  private readonly completions: GroupCommit<Settlement, boolean>;
+  private readonly completions: RequestBatcher<Settlement, boolean>;
 
   /** @param db - on the application's pool, as `jobs` is */
   constructor(
@@ -32,8 +32,10 @@ export class JobCompleter {
     private readonly recording: Activity,
   ) {
     const operation = 'completeJob';
-    this.completions = new GroupCommit(
+    this.completions = new RequestBatcher(
       {
+        operation,
+        rowOf: ({ handle }) => handle.jobId.toLowerCase(),
         alone: async (settlement) => {
           await recording.untilAnswered(() =>
             settleJob(db, operation, 'completed', settlement, {}),
@@ -47,7 +49,7 @@ export class JobCompleter {
           return done.map((isDone) => isDone || undefined);
         },
       },
-      MAX_GROUP,
+      { maxBatch: MAX_BATCH },
     );
   }
 

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import { jest } from '@jest/globals';
 import {
@@ -11,10 +12,11 @@ import { JobStatus } from '../../src/schema/entities/index.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import { until } from '../support/until.js';
 import { result, video, violations } from './fixtures.js';
-import { lockWaiters, times } from './race.js';
+import { lockWaiters, outcomes as outcomesOf, times } from './race.js';
 
 // Calls that come at the same time are made by one statement: none of them may notice.
 
@@ -259,4 +261,94 @@ describe('completions at once', () => {
     await unlock();
     expect((await held!).job).toMatchObject({ status: JobStatus.COMPLETED });
   });
+});
+
+describe('completions of one job in one turn', () => {
+  it.each([
+    ['for one handle', (job: VideoJob) => job],
+    [
+      'for one handle in both cases',
+      (job: VideoJob, index: number) => ({
+        ...job,
+        jobId: index === 1 ? job.jobId.toUpperCase() : job.jobId,
+      }),
+    ],
+    [
+      'for handles of several runs',
+      (job: VideoJob, index: number) => ({ ...job, runNumber: job.runNumber + (index % 2) }),
+    ],
+  ])('%s: exactly one is accepted, and its result is kept', async (_, handle) => {
+    const jobs = await created(20);
+    const counts = [1, 2, 3];
+    const accepted = await Promise.all(
+      jobs.map((job) =>
+        outcomesOf(
+          counts.map((frameCount, index) =>
+            h.jobs.completeJob(handle(job, index), { ...result, frameCount }),
+          ),
+        ),
+      ),
+    );
+    for (const { done, refused } of accepted) {
+      expect(refused).toEqual(['LEASE_LOST', 'LEASE_LOST']);
+      const [{ job, notification }] = done as [(typeof done)[number]];
+      expect(await h.jobs.getJob(job.jobId)).toEqual(job);
+      const { notifications } = await h.notifications.listNotifications({ jobId: job.jobId });
+      expect(notifications).toEqual([notification]);
+    }
+  });
+});
+
+describe('a server that is silent on four connections', () => {
+  it.each<[string, (jobs: JobService, userId: string) => () => Promise<unknown>]>([
+    ['createJob', (jobs, userId) => () => jobs.createJob({ ...video, userId })],
+    [
+      'completeJob',
+      (jobs) => () =>
+        jobs.completeJob({ jobId: randomUUID(), runNumber: 1, workerId: 'w' }, result),
+    ],
+  ])('does not hold up those who call %s later', async (_, make) => {
+    const proxy = await Proxy.start(h.url);
+    const own = await openHarness({ url: proxy.url }, { url: h.url, drop: async () => {} });
+    try {
+      const { userId } = await h.user();
+      const call = make(own.jobs, userId);
+      const runners = times(10, () => own.dataSource.createQueryRunner());
+      const ports: number[] = [];
+      for (const runner of runners) {
+        const [row] = await runner.query('SELECT inet_client_port() AS port');
+        ports.push(row.port);
+      }
+      for (const runner of runners) await runner.release();
+      // A pool gives out first what came back last.
+      for (const port of ports.slice(-4)) proxy.freeze(port);
+      const silent = Promise.allSettled(times(400, call));
+      await Promise.allSettled(times(20, call));
+      proxy.cut();
+      await silent;
+    } finally {
+      await own.close();
+      await proxy.stop();
+    }
+  });
+});
+
+it("goes on in each caller's own asynchronous context, and sends in nobody's", async () => {
+  const store = new AsyncLocalStorage<number>();
+  const { userId } = await h.user();
+  const seen = new Set<unknown>();
+  jest.spyOn(h.dataSource.logger, 'logQuery').mockImplementation(() => {
+    seen.add(store.getStore());
+  });
+  for (let round = 0; round < 5; round += 1) {
+    await Promise.all(
+      times(200, (index) =>
+        store.run(index, async () => {
+          await h.jobs.createJob({ ...video, userId });
+          expect(store.getStore()).toBe(index);
+        }),
+      ),
+    );
+  }
+  expect(seen).toEqual(new Set([undefined]));
 });

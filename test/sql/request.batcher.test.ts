@@ -1,0 +1,129 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { RequestBatcher } from '../../src/sql/request.batcher.js';
+import type { BatchedRequests } from '../../src/sql/request.batcher.js';
+import { until } from '../support/until.js';
+
+type Numbers = BatchedRequests<number, string>;
+
+/** Requests that are answered when the test says so, each with how it was made. */
+function requests(rowOf?: Numbers['rowOf']) {
+  const batches: { inputs: readonly number[]; answer: (passOver?: number[]) => void }[] = [];
+  const alone: number[] = [];
+  const made: Numbers = {
+    operation: 'count',
+    ...(rowOf && { rowOf }),
+    together: (inputs) =>
+      new Promise((resolve) => {
+        const answer = (passOver: number[] = []): void =>
+          resolve(inputs.map((n) => (passOver.includes(n) ? undefined : `${n} together`)));
+        batches.push({ inputs, answer });
+      }),
+    alone: async (input) => {
+      alone.push(input);
+      return `${input} alone`;
+    },
+  };
+  return { made, batches, alone };
+}
+
+const batchesOf = (count: number, { batches }: ReturnType<typeof requests>) =>
+  until(() => batches.length === count);
+
+it('makes what comes in one turn of the event loop by one statement, up to its size', async () => {
+  const r = requests();
+  const batcher = new RequestBatcher(r.made, { maxBatch: 2 });
+  const outputs = Promise.all([1, 2, 3].map((n) => batcher.run(n)));
+  await batchesOf(2, r);
+  r.batches.forEach(({ answer }) => answer());
+  expect(await outputs).toEqual(['1 together', '2 together', '3 together']);
+  expect(r.batches.map(({ inputs }) => inputs)).toEqual([[1, 2], [3]]);
+});
+
+it('makes what a statement passed over by one more, and only then alone', async () => {
+  const r = requests();
+  const batcher = new RequestBatcher(r.made);
+  const outputs = Promise.all([1, 2, 3, 4].map((n) => batcher.run(n)));
+  await batchesOf(1, r);
+  r.batches[0]!.answer([2, 3, 4]);
+  await batchesOf(2, r);
+  expect(r.batches[1]!.inputs).toEqual([2, 3, 4]);
+  r.batches[1]!.answer([4]);
+  expect(await outputs).toEqual(['1 together', '2 together', '3 together', '4 alone']);
+  expect(r.alone).toEqual([4]);
+});
+
+it('puts two requests about one row into two statements', async () => {
+  const r = requests((n) => String(n % 10));
+  const batcher = new RequestBatcher(r.made);
+  const outputs = Promise.all([1, 2, 11, 21, 3].map((n) => batcher.run(n)));
+  await batchesOf(3, r);
+  r.batches.forEach(({ answer }) => answer());
+  await outputs;
+  expect(r.batches.map(({ inputs }) => inputs)).toEqual([[1, 2, 3], [11], [21]]);
+});
+
+it('lets others pass statements that have no answer, and counts those that get one late', async () => {
+  const r = requests();
+  const batcher = new RequestBatcher(r.made, { maxBatch: 1 });
+  const outputs = Promise.all(Array.from({ length: 9 }, (_, n) => batcher.run(n)));
+  await batchesOf(8, r);
+  // The first four are late, the other four are not: the last one has to wait.
+  r.batches.slice(0, 4).forEach(({ answer }) => answer());
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(r.batches).toHaveLength(8);
+  r.batches[4]!.answer();
+  await batchesOf(9, r);
+  r.batches.forEach(({ answer }) => answer());
+  expect(await outputs).toHaveLength(9);
+});
+
+it('refuses what comes while too much waits, and takes more when there is room', async () => {
+  const r = requests();
+  const batcher = new RequestBatcher(r.made, { maxBatch: 1, maxPending: 5 });
+  const outputs = [1, 2, 3, 4, 5].map((n) => batcher.run(n));
+  await expect(batcher.run(6)).rejects.toMatchObject({
+    code: 'DATABASE_UNAVAILABLE',
+    message: expect.stringMatching(/^count .*5 calls wait/),
+  });
+  await batchesOf(4, r);
+  r.batches[0]!.answer();
+  await outputs[0];
+  const another = batcher.run(7);
+  for (let batch = 1; batch < 6; batch += 1) {
+    await until(() => r.batches.length > batch);
+    r.batches[batch]!.answer();
+  }
+  expect(await another).toBe('7 together');
+  await Promise.all(outputs);
+});
+
+it("makes a statement in no caller's asynchronous context, and goes on in each caller's own", async () => {
+  const store = new AsyncLocalStorage<string>();
+  const seen = { together: [] as unknown[], alone: [] as unknown[], after: [] as unknown[] };
+  const batcher = new RequestBatcher<number, number>({
+    operation: 'count',
+    together: async (inputs) => {
+      seen.together.push(store.getStore());
+      await new Promise((resolve) => setImmediate(resolve));
+      seen.together.push(store.getStore());
+      return inputs.map((n) => (n === 7 ? undefined : n));
+    },
+    alone: async (n) => {
+      seen.alone.push(store.getStore());
+      return n;
+    },
+  });
+  await Promise.all(
+    Array.from({ length: 1_000 }, (_, n) =>
+      store.run(`request ${n}`, async () => {
+        await batcher.run(n);
+        seen.after.push(`${n}: ${store.getStore()}`);
+      }),
+    ),
+  );
+  expect(new Set(seen.together)).toEqual(new Set([undefined]));
+  expect(seen.alone).toEqual(['request 7']);
+  expect(seen.after.toSorted()).toEqual(
+    Array.from({ length: 1_000 }, (_, n) => `${n}: request ${n}`).toSorted(),
+  );
+});
