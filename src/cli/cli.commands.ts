@@ -4,6 +4,7 @@ import type { BootLogger } from '../connection/boot.logger.js';
 import { revertMigration } from '../migrations/migration.runner.js';
 import { migrationStatus } from '../migrations/migration.status.js';
 import { connect } from '../connection/connect.js';
+import { describe } from '../migrations/schema.difference.js';
 import { schemaDrift } from '../migrations/schema.drift.js';
 import { fromDriver, reasonOf } from '../errors.js';
 import { readArguments, USAGE, UsageError } from './cli.arguments.js';
@@ -98,8 +99,14 @@ async function check({ dataSource, out }: Context): Promise<number> {
   const drift = await schemaDrift(dataSource);
   if (pending.length > 0) out(`Pending migrations: ${pending.join(', ')}.`);
   if (drift.length > 0) {
-    out('The schema differs from the entities. These statements would make it what they say:');
-    for (const statement of drift) out(`  ${statement}`);
+    out('The schema differs from the entities:');
+    for (const difference of drift) out(`  ${describe(difference)}`);
+    if (drift.some(({ losesData }) => losesData)) {
+      out(
+        '[!] holds data, which dropping it would lose: change it by a migration that keeps the data ' +
+          '(ALTER COLUMN ... TYPE ... USING ...).',
+      );
+    }
   }
   if (pending.length + drift.length > 0) return 1;
   out('The schema is what the entities say, and no migration is pending.');

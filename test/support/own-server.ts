@@ -8,7 +8,11 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { findNativeFolder, prepareBinaries } from '../../src/embedded/binaries.locator.js';
+import {
+  binariesIn,
+  findNativeFolder,
+  prepareBinaries,
+} from '../../src/embedded/binaries.locator.js';
 import type { Binaries } from '../../src/embedded/binaries.locator.js';
 import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
 
@@ -27,15 +31,22 @@ export class OwnServer {
     private readonly watcher: ChildProcess,
   ) {}
 
-  /** Makes a cluster and starts it. */
-  static async start(): Promise<OwnServer> {
+  /**
+   * Makes a cluster and starts it.
+   *
+   * @param installation - the folder of another PostgreSQL than the one from npm
+   */
+  static async start(installation?: string): Promise<OwnServer> {
     const account = chooseAccount(undefined);
     const directory = mkdtempSync(join(tmpdir(), 'frameforge-server-'));
     chmodSync(directory, 0o700);
     const password = randomBytes(16).toString('hex');
     writeFileSync(join(directory, 'password'), password);
     for (const path of [join(directory, 'password'), directory]) giveTo(account, path);
-    const binaries = await prepareBinaries(findNativeFolder(), directory, account);
+    const binaries =
+      installation === undefined
+        ? await prepareBinaries(findNativeFolder(), directory, account)
+        : binariesIn(installation);
     // Ends what runs when its standard input does, which is when this process does.
     const watcher = spawn(
       'sh',

@@ -1,0 +1,119 @@
+/** One thing in which the database and the entities differ. */
+export interface Difference {
+  /** Such as `column "users"."email"`. */
+  readonly what: string;
+  /** What the entities say; undefined if they have no such thing. */
+  readonly should?: string;
+  /** What the database has; undefined if it has no such thing. */
+  readonly is?: string;
+  /** Whether the way that TypeORM would go, which is to drop it and make it again, would lose data. */
+  readonly losesData?: boolean;
+}
+
+/** Puts a difference into words, without a statement that somebody could run. */
+export function describe({ what, should, is, losesData = false }: Difference): string {
+  const said =
+    should === undefined
+      ? `${what} is there, and no entity has it: ${is}`
+      : is === undefined
+        ? `${what} is missing${should === '' ? '' : `: it should be ${should}`}`
+        : `${what} should be ${should}, and is ${is}`;
+  return losesData ? `${said} [!]` : said;
+}
+
+/** What a statement makes. */
+interface Made {
+  readonly what: string;
+  readonly definition: string;
+  /** Of what is named by its content, such as a unique constraint. */
+  readonly alias?: string;
+  readonly holdsData?: boolean;
+}
+
+/**
+ * Reads TypeORM's statements as differences: what those for the way up make is what the entities say,
+ * and what those for the way back make is what the database has. No statement is passed on: TypeORM
+ * changes the type of a column by dropping the column.
+ *
+ * @param up - the statements that would make the database what the entities say
+ * @param down - the statements that would undo them
+ */
+export function differencesOf(up: readonly string[], down: readonly string[]): Difference[] {
+  const should = new Map(up.flatMap(readStatement).map((made) => [made.alias ?? made.what, made]));
+  const is = new Map(down.flatMap(readStatement).map((made) => [made.alias ?? made.what, made]));
+  const differences: Difference[] = [];
+  for (const key of new Set([...should.keys(), ...is.keys()])) {
+    const [wanted, found] = [should.get(key), is.get(key)];
+    const { what } = wanted ?? (found as Made);
+    // With a table, all that belongs to it is missing.
+    if (should.has(`table ${/ of (.*)$/.exec(what)?.[1]}`)) continue;
+    // An index or a constraint is made again as it was where a column of it is.
+    if (wanted !== undefined && found !== undefined && isRemade(wanted, found)) continue;
+    differences.push({
+      what,
+      should: wanted?.definition,
+      is: found?.definition,
+      losesData: found?.holdsData ?? false,
+    });
+  }
+  return differences;
+}
+
+/** Expressions are worded differently by TypeORM and PostgreSQL: `expressionDrift` compares those. */
+const isRemade = (wanted: Made, found: Made): boolean =>
+  [wanted, found].every(({ what }) => /^(index|constraint)/.test(what)) &&
+  plain(wanted.definition) === plain(found.definition);
+
+const plain = (definition: string): string =>
+  definition
+    .replace(/USING btree /, '')
+    .replace(/ WHERE .*/, '')
+    .replace(/^CHECK.*/, 'CHECK')
+    .trim();
+
+function readStatement(statement: string): Made[] {
+  const [, table = '', rest] = /^ALTER TABLE (\S+|".+?") (.*)$/s.exec(statement) ?? [];
+  if (rest !== undefined) return readAlteration(table, rest);
+  const index = /^CREATE (UNIQUE )?INDEX (".+?") ON (.+?) +((?:USING \w+ )?\(.*)$/s.exec(statement);
+  if (index !== null) {
+    const [, unique = '', name, on, columns = ''] = index;
+    return [{ what: `index ${name} of ${on}`, definition: `${unique}${columns}`.trim() }];
+  }
+  const [, kind = '', name, definition = ''] =
+    /^CREATE (\w+(?: VIEW)?) (".+?"(?:\.".+?")?) ?(.*)$/s.exec(statement) ?? [];
+  if (name !== undefined) {
+    return kind === 'TABLE'
+      ? [{ what: `table ${name}`, definition: '', holdsData: true }]
+      : [{ what: `${kind.toLowerCase()} ${name}`, definition }];
+  }
+  // What drops something undoes a statement that makes it, and that one is read.
+  if (statement.startsWith('DROP')) return [];
+  const [, comment, text] = /^COMMENT ON (COLUMN .+) IS (.*)$/s.exec(statement) ?? [];
+  if (comment !== undefined) return [{ what: `comment on ${comment}`, definition: text ?? '' }];
+  return [{ what: 'the rest', definition: statement }];
+}
+
+function readAlteration(table: string, rest: string): Made[] {
+  const [, constraint, definition = ''] = /^ADD CONSTRAINT (".+?") (.*)$/s.exec(rest) ?? [];
+  if (constraint !== undefined) {
+    const alias = definition.startsWith('UNIQUE') ? `${table} ${definition}` : undefined;
+    return [{ what: `constraint ${constraint} of ${table}`, definition, alias }];
+  }
+  const [, added, type = ''] = /^ADD (".+?") (.*)$/s.exec(rest) ?? [];
+  if (added !== undefined) {
+    return [{ what: `column ${table}.${added}`, definition: type, holdsData: true }];
+  }
+  const [, altered, change = ''] = /^ALTER COLUMN (".+?") (.*)$/s.exec(rest) ?? [];
+  if (altered === undefined) return [];
+  const column = `column ${table}.${altered}`;
+  if (change.startsWith('TYPE ')) {
+    return [{ what: `type of ${column}`, definition: change.slice(5), holdsData: true }];
+  }
+  const what = change.endsWith('NOT NULL') ? `null in ${column}` : `default of ${column}`;
+  const words: Readonly<Record<string, string>> = {
+    'SET NOT NULL': 'refused',
+    'DROP NOT NULL': 'allowed',
+    'DROP DEFAULT': 'none',
+  };
+  return [{ what, definition: words[change] ?? change.replace(/^SET DEFAULT /, '') }];
+}
