@@ -1,5 +1,6 @@
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { isPort, sslProblems, urlProblems } from './database.url.js';
+import type { ConnectionUrl } from './database.url.js';
+import { isPort, readUrl, sslProblems } from './database.url.js';
 
 /**
  * The connection that the environment names: `DATABASE_URL`, or else `DB_HOST`, `DB_PORT`, `DB_USER`,
@@ -13,20 +14,20 @@ export function connectionFrom(
   env: NodeJS.ProcessEnv,
   ssl: PostgresDataSourceOptions['ssl'],
   problems: string[],
-): Partial<PostgresDataSourceOptions> {
+): Partial<PostgresDataSourceOptions> & Partial<ConnectionUrl> {
   const get = (name: string): string | undefined => (env[name] === '' ? undefined : env[name]);
   const wanted = get('DB_SSL');
   if (wanted !== undefined && wanted !== 'true' && wanted !== 'false') {
     problems.push(`DB_SSL is '${wanted}': set it to true or false`);
   }
-  const tls = ssl ?? (wanted === 'true' ? true : undefined);
+  const tls = ssl ?? (wanted === undefined ? undefined : wanted === 'true');
   const secure = tls === undefined ? {} : { ssl: tls };
   const url = get('DATABASE_URL');
   if (url !== undefined) {
     const option = ssl === undefined ? 'DB_SSL' : '`ssl`';
-    problems.push(...urlProblems('DATABASE_URL', url));
-    problems.push(...sslProblems('DATABASE_URL', url, option, tls));
-    return { url, ...secure };
+    const read = readUrl('DATABASE_URL', url, problems);
+    if (read !== undefined) problems.push(...sslProblems('DATABASE_URL', read.url, option, tls));
+    return { ...read, ...secure };
   }
   const host = get('DB_HOST');
   const port = get('DB_PORT');
@@ -55,6 +56,20 @@ export function connectionFrom(
     database: get('DB_NAME'),
     ...secure,
   };
+}
+
+/** The values of PGSSLMODE that the driver knows; it would take any other for off. */
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'];
+
+/**
+ * What is wrong with the driver's own variable for TLS, which it reads where neither an option, nor
+ * DB_SSL, nor the URL says anything.
+ */
+export function sslModeProblems(env: NodeJS.ProcessEnv): string[] {
+  const mode = env['PGSSLMODE'] ?? '';
+  return ['', ...SSL_MODES].includes(mode)
+    ? []
+    : [`PGSSLMODE is '${mode}': set it to ${SSL_MODES.join(' or ')}`];
 }
 
 /** Whether plans are kept by name: a property of what is between application and server. */

@@ -1,7 +1,9 @@
 import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { connectionFrom, preparedStatementsFrom } from './database.environment.js';
-import { isPort, sslProblems, urlProblems } from './database.url.js';
+import { connectionFrom, preparedStatementsFrom, sslModeProblems } from './database.environment.js';
+import { readUrl, sslProblems } from './database.url.js';
+import { remedyOf, RULES } from './database.rules.js';
 import { ConfigurationError } from './errors.js';
+import { optionProblems } from './input/option.rules.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { frameForgeMigrations } from './schema/migrations/index.js';
 
@@ -14,7 +16,7 @@ type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix';
  * TypeORM's options for PostgreSQL, and this package's own. `entities` and `migrations` are added to
  * the package's. Without connection options (`url`, or `host` and its kin, or `replication`) the
  * environment is read: `DATABASE_URL`, else `DB_HOST`, `DB_PORT`, `DB_USER`, `DB_PASSWORD`,
- * `DB_NAME`, `DB_SSL`.
+ * `DB_NAME`, `DB_SSL`. A URL may name the `schema`.
  */
 export interface FrameForgeDatabaseOptions extends Partial<
   Omit<PostgresDataSourceOptions, Restricted>
@@ -68,87 +70,7 @@ export interface ResolvedOptions {
   readonly autoLoadEntities: boolean;
 }
 
-/** Every option there is; the type makes the compiler complain when one is missing here. */
-const KNOWN: Record<keyof FrameForgeDatabaseOptions, true> = {
-  type: true,
-  url: true,
-  host: true,
-  port: true,
-  username: true,
-  password: true,
-  database: true,
-  schema: true,
-  ssl: true,
-  applicationName: true,
-  connectTimeoutMS: true,
-  driver: true,
-  nativeDriver: true,
-  useUTC: true,
-  replication: true,
-  uuidExtension: true,
-  poolErrorHandler: true,
-  logNotifications: true,
-  installExtensions: true,
-  parseInt8: true,
-  extensions: true,
-  entities: true,
-  migrations: true,
-  subscribers: true,
-  logging: true,
-  logger: true,
-  maxQueryExecutionTime: true,
-  poolSize: true,
-  namingStrategy: true,
-  isolationLevel: true,
-  migrationsTableName: true,
-  migrationsTransactionMode: true,
-  metadataTableName: true,
-  entitySkipConstructor: true,
-  extra: true,
-  relationLoadStrategy: true,
-  typename: true,
-  cache: true,
-  isolateWhereStatements: true,
-  invalidWhereValuesBehavior: true,
-  synchronize: true,
-  dropSchema: true,
-  migrationsRun: true,
-  migrationsLockTimeoutMs: true,
-  requireCurrentSchema: true,
-  connectRetryMs: true,
-  shutdownTimeoutMs: true,
-  preparedStatements: true,
-  notifyWorkers: true,
-  autoLoadEntities: true,
-};
-
 const CREDENTIALS = ['host', 'port', 'username', 'password', 'database'] as const;
-
-const BOOLEANS = [
-  'migrationsRun',
-  'requireCurrentSchema',
-  'preparedStatements',
-  'notifyWorkers',
-  'autoLoadEntities',
-] as const;
-
-const MILLISECONDS = [
-  'migrationsLockTimeoutMs',
-  'connectRetryMs',
-  'shutdownTimeoutMs',
-  'connectTimeoutMS',
-  'maxQueryExecutionTime',
-] as const;
-
-const REMEDIES: Readonly<Record<string, string>> = {
-  synchronize: 'the migrations own the schema: write a migration for your own entities',
-  dropSchema: 'it would drop the data of every service: drop the schema by hand where you mean it',
-  entityPrefix: 'the table names are fixed: use `schema` to keep them apart',
-  name: 'give it beside useFactory, as forRootAsync({ name, useFactory }): Nest needs it earlier',
-  retryAttempts: 'use `connectRetryMs`',
-  retryDelay: 'use `connectRetryMs`',
-  toRetry: 'use `connectRetryMs`: only what can heal is retried',
-};
 
 /**
  * Checks options, fills in the defaults and reads the environment where they name no connection. An
@@ -160,11 +82,12 @@ export function resolveOptions(
   options: FrameForgeDatabaseOptions = {},
   env: NodeJS.ProcessEnv = process.env,
 ): ResolvedOptions {
-  refuse(problemsOf(options));
+  const problems = problemsOf(options);
+  const connection = connectionOf(options, env, problems);
+  refuse(problems);
   const given: FrameForgeDatabaseOptions = Object.fromEntries(
     Object.entries(options).filter(([, value]) => value !== undefined),
   );
-  const problems: string[] = [];
   const {
     migrationsRun = true,
     migrationsLockTimeoutMs = 300_000,
@@ -178,11 +101,6 @@ export function resolveOptions(
     migrations = [],
     ...typeorm
   } = given;
-  const connected =
-    typeorm.url !== undefined ||
-    typeorm.replication !== undefined ||
-    CREDENTIALS.some((key) => typeorm[key] !== undefined);
-  const connection = connected ? {} : connectionFrom(env, typeorm.ssl, problems);
   refuse(problems);
   return {
     dataSource: {
@@ -220,61 +138,79 @@ export function resolveOptions(
 }
 
 function problemsOf(options: FrameForgeDatabaseOptions): string[] {
-  // What a factory returned may be anything.
-  if (typeof options !== 'object' || options === null) return ['its options must be an object'];
-  const problems = Object.keys(options)
-    .filter((key) => !Object.hasOwn(KNOWN, key))
-    .map((key) => `\`${key}\` is not an option here: ${remedyOf(key)}`);
-  const { type, url, ssl, port, poolSize, schema, replication } = options;
-  for (const key of ['synchronize', 'dropSchema'] as const) {
-    if ((options[key] ?? false) !== false) {
-      problems.push(`\`${key}\` must stay false: ${remedyOf(key)}`);
-    }
-  }
-  if (type !== undefined && type !== 'postgres') {
-    problems.push(`\`type\` is '${String(type)}': this package needs 'postgres', the default`);
-  }
-  const given = CREDENTIALS.filter((key) => options[key] !== undefined);
+  const problems = optionProblems(options, RULES, remedyOf);
+  const { url, replication, migrationsRun, migrationsLockTimeoutMs } = options ?? {};
+  const given = CREDENTIALS.filter((key) => options?.[key] !== undefined);
   if (url !== undefined && given.length > 0) {
     problems.push(`\`url\` and \`${given.join('`, `')}\` contradict each other: give one of them`);
   }
   if (replication !== undefined && (url !== undefined || given.length > 0)) {
     problems.push('`replication` names its own servers: remove `url`, `host` and its kin');
   }
-  if (options.migrationsRun === false && options.migrationsLockTimeoutMs !== undefined) {
+  if (migrationsRun === false && migrationsLockTimeoutMs !== undefined) {
     problems.push('`migrationsLockTimeoutMs` does nothing with `migrationsRun: false`: remove one');
-  }
-  for (const key of MILLISECONDS) {
-    if (options[key] !== undefined && !isWholeNumber(options[key], 0)) {
-      problems.push(`\`${key}\` must be a whole number of milliseconds, 0 or more`);
-    }
-  }
-  for (const key of BOOLEANS) {
-    if (options[key] !== undefined && typeof options[key] !== 'boolean') {
-      problems.push(`\`${key}\` must be true or false`);
-    }
-  }
-  if (poolSize !== undefined && !isWholeNumber(poolSize, 1)) {
-    problems.push('`poolSize` must be a whole number of connections, 1 or more');
-  }
-  if (port !== undefined && !isPort(port)) {
-    problems.push('`port` must be a port number from 1 to 65535');
-  }
-  if (schema === '') problems.push('`schema` must not be empty: leave it out for the default one');
-  if (url !== undefined) {
-    problems.push(...urlProblems('`url`', url), ...sslProblems('`url`', url, '`ssl`', ssl));
   }
   return problems;
 }
 
-const isWholeNumber = (value: unknown, min: number): boolean =>
-  Number.isSafeInteger(value) && Number(value) >= min;
+/** What the options, or else the environment, say of the connection. */
+function connectionOf(
+  options: FrameForgeDatabaseOptions,
+  env: NodeJS.ProcessEnv,
+  problems: string[],
+): Partial<PostgresDataSourceOptions> {
+  const { url, ssl, schema, replication } = options ?? {};
+  const servers = replicationOf(replication, problems);
+  if (replication !== undefined) return { replication: servers };
+  let connection: Partial<PostgresDataSourceOptions> = {};
+  if (url !== undefined) {
+    const read = readUrl('`url`', url, problems);
+    if (read !== undefined) problems.push(...sslProblems('`url`', read.url, '`ssl`', ssl));
+    connection = { ...read };
+  } else if (CREDENTIALS.every((key) => options?.[key] === undefined)) {
+    // Where the options are wrong, what the environment lacks is beside the point.
+    refuse(problems);
+    connection = connectionFrom(env, ssl, problems);
+  }
+  const { schema: named = schema, ...rest } = connection;
+  if ((ssl ?? rest.ssl) === undefined && !/[?&]ssl/.test(rest.url ?? '')) {
+    problems.push(...sslModeProblems(env));
+  }
+  if (schema !== undefined && named !== schema) {
+    problems.push(`the URL names another \`schema\` than the option: remove one of them`);
+  }
+  return named === undefined ? rest : { ...rest, schema: named };
+}
 
-const remedyOf = (key: string): string =>
-  Object.hasOwn(REMEDIES, key) ? `${REMEDIES[key]}` : 'remove it, or correct its spelling';
+type Replication = NonNullable<PostgresDataSourceOptions['replication']>;
+
+/** The servers of a replication, whose URLs are read as one of a single server is. */
+function replicationOf(
+  given: Replication | undefined,
+  problems: string[],
+): Replication | undefined {
+  if (typeof given !== 'object' || given === null) return undefined;
+  const { master, slaves = [] } = given;
+  const read = (name: string, server: Replication['master']): Replication['master'] => {
+    const { url } = server ?? {};
+    if (url === undefined) return server;
+    const { schema, ...rest } = readUrl(name, url, problems) ?? {};
+    if (schema !== undefined) {
+      problems.push(`${name} names a schema: all servers have one, so give it as \`schema\``);
+    }
+    return { ...server, ...rest };
+  };
+  return {
+    ...given,
+    master: read('the `url` of the master in `replication`', master),
+    slaves: slaves.map((slave) => read('the `url` of a slave in `replication`', slave)),
+  };
+}
 
 function refuse(problems: readonly string[]): void {
   if (problems.length > 0) {
-    throw new ConfigurationError(`FrameForgeDatabaseModule cannot start: ${problems.join('; ')}.`);
+    throw new ConfigurationError(
+      `FrameForgeDatabaseModule cannot start: ${[...new Set(problems)].join('; ')}.`,
+    );
   }
 }

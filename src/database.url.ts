@@ -2,20 +2,82 @@ import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/Postgres
 
 type Ssl = PostgresDataSourceOptions['ssl'];
 
+/** What a URL of a connection says. */
+export interface ConnectionUrl {
+  /** The URL as TypeORM and `pg` both read it. */
+  readonly url: string;
+  /** The parameter `schema`, which is an option, and means nothing to the driver. */
+  readonly schema?: string;
+}
+
+/** The parameters that `pg` reads, and two that only `psql` does, with which it shares URLs. */
+const PARAMETERS = new Set(
+  `schema host port user password ssl sslmode sslcert sslkey sslrootcert sslnegotiation
+   uselibpqcompat options application_name fallback_application_name client_encoding
+   statement_timeout lock_timeout idle_in_transaction_session_timeout query_timeout keepalives
+   channel_binding connect_timeout`.split(/\s+/),
+);
+
+/** The parameters that turn TLS on or off. The driver would take any other word for on. */
+const TLS: Readonly<Record<string, readonly string[]>> = {
+  ssl: ['true', 'false', '1', '0', 'no-verify'],
+  sslmode: ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'],
+};
+
+const REMEDIES: Readonly<Record<string, string>> = {
+  search_path: 'use `schema`',
+  connection_limit: 'use the option `poolSize`',
+  pool_timeout: 'use the option `connectTimeoutMS`',
+  pgbouncer: 'use the option `preparedStatements`, or DB_PREPARED_STATEMENTS',
+};
+
 /**
- * What is wrong with a connection URL. No message shows any of it: it may hold a password. One whose
- * special characters are not encoded may still parse, with a part of the password as the host's name.
+ * Reads the URL of a connection. No message shows any of it: it may hold a password. One whose special
+ * characters are not encoded may still parse, with a part of the password as the host's name.
  *
  * @param name - where it was found, such as `DATABASE_URL`
+ * @param problems - gets what is wrong with it
+ * @returns undefined if it is no URL of a PostgreSQL
  */
-export function urlProblems(name: string, url: unknown): string[] {
-  return isPostgresUrl(url)
-    ? []
-    : [
-        `${name} is not a PostgreSQL URL: write it as postgres://user:password@host:5432/name, ` +
-          `with special characters of the password percent-encoded`,
-      ];
+export function readUrl(
+  name: string,
+  given: unknown,
+  problems: string[],
+): ConnectionUrl | undefined {
+  const url = typeof given === 'string' ? withHost(given) : given;
+  if (!isPostgresUrl(url)) {
+    problems.push(
+      `${name} is not a PostgreSQL URL: write it as postgres://user:password@host:5432/name, ` +
+        `with special characters of the password percent-encoded`,
+    );
+    return undefined;
+  }
+  const { searchParams } = new URL(url);
+  for (const key of new Set(searchParams.keys())) {
+    if (PARAMETERS.has(key)) continue;
+    const remedy = Object.hasOwn(REMEDIES, key) ? REMEDIES[key] : 'remove it';
+    problems.push(`${name} has the parameter ${key}, which the driver does not read: ${remedy}`);
+  }
+  for (const [key, values] of Object.entries(TLS)) {
+    const value = searchParams.get(key);
+    if (value !== null && !values.includes(value)) {
+      problems.push(`${name} has ${key}=${value}: set it to ${values.join(' or ')}`);
+    }
+  }
+  const schema = searchParams.get('schema') ?? undefined;
+  if (schema === '') problems.push(`${name} has an empty schema: remove it for the default one`);
+  // The driver would take the word for on.
+  return { url: url.replace(/([?&]ssl=)false(?=&|$)/, '$10'), schema };
 }
+
+/**
+ * A URL whose server is a socket's folder has no host before the path (`postgresql://u:p@/db?host=/run`),
+ * which `pg` takes, and neither Node nor TypeORM do. They get one; the parameter goes before it.
+ */
+const withHost = (url: string): string =>
+  /[?&]host=(\/|%2f)/i.test(url)
+    ? url.replace(/^(postgres(?:ql)?:\/\/[^/?#]*@)(:\d+)?\//, '$1localhost$2/')
+    : url;
 
 function isPostgresUrl(value: unknown): value is string {
   if (typeof value !== 'string' || !/^postgres(ql)?:\/\//.test(value)) return false;
@@ -44,8 +106,8 @@ function isEncoded(part: string): boolean {
  *
  * @param option - the option's name in the message
  */
-export function sslProblems(name: string, url: unknown, option: string, ssl: Ssl): string[] {
-  if (ssl === undefined || !isPostgresUrl(url)) return [];
+export function sslProblems(name: string, url: string, option: string, ssl: Ssl): string[] {
+  if (ssl === undefined) return [];
   const asked = sslOf(new URL(url).searchParams);
   return asked === undefined || asked === ssl
     ? []
@@ -62,7 +124,7 @@ function sslOf(parameters: URLSearchParams): boolean | null | undefined {
   if (given.length === 0) return undefined;
   if (given.length > 1) return null;
   const value = parameters.get('ssl') ?? parameters.get('sslmode') ?? '';
-  if (['disable', 'false', '0'].includes(value)) return false;
+  if (['disable', '0'].includes(value)) return false;
   return ['true', '1', 'require', 'verify-full'].includes(value) ? true : null;
 }
 

@@ -1,5 +1,14 @@
 import { ConfigurationError } from '../errors.js';
 import { DEFAULT_LEASE_MS, DEFAULT_MAX_ATTEMPTS } from '../input/defaults.js';
+import type { OptionRule } from '../input/option.rules.js';
+import {
+  flag,
+  MAX_MS,
+  milliseconds,
+  optionProblems,
+  text,
+  wholeNumber,
+} from '../input/option.rules.js';
 
 /** How long to wait before another try: `baseMs`, doubled at each, up to `maxMs`, with jitter. */
 export interface BackoffOptions {
@@ -38,9 +47,6 @@ export type ResolvedWorkerOptions = Required<Omit<FrameForgeWorkerOptions, 'data
   readonly dataSource: string | undefined;
 };
 
-/** The longest time that Node's timers and PostgreSQL's integers hold: 24.8 days. */
-const MAX_MS = 2 ** 31 - 1;
-
 const DEFAULTS: ResolvedWorkerOptions = {
   leaseMs: DEFAULT_LEASE_MS,
   maxAttempts: DEFAULT_MAX_ATTEMPTS,
@@ -54,37 +60,38 @@ const DEFAULTS: ResolvedWorkerOptions = {
   dataSource: undefined,
 };
 
+const backoff: OptionRule = (value) =>
+  optionProblems(value, { baseMs: milliseconds, maxMs: milliseconds }).length === 0 &&
+  Object.keys(value as object).length === 2
+    ? undefined
+    : `must be { baseMs, maxMs }, each a whole number of milliseconds from 0 to ${MAX_MS}`;
+
+/** Every option there is, and its rule; the type makes the compiler complain when one is missing. */
+const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
+  // A lease that ends within a few round trips would be lost before it could be extended.
+  leaseMs: wholeNumber(1_000),
+  maxAttempts: wholeNumber(1),
+  backoff,
+  deliveryLeaseMs: wholeNumber(1_000),
+  maxDeliveryAttempts: wholeNumber(1),
+  deliveryBackoff: backoff,
+  // Half as much again must still be a time that a timer can wait.
+  pollMs: wholeNumber(1, Math.floor(MAX_MS / 1.5)),
+  shutdownMs: wholeNumber(0),
+  listen: flag,
+  dataSource: text,
+};
+
 /**
- * Checks the options and fills in the defaults.
+ * Checks the options and fills in the defaults. An option that is undefined counts as left out.
  *
  * @throws ConfigurationError naming each that is unknown or wrong
  */
 export function resolveWorkerOptions(options: FrameForgeWorkerOptions = {}): ResolvedWorkerOptions {
-  const problems: string[] = [];
-  for (const key of Object.keys(options)) {
-    if (!Object.hasOwn(DEFAULTS, key))
-      problems.push(`\`${key}\` is not an option here: remove or correct it`);
-  }
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const resolved: ResolvedWorkerOptions = { ...DEFAULTS, ...Object.fromEntries(given) };
-  const atLeast = (name: string, value: unknown, min: number): void => {
-    if (!(Number.isInteger(value) && Number(value) >= min && Number(value) <= MAX_MS)) {
-      problems.push(`\`${name}\` must be a whole number from ${min} to ${MAX_MS}`);
-    }
-  };
-  // A lease that ends within a few round trips would be lost before it could be extended.
-  atLeast('leaseMs', resolved.leaseMs, 1_000);
-  atLeast('deliveryLeaseMs', resolved.deliveryLeaseMs, 1_000);
-  atLeast('maxAttempts', resolved.maxAttempts, 1);
-  atLeast('maxDeliveryAttempts', resolved.maxDeliveryAttempts, 1);
-  atLeast('pollMs', resolved.pollMs, 1);
-  atLeast('shutdownMs', resolved.shutdownMs, 0);
-  for (const name of ['backoff', 'deliveryBackoff'] as const) {
-    atLeast(`${name}.baseMs`, resolved[name]?.baseMs, 0);
-    atLeast(`${name}.maxMs`, resolved[name]?.maxMs, 0);
-  }
+  const problems = optionProblems(options, RULES);
   if (problems.length > 0) {
     throw new ConfigurationError(`FrameForgeWorkerModule cannot start: ${problems.join('; ')}.`);
   }
-  return resolved;
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  return { ...DEFAULTS, ...Object.fromEntries(given) };
 }

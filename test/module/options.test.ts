@@ -1,5 +1,6 @@
 import { resolveOptions } from '../../src/database.options.js';
 import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
+import { RULES } from '../../src/database.rules.js';
 import { ConfigurationError } from '../../src/errors.js';
 import { frameForgeEntities, User } from '../../src/schema/entities/index.js';
 import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
@@ -173,7 +174,11 @@ describe('the environment', () => {
       { host: 'db.example.com', port: 5432, username: 'app', database: 'frameforge' },
     ],
     ['DB_SSL', { DATABASE_URL: DATABASE, DB_SSL: 'true' }, { url: DATABASE, ssl: true }],
-    ['DB_SSL that is off', { DATABASE_URL: DATABASE, DB_SSL: 'false' }, { url: DATABASE }],
+    [
+      'DB_SSL that is off',
+      { DATABASE_URL: DATABASE, DB_SSL: 'false', PGSSLMODE: 'require' },
+      { url: DATABASE, ssl: false },
+    ],
     [
       'DB_SSL and a URL that agree',
       { DATABASE_URL: `${DATABASE}?sslmode=require`, DB_SSL: 'true' },
@@ -305,9 +310,9 @@ describe('options', () => {
       'shutdownTimeoutMs',
       'connectTimeoutMS',
     ].flatMap((key) =>
-      [-1, 0.5, Number.NaN, Infinity, '60'].map((value): [unknown, string] => [
+      [-1, 0.5, Number.NaN, Infinity, '60', 2 ** 31, 2 ** 40].map((value): [unknown, string] => [
         { [key]: value },
-        `\`${key}\` must be a whole number of milliseconds, 0 or more.`,
+        `\`${key}\` must be a whole number of milliseconds from 0 to 2147483647.`,
       ]),
     ),
     ...[
@@ -324,13 +329,35 @@ describe('options', () => {
     ),
     ...[0, -1, 1.5, '10'].map((value): [unknown, string] => [
       { poolSize: value },
-      '`poolSize` must be a whole number of connections, 1 or more.',
+      '`poolSize` must be a whole number of connections from 1 to 262143.',
     ]),
     ...[0, 65_536, Number.NaN, 'x', '', null].map((value): [unknown, string] => [
       { host: 'h', port: value },
       '`port` must be a port number from 1 to 65535.',
     ]),
-    [{ schema: '' }, '`schema` must not be empty: leave it out for the default one.'],
+    [
+      { applicationName: 5 },
+      '`applicationName` must be a text that is not empty: leave it out for the default.',
+    ],
+    [{ schema: 5 }, '`schema` must be a text that is not empty: leave it out for the default.'],
+    ...['false', 'true', 0, null].map((value): [unknown, string] => [
+      { ssl: value },
+      '`ssl` must be true or false, or an object such as { ca }.',
+    ]),
+    ...[true, {}, { type: 'database' }, { alwaysEnabled: true, duration: 5 }].map(
+      (value): [unknown, string] => [
+        { cache: value },
+        '`cache` would keep results in a table that only `synchronize` makes: give it a `provider`, ' +
+          "or the type 'redis' or 'ioredis'.",
+      ],
+    ),
+    [
+      { isolationLevel: 'SNAPSHOT', logging: ['all'] },
+      "`isolationLevel` must be 'READ UNCOMMITTED' or 'READ COMMITTED' or 'REPEATABLE READ' or " +
+        "'SERIALIZABLE'; `logging` must be true, false, 'all', or an array of query, schema, error, " +
+        'warn, info, log, migration.',
+    ],
+    [{ schema: '' }, '`schema` must be a text that is not empty: leave it out for the default.'],
     ...[`app:${SECRET}@h/d`, '', 5, `postgres://app:${SECRET}@h:x/d`].map(
       (url): [unknown, string] => [
         { url },
@@ -347,8 +374,102 @@ describe('options', () => {
     expect(refusal(options, { DATABASE_URL: DATABASE })).toBe(message);
   });
 
+  it.each(Object.keys(RULES).filter((key) => !['driver', 'nativeDriver'].includes(key)))(
+    'refuses a `%s` of a type that it cannot have, by name',
+    (key) => {
+      expect(refusal({ [key]: Symbol('strange') }, { DATABASE_URL: DATABASE })).toContain(
+        `\`${key}\` `,
+      );
+    },
+  );
+
+  it('takes what TypeORM takes', () => {
+    const options: FrameForgeDatabaseOptions = {
+      url: DATABASE,
+      logging: ['query', 'error'],
+      logger: 'debug',
+      cache: { type: 'ioredis' },
+      isolationLevel: 'SERIALIZABLE',
+      poolErrorHandler: () => {},
+      extensions: [],
+      ssl: { ca: 'x' },
+      parseInt8: true,
+    };
+    expect(resolveOptions(options, {}).dataSource).toMatchObject(options);
+    expect(resolveOptions({ url: DATABASE, cache: false, logging: 'all' }, {})).toBeDefined();
+    const password = async (): Promise<string> => SECRET;
+    expect(resolveOptions({ host: 'h', password: password as never }, {})).toBeDefined();
+  });
+
   it('takes a port as a configuration service returns it', () => {
     expect(connectionOf({ host: 'h', port: '5433' as never })).toEqual({ host: 'h', port: '5433' });
+  });
+
+  it.each(['postgres', 'postgresql'])('reads the schema of a %s URL', (scheme) => {
+    const url = `${scheme}://app:${SECRET}@h/d?schema=app`;
+    for (const [options, env] of [
+      [{ url }, {}],
+      [{ url, schema: 'app' }, {}],
+      [{}, { DATABASE_URL: url }],
+    ] as const) {
+      expect(resolveOptions(options, env).dataSource).toMatchObject({ url, schema: 'app' });
+    }
+    const message = 'the URL names another `schema` than the option: remove one of them.';
+    expect(refusal({ url, schema: 'other' })).toBe(message);
+    expect(refusal({ schema: 'other' }, { DATABASE_URL: url })).toBe(message);
+    expect(refusal({ url: `${DATABASE}?schema=` })).toBe(
+      '`url` has an empty schema: remove it for the default one.',
+    );
+    expect(refusal({ replication: { master: { url }, slaves: [] } })).toBe(
+      'the `url` of the master in `replication` names a schema: all servers have one, so give it as `schema`.',
+    );
+  });
+
+  it('gives a socket URL a host, which TypeORM and Node need, and keeps its folder', () => {
+    const read = (url: string): unknown => resolveOptions({ url }, {}).dataSource.url;
+    expect(read('postgresql://u:p@/db?host=/run/x')).toBe(
+      'postgresql://u:p@localhost/db?host=/run/x',
+    );
+    expect(read('postgresql://u@:5433/db?host=%2Frun')).toBe(
+      'postgresql://u@localhost:5433/db?host=%2Frun',
+    );
+    const slave = { url: 'postgresql://u:p@/db?host=/run/x' };
+    const replication = { master: slave, slaves: [slave] };
+    expect(resolveOptions({ replication }, {}).dataSource.replication).toEqual({
+      master: { url: 'postgresql://u:p@localhost/db?host=/run/x' },
+      slaves: [{ url: 'postgresql://u:p@localhost/db?host=/run/x' }],
+    });
+  });
+
+  it('refuses parameters of a URL that mean nothing, or something else, to the driver', () => {
+    const of = (parameter: string): string => refusal({ url: `${DATABASE}?${parameter}` });
+    expect(of('connection_limit=5')).toBe(
+      '`url` has the parameter connection_limit, which the driver does not read: use the option `poolSize`.',
+    );
+    expect(of('search_path=app')).toContain('use `schema`');
+    expect(of('application=x')).toContain('the parameter application, which');
+    expect(of('ssl=disable')).toBe(
+      '`url` has ssl=disable: set it to true or false or 1 or 0 or no-verify.',
+    );
+    expect(of('sslmode=allow')).toContain('`url` has sslmode=allow: set it to disable or prefer');
+    expect(resolveOptions({ url: `${DATABASE}?ssl=false` }, {}).dataSource.url).toBe(
+      `${DATABASE}?ssl=0`,
+    );
+    for (const parameter of ['application_name=x', 'options=-c%20a=b', 'connect_timeout=3']) {
+      expect(connectionOf({ url: `${DATABASE}?${parameter}` })).toEqual({
+        url: `${DATABASE}?${parameter}`,
+      });
+    }
+  });
+
+  it('refuses a PGSSLMODE that the driver does not know, where it would be read', () => {
+    const env = { PGSSLMODE: 'on' };
+    const message =
+      "PGSSLMODE is 'on': set it to disable or prefer or require or verify-ca or verify-full or no-verify.";
+    expect(refusal({ url: DATABASE }, env)).toBe(message);
+    expect(refusal({}, { ...env, DATABASE_URL: DATABASE })).toBe(message);
+    expect(resolveOptions({ url: DATABASE, ssl: true }, env)).toBeDefined();
+    expect(resolveOptions({}, { ...env, DATABASE_URL: DATABASE, DB_SSL: 'false' })).toBeDefined();
   });
 
   it('takes a password with encoded special characters', () => {

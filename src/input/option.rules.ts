@@ -1,0 +1,69 @@
+/** What is wrong with the value of an option, such as `must be true or false`; undefined if nothing is. */
+export type OptionRule = (value: unknown) => string | undefined;
+
+/** The longest time that Node's timers and PostgreSQL's integers hold: 24.8 days, in ms. */
+export const MAX_MS = 2 ** 31 - 1;
+
+const rule =
+  (test: (value: unknown) => boolean, problem: string): OptionRule =>
+  (value) =>
+    test(value) ? undefined : problem;
+
+const isObject = (value: unknown): value is object => typeof value === 'object' && value !== null;
+
+export const anything: OptionRule = () => undefined;
+
+export const flag = rule((value) => typeof value === 'boolean', 'must be true or false');
+
+export const aFunction = rule((value) => typeof value === 'function', 'must be a function');
+
+export const anObject = rule(isObject, 'must be an object');
+
+/** Entities and the like: TypeORM takes an array of them, or an object with them as its values. */
+export const list = rule(isObject, 'must be an array, or an object whose values are meant');
+
+/** A name or another text. One that is empty would quietly mean something else than what was left out. */
+export const text = rule(
+  (value) => typeof value === 'string' && value !== '',
+  'must be a text that is not empty: leave it out for the default',
+);
+
+export const oneOf = (...values: readonly unknown[]): OptionRule =>
+  rule(
+    (value) => values.includes(value),
+    `must be ${values.map((value) => `'${String(value)}'`).join(' or ')}`,
+  );
+
+/** @param unit - what is counted, such as `milliseconds` */
+export const wholeNumber = (min: number, max = MAX_MS, unit?: string): OptionRule =>
+  rule(
+    (value) => Number.isInteger(value) && Number(value) >= min && Number(value) <= max,
+    `must be a whole number${unit === undefined ? '' : ` of ${unit}`} from ${min} to ${max}`,
+  );
+
+/** A time that a timer can wait, in ms: a longer one would be over at once. */
+export const milliseconds = wholeNumber(0, MAX_MS, 'milliseconds');
+
+/** A value that meets one of several rules. @param problem - what is wrong with one that meets none */
+export const either = (problem: string, ...rules: readonly OptionRule[]): OptionRule =>
+  rule((value) => rules.some((each) => each(value) === undefined), problem);
+
+/**
+ * What is wrong with options, by a table of a rule for each. An option that is undefined counts as
+ * left out.
+ *
+ * @param remedyOf - what to do about one that is not in the table
+ */
+export function optionProblems(
+  options: unknown,
+  rules: Readonly<Record<string, OptionRule>>,
+  remedyOf: (key: string) => string = () => 'remove it, or correct its spelling',
+): string[] {
+  // What a factory returned may be anything.
+  if (!isObject(options)) return ['its options must be an object'];
+  return Object.entries(options).flatMap(([key, value]) => {
+    if (!Object.hasOwn(rules, key)) return [`\`${key}\` is not an option here: ${remedyOf(key)}`];
+    const problem = value === undefined ? undefined : rules[key]?.(value);
+    return problem === undefined ? [] : [`\`${key}\` ${problem}`];
+  });
+}
