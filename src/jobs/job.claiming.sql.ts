@@ -4,15 +4,8 @@ import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
 import type { Tables } from '../schema/tables.js';
 import { job, JOB_COLUMNS } from './job.columns.js';
 
-/**
- * A job whose worker was lost, and which has one try left. It may be what ends its workers, or it was
- * only with the one that does, each time: such jobs are found out by running them apart.
- */
-const SUSPECT = `("status" = 'processing' AND "attempts" = $4::integer - 1)`;
-
-/** How many jobs a claim found, and until when they were due. */
-const FOUND = `(SELECT count(*)::integer FROM found) AS "found",
-    (SELECT max("availableAt") FROM found) AS "dueUntil"`;
+/** When a lease that begins now is over; $2 is its length in ms. */
+const LEASE_END = `${NOW} + make_interval(secs => $2::double precision / 1000)`;
 
 /** What is kept of a run whose lease ended before it did. */
 const LOST_RUN = `format('The worker was lost: the lease of %s ended before its run did.', "workerId")`;
@@ -34,7 +27,9 @@ export const startJob = (t: Tables): Statement => sql`
       "availableAt" = ${NOW} + make_interval(secs => $3::double precision / 1000),
       "runNumber" = j."runNumber" + 1,
       "workerId" = $2::varchar,
-      "attempts" = j."attempts" + 1
+      "attempts" = j."attempts" + 1,
+      "progress" = 0,
+      "progressMessage" = NULL
     FROM locked
     WHERE j."jobId" = $1::uuid
       AND (locked."status" = 'pending'
@@ -52,81 +47,118 @@ export const startJob = (t: Tables): Statement => sql`
     ${columns(JOB_COLUMNS, 'started', 'job.')}
   FROM locked LEFT JOIN started ON true`;
 
-/** The rows of one partial index that may be claimed, locked. */
-const foundIn = (t: Tables, name: string, condition: string): string => `${name} AS MATERIALIZED (
-    SELECT "jobId", "status", "runNumber", "workerId", "availableAt",
-      "attempts" >= $4::integer AS "spent", ${SUSPECT} AS "suspect"
-    FROM ${t.videoJobs}
-    WHERE ${condition}
-      AND "availableAt" <= statement_timestamp()
-      AND "availableAt" >= GREATEST($5::timestamptz,
-        statement_timestamp() - make_interval(secs => $7::double precision / 1000))
-      AND ($6::boolean IS NOT FALSE OR NOT ${SUSPECT})
-    ORDER BY "availableAt"
-    LIMIT $1::integer
-    FOR NO KEY UPDATE SKIP LOCKED
-  )`;
+/** What differs between the jobs of one claim. */
+export const CLAIMED_COLUMNS = [
+  'jobId',
+  'userId',
+  'filename',
+  'videoUrl',
+  'errorMessage',
+  'createdAt',
+  'runNumber',
+  'attempts',
+  'parameters',
+] as const;
+
+/** A column of a job that a claim takes, for its new run, or for its end where no try is left. */
+const set = (column: string, run: string, end = `"${column}"`): string =>
+  `"${column}" = CASE WHEN "attempts" < $4::integer THEN ${run} ELSE ${end} END`;
 
 /**
- * $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $5 the time from which jobs are due. The
- * claimed jobs, and those that had no try left: these fail here, with their notification.
- * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
- * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted.
+ * One step of a claim: the oldest of what is due in one partial index. $1 limit, $2 lease in ms,
+ * $3 workerId, $4 maxAttempts, $5 the time from which jobs are due, $6 how many to look at: all of
+ * these that have no try left fail here, each with its notification, and up to `limit` others begin a
+ * new run. The first row is about the claim itself; then come the claimed jobs, as they waited.
  *
- * $6 says how many suspects it may claim: true, one; false, none; null, any number. With $7, in ms, it
- * claims only jobs whose leases have ended within that time.
+ * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
+ * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted. The last
+ * join is a FULL one, because PostgreSQL takes both sides for a few rows, and would compare each with
+ * each; what a FULL join can't be.
+ *
+ * @param due - which jobs, by the predicate of their index
+ * @param noted - a CTE that keeps more of what was taken
  */
-export const claimJobs = (t: Tables): Statement => sql`
-  WITH ${foundIn(t, 'lost', IS_LEASED)},
-  ${foundIn(t, 'pending', `${IS_PENDING} AND $7::double precision IS NULL`)},
-  found AS MATERIALIZED (
-    SELECT * FROM lost UNION ALL SELECT * FROM pending ORDER BY "availableAt" LIMIT $1::integer
-  ), chosen AS MATERIALIZED (
-    SELECT * FROM found WHERE $6::boolean IS NULL OR NOT "suspect"
+const claim = (t: Tables, due: string, lost: string, noted = ''): Statement => sql`
+  WITH found AS MATERIALIZED (
+    SELECT "jobId", "runNumber", "workerId", "availableAt", "attempts" >= $4::integer AS "spent"
+    FROM ${t.videoJobs}
+    WHERE ${due}
+      AND "availableAt" <= statement_timestamp()
+      AND "availableAt" >= $5::timestamptz
+      AND (SELECT "pausedAt" FROM ${t.processingState}) IS NULL
+    ORDER BY "availableAt"
+    LIMIT $6::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), taken AS MATERIALIZED (
+    SELECT * FROM found WHERE "spent"
     UNION ALL
-    (SELECT * FROM found WHERE $6::boolean AND "suspect" ORDER BY "availableAt" LIMIT 1)
-  ), noted AS (
-    INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
-    SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
-    FROM chosen
-    WHERE "status" = 'processing'
-    ON CONFLICT DO NOTHING
-  ), exhausted AS (
+    (SELECT * FROM found WHERE NOT "spent" ORDER BY "availableAt" LIMIT $1::integer)
+  ), moved AS (
     UPDATE ${t.videoJobs} j
-    SET "status" = 'failed',
-      "completedAt" = ${NOW},
-      "workerId" = NULL,
-      "errorMessage" = CASE "status"
-        WHEN 'pending' THEN COALESCE("errorMessage", format('Gave up after %s attempts.', "attempts"))
-        ELSE format('Gave up after %s attempts: worker %s was lost during run %s.',
-          "attempts", "workerId", "runNumber")
-        END
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM chosen WHERE "spent"))
-    RETURNING ${job}
+    SET ${[
+      set('status', `'processing'`, `'failed'`),
+      set('startedAt', NOW),
+      set('completedAt', 'NULL', NOW),
+      set('availableAt', LEASE_END),
+      set('runNumber', '"runNumber" + 1'),
+      set('workerId', '$3::varchar', 'NULL'),
+      set('attempts', '"attempts" + 1'),
+      set('progress', '0'),
+      set('progressMessage', 'NULL'),
+      set('resultUrl', 'NULL'),
+      set('frameCount', 'NULL'),
+      set('output', 'NULL'),
+      set('errorMessage', '"errorMessage"', lost),
+    ].join(',\n      ')}
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM taken))
+    RETURNING ${columns(CLAIMED_COLUMNS, 'j')}, "status"
   ), notified AS (
     INSERT INTO ${t.notificationLog}
       ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
         "availableAt")
-    SELECT ${NEW_ID}, e."jobId", 'failure', u."email", e."runNumber", ${NOW}, ${NOW}
-    FROM exhausted e JOIN ${t.users} u ON u."userId" = e."userId"
+    SELECT ${NEW_ID}, m."jobId", 'failure', u."email", m."runNumber", ${NOW}, ${NOW}
+    FROM moved m JOIN ${t.users} u ON u."userId" = m."userId"
+    WHERE m."status" = 'failed'
     ON CONFLICT ("jobId", "runNumber") DO NOTHING
-  ), claimed AS (
-    UPDATE ${t.videoJobs} j
-    SET "status" = 'processing',
-      "startedAt" = ${NOW},
-      "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000),
-      "runNumber" = "runNumber" + 1,
-      "workerId" = $3::varchar,
-      "attempts" = "attempts" + 1
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM chosen WHERE NOT "spent"))
-    RETURNING ${job}
-  )
-  SELECT ${columns(JOB_COLUMNS, 'claimed')}, ${FOUND},
-    "jobId" IN (SELECT "jobId" FROM chosen WHERE "suspect") AS "suspect"
-  FROM claimed
+  )${noted}
+  SELECT ${NOW} AS "startedAt", ${LEASE_END} AS "leaseEnd",
+    (SELECT count(*)::integer FROM found) AS "found",
+    (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
+    (SELECT max("availableAt") FROM taken) AS "dueUntil",
+    ${CLAIMED_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
   UNION ALL
-  SELECT ${columns(JOB_COLUMNS, 'exhausted')}, ${FOUND}, false
-  FROM exhausted`;
+  SELECT * FROM (
+    SELECT NULL::timestamptz, NULL::timestamptz, NULL::integer, NULL::integer, NULL::timestamptz,
+      ${columns(CLAIMED_COLUMNS, 'm')}
+    FROM taken FULL JOIN moved m ON m."jobId" = taken."jobId"
+    WHERE taken."spent" IS NOT TRUE
+    ORDER BY taken."availableAt", m."jobId"
+  ) AS claimed`;
+
+const claimLeased = (t: Tables, condition: string): Statement =>
+  claim(
+    t,
+    `${IS_LEASED} AND ${condition}`,
+    `format('Gave up after attempt %s: its worker was lost.', "attempts")`,
+    `, noted AS (
+    INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
+    SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
+    FROM taken
+    ON CONFLICT DO NOTHING
+  )`,
+  );
+
+/** The jobs whose leases are over; with $7 without those that have been tried just so often. */
+export const claimLost = (t: Tables): Statement =>
+  claimLeased(t, `"attempts" IS DISTINCT FROM $7::integer`);
+
+/** The jobs whose leases are over and which have one try left. */
+export const claimLastTries = (t: Tables): Statement =>
+  claimLeased(t, `"attempts" = $4::integer - 1`);
+
+/** The pending jobs that are due. */
+export const claimPending = (t: Tables): Statement =>
+  claim(t, IS_PENDING, `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`);
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. The ids of those still held. It waits

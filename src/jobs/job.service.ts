@@ -18,8 +18,7 @@ import {
 import { collect, readId, readInput, readList } from '../input/input.js';
 import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
-import { claimingTogether } from './job.claiming.js';
-import type { Claim } from './job.claiming.js';
+import { claimJobs } from './job.claiming.js';
 import { createJob, createJobs, creatingTogether } from './job.creation.js';
 import { announce } from './job.events.js';
 import {
@@ -71,16 +70,15 @@ export interface JobPage {
  *
  * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`,
  * `TransactionConflictError`, and `MigrationError` where the tables are missing. Those that take
- * `options.manager` become part of that manager's transaction. Without it, calls of `createJob`,
- * `claimJobs` and `completeJob` that come at the same time may share a statement, and its commit; what
- * becomes of one of them is no matter of the others.
+ * `options.manager` become part of that manager's transaction. Without it, calls of `createJob` and
+ * `completeJob` that come at the same time may share a statement, and its commit; what becomes of one
+ * of them is no matter of the others.
  */
 export class JobService {
   /** Whether plans are kept by name. */
   readonly preparedStatements: boolean;
   private readonly db: SqlRunner;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
-  private readonly claims: RequestBatcher<Claim, VideoJob[]>;
   private readonly completions: RequestBatcher<Settlement, SettledJob>;
   /** Who holds the leases that this service takes, unless the caller names another holder. */
   readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
@@ -99,7 +97,6 @@ export class JobService {
     this.preparedStatements = options.preparedStatements ?? preparedByDefault();
     this.db = new SqlRunner(dataSource, this.preparedStatements, options.replyTimeoutMs);
     this.creations = creatingTogether(this.db);
-    this.claims = claimingTogether(this.db);
     this.completions = settlingTogether(this.db, 'completeJob', 'completed');
   }
 
@@ -224,17 +221,18 @@ export class JobService {
   }
 
   /**
-   * Claims jobs that are due, those that wait longest first. A claimed job is leased: when the lease
-   * ends before the job does, anybody may claim it again, as a new run. A job that has been tried
-   * `maxAttempts` times fails here, with its notification. Never joins a transaction, and never waits
-   * for one: rows that are locked are passed over.
+   * Claims jobs that are due: first those whose workers were lost, then the pending ones; of each,
+   * those that have waited longest first. A claimed job is leased: when the lease ends before the job
+   * does, anybody may claim it again, as a new run. A job that has been tried `maxAttempts` times fails
+   * here, with its notification. Never joins a transaction, and never waits for one: rows that are
+   * locked are passed over.
    *
-   * @returns an empty array when nothing is due
+   * @returns the jobs in that order; an empty array when nothing is due, or while processing is paused
    */
   async claimJobs(input: ClaimJobsInput = {}): Promise<VideoJob[]> {
     const operation = 'claimJobs';
     const { limit, leaseMs, workerId, maxAttempts } = readInput(operation, ClaimJobsInput, input);
-    return this.claims.run({
+    return claimJobs(this.db, {
       limit: limit ?? DEFAULT_LIMIT,
       leaseMs: leaseMs ?? DEFAULT_LEASE_MS,
       workerId: workerId ?? this.workerId,

@@ -145,16 +145,12 @@ export class NotificationService {
   async claimNotifications(input: ClaimNotificationsInput = {}): Promise<NotificationLog[]> {
     const operation = 'claimNotifications';
     const { limit, leaseMs, maxAttempts } = readInput(operation, ClaimNotificationsInput, input);
-    const claim = {
+    const { items } = await claimNotifications(this.db, {
       limit: limit ?? DEFAULT_LIMIT,
       leaseMs: leaseMs ?? DEFAULT_LEASE_MS,
       maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
-    };
-    for (;;) {
-      const { notifications, found } = await claimNotifications(this.db, claim, null);
-      // When all that was found had no try left, there may be more behind it.
-      if (notifications.length > 0 || found === 0) return notifications;
-    }
+    });
+    return items;
   }
 
   /**

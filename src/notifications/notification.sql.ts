@@ -20,6 +20,10 @@ export const NOTIFICATION_COLUMNS = [
 
 const notification = columns(NOTIFICATION_COLUMNS, 'n');
 
+/** Why a notification has no try left, unless a delivery of it has said so. */
+const LOST_DELIVERY = `COALESCE("errorMessage",
+        format('Gave up after %s attempts: the last delivery was lost.', "deliveryNumber"))`;
+
 /**
  * $1 jobId, $2 notificationType, $3 recipientEmail or null for the user's. One row unless the job
  * does not exist: its status, whether that is what the notification tells, and the notification if
@@ -82,43 +86,53 @@ export const listNotifications =
       after,
     );
 
+/** A column of a notification that a claim takes, for its delivery, or for its end where no try is left. */
+const set = (column: string, delivery: string, end = `"${column}"`): string =>
+  `"${column}" = CASE WHEN "deliveryNumber" < $3::integer THEN ${delivery} ELSE ${end} END`;
+
 /**
- * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due. The claimed
- * notifications, and those that had no try left, which end here as failed. A delivery that was
- * neither sent nor failed when its lease ended is counted as a retry here.
+ * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due, $5 how many to look
+ * at. Like a step of a claim of jobs: those that have no try left end here as failed, the first row is
+ * about the claim, and then come the claimed notifications, as they waited. A delivery that was neither
+ * sent nor failed when its lease ended is counted as a retry here.
  */
 export const claimNotifications = (t: Tables): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "notificationId", "deliveryNumber", "availableAt"
+    SELECT "notificationId", "availableAt", "deliveryNumber" >= $3::integer AS "spent"
     FROM ${t.notificationLog}
-    WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()
+    WHERE "deliveryStatus" = 'pending'
+      AND "availableAt" <= statement_timestamp()
       AND "availableAt" >= $4::timestamptz
     ORDER BY "availableAt"
-    LIMIT $1::integer
+    LIMIT $5::integer
     FOR NO KEY UPDATE SKIP LOCKED
-  ), exhausted AS (
+  ), taken AS MATERIALIZED (
+    SELECT * FROM found WHERE "spent"
+    UNION ALL
+    (SELECT * FROM found WHERE NOT "spent" ORDER BY "availableAt" LIMIT $1::integer)
+  ), moved AS (
     UPDATE ${t.notificationLog} n
-    SET "deliveryStatus" = 'failed',
-      "errorMessage" = COALESCE("errorMessage",
-        format('Gave up after %s attempts: the last delivery was lost.', "deliveryNumber"))
-    WHERE "notificationId" =
-      ANY(ARRAY(SELECT "notificationId" FROM found WHERE "deliveryNumber" >= $3::integer))
-    RETURNING ${notification}
-  ), claimed AS (
-    UPDATE ${t.notificationLog} n
-    SET "deliveryNumber" = "deliveryNumber" + 1,
-      "retryCount" = GREATEST("retryCount", "deliveryNumber"),
-      "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000)
-    WHERE "notificationId" =
-      ANY(ARRAY(SELECT "notificationId" FROM found WHERE "deliveryNumber" < $3::integer))
+    SET ${[
+      set('deliveryStatus', '"deliveryStatus"', `'failed'`),
+      set('deliveryNumber', '"deliveryNumber" + 1'),
+      set('retryCount', 'GREATEST("retryCount", "deliveryNumber")'),
+      set('availableAt', `${NOW} + make_interval(secs => $2::double precision / 1000)`),
+      set('errorMessage', '"errorMessage"', LOST_DELIVERY),
+    ].join(',\n      ')}
+    WHERE "notificationId" = ANY(ARRAY(SELECT "notificationId" FROM taken))
     RETURNING ${notification}
   )
-  SELECT ${columns(NOTIFICATION_COLUMNS, 'claimed')},
-    (SELECT max("availableAt") FROM found) AS "dueUntil"
-  FROM claimed
+  SELECT (SELECT count(*)::integer FROM found) AS "found",
+    (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
+    (SELECT max("availableAt") FROM taken) AS "dueUntil",
+    ${NOTIFICATION_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
   UNION ALL
-  SELECT ${columns(NOTIFICATION_COLUMNS, 'exhausted')}, (SELECT max("availableAt") FROM found)
-  FROM exhausted`;
+  SELECT * FROM (
+    SELECT NULL::integer, NULL::integer, NULL::timestamptz, ${columns(NOTIFICATION_COLUMNS, 'm')}
+    FROM taken FULL JOIN moved m ON m."notificationId" = taken."notificationId"
+    WHERE taken."spent" IS NOT TRUE
+    ORDER BY taken."availableAt", m."notificationId"
+  ) AS claimed`;
 
 /**
  * $1 notificationId, $2 deliveryNumber, $3 the next status, $4 errorMessage, $5 ms until a pending

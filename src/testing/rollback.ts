@@ -2,7 +2,6 @@ import type { DataSource, EntityManager } from 'typeorm';
 import { RequestBatcher } from '../sql/request.batcher.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
-import { claimingTogether } from '../jobs/job.claiming.js';
 import { creatingTogether } from '../jobs/job.creation.js';
 import { JobService } from '../jobs/job.service.js';
 import { settlingTogether } from '../jobs/job.settlement.js';
@@ -54,7 +53,6 @@ export function servicesIn(manager: EntityManager): JoinedServices {
     jobs: withParts(new JobService(dataSource), {
       db,
       creations: creatingTogether(db),
-      claims: claimingTogether(db),
       completions: settlingTogether(db, 'completeJob', 'completed'),
     }),
     notifications: withParts(new NotificationService(dataSource), { db }),

@@ -1,10 +1,11 @@
 import { claimNotifications } from '../notifications/notification.claiming.js';
 import { NotificationService } from '../notifications/notification.service.js';
+import type { NotificationLog } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
 import { NotificationRunner } from './notification.runner.js';
 import type { Delivery } from './notification.runner.js';
 import { remove } from './remove.js';
-import type { Claimed, WorkQueue } from './work.loop.js';
+import type { ClaimedWork, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { WorkerParts } from './worker.parts.js';
 import type { NotificationHandler } from './worker.types.js';
@@ -16,7 +17,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   /** Those whose handlers are at work. */
   private readonly running: Delivery[] = [];
   private readonly runner: NotificationRunner;
-  private readonly claimer: Claimer<Awaited<ReturnType<typeof claimNotifications>>>;
+  private readonly claimer: Claimer<NotificationLog>;
 
   constructor(
     { handler, concurrency }: FoundHandler<NotificationHandler>,
@@ -39,20 +40,20 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     );
   }
 
-  async claim(limit: number, woken: boolean): Promise<Claimed<Delivery>> {
+  async claim(limit: number, woken: boolean): Promise<ClaimedWork<Delivery>> {
     const { telemetry, options } = this.parts;
     const sentAt = performance.now();
-    const { notifications, found, lookAgainMs } = await this.claimer.next(limit, woken);
+    const claimed = await this.claimer.next(limit, woken);
     telemetry.claimed('notifications', performance.now() - sentAt);
-    telemetry.count('deliveries.claimed', notifications.length);
-    telemetry.count('deliveries.failed', found - notifications.length);
-    const items = notifications.map((notification) => ({
+    telemetry.count('deliveries.claimed', claimed.items.length);
+    telemetry.count('deliveries.failed', claimed.failed);
+    const items = claimed.items.map((notification) => ({
       notification,
       abort: new AbortController(),
       deadline: sentAt + options.deliveryLeaseMs,
       released: false,
     }));
-    return { items, more: found >= limit, lookAgainMs };
+    return { ...claimed, items };
   }
 
   async run(delivery: Delivery): Promise<void> {

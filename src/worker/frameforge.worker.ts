@@ -83,7 +83,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const own = await openOwnConnections(jobs.dataSource, options.leaseMs, connecting);
     const parts = this.parts();
     if (processor !== undefined) {
-      this.jobQueue = new JobQueue(processor, parts, own);
+      this.jobQueue = new JobQueue(processor, parts, own, () => this.jobLoop?.wake());
       this.jobLoop = new WorkLoop(this.jobQueue, outage.activity('Claiming jobs'));
     }
     if (deliverer !== undefined) {

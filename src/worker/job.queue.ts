@@ -1,7 +1,7 @@
 import type { DataSource } from 'typeorm';
-import { claimJobs } from '../jobs/job.claiming.js';
-import type { ClaimedJobs } from '../jobs/job.claiming.js';
-import { announce } from '../jobs/job.events.js';
+import { claimLastTries, claimLost, claimPending } from '../jobs/job.claiming.js';
+import type { Claim } from '../jobs/job.claiming.js';
+import type { Claimed } from '../sql/claim.js';
 import { JobService } from '../jobs/job.service.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
@@ -9,15 +9,15 @@ import { JobCompleter } from './job.completer.js';
 import { JobRunner } from './job.runner.js';
 import { LeaseKeeper } from './lease.keeper.js';
 import type { Lease } from './lease.keeper.js';
-import type { Claimed, WorkQueue } from './work.loop.js';
+import type { ClaimedWork, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { WorkerParts } from './worker.parts.js';
 import type { VideoJobHandler } from './worker.types.js';
 
-/** How often, in ms, a worker that has more to do than it can looks for jobs of lost workers first. */
+/** How long, in ms, a worker whose last claim found its fill goes without a look for lost jobs. */
 const LOST_LOOK_MS = 500;
-/** The largest part of the time that is spent on that. */
-const LOST_LOOK_SHARE = 1 / 20;
+/** How long, in ms, a worker that found no suspect goes without a look for one. */
+const SUSPECT_LOOK_MS = 1_000;
 
 /** The queue of jobs, as a worker works on it. */
 export class JobQueue implements WorkQueue<Lease> {
@@ -25,10 +25,12 @@ export class JobQueue implements WorkQueue<Lease> {
   readonly pollMs: number;
   readonly keeper: LeaseKeeper;
   private readonly runner: JobRunner;
-  private readonly claimer: Claimer<ClaimedJobs>;
-  private readonly workerId: string;
-  /** Never two at once: they would take each other along, up to their last try. */
-  private suspect: VideoJob | undefined;
+  private readonly lost: Claimer<VideoJob>;
+  private readonly pending: Claimer<VideoJob>;
+  private readonly terms: Omit<Claim, 'limit'>;
+  /** What runs here of those jobs that may be what ends their workers. */
+  private suspect: Lease | undefined;
+  private nextSuspectLook = 0;
   /** The last claim found its fill: there may be more due than the workers can do. */
   private isBehind = false;
   private nextLostLook = 0;
@@ -37,6 +39,7 @@ export class JobQueue implements WorkQueue<Lease> {
     { handler, concurrency }: FoundHandler<VideoJobHandler>,
     private readonly parts: WorkerParts,
     own: DataSource,
+    private readonly onDue: () => void,
   ) {
     const { options, outage, logger, telemetry, db } = parts;
     this.concurrency = concurrency;
@@ -64,63 +67,71 @@ export class JobQueue implements WorkQueue<Lease> {
       telemetry,
       logger,
     );
-    this.workerId = jobs.workerId;
-    this.claimer = new Claimer((limit, dueFrom) => this.claimJobs(limit, dueFrom));
+    const { leaseMs, maxAttempts } = options;
+    this.terms = { leaseMs, maxAttempts, workerId: jobs.workerId };
+    this.lost = new Claimer((limit, dueFrom) =>
+      claimLost(db, { ...this.terms, limit }, dueFrom, maxAttempts - 1),
+    );
+    this.pending = new Claimer((limit, dueFrom) =>
+      claimPending(db, { ...this.terms, limit }, dueFrom),
+    );
   }
 
-  async claim(limit: number, woken: boolean): Promise<Claimed<Lease>> {
+  /** What lost workers had begun goes before what is pending. */
+  async claim(limit: number, woken: boolean): Promise<ClaimedWork<Lease>> {
     const lost = await this.claimLost(limit);
-    if (lost.length > 0) return { items: lost, more: true, lookAgainMs: undefined };
+    if (lost.length > 0) return { items: lost, more: true, lookAgainMs: woken ? 0 : undefined };
     const sentAt = performance.now();
-    const claimed = await this.claimer.next(limit, woken);
-    this.isBehind = claimed.found >= limit;
-    const items = this.take(claimed, sentAt);
-    return { items, more: this.isBehind, lookAgainMs: claimed.lookAgainMs };
+    const claimed = await this.pending.next(limit, woken);
+    this.isBehind = claimed.more;
+    return { ...claimed, items: this.take(claimed, sentAt) };
+  }
+
+  private async claimLost(limit: number): Promise<Lease[]> {
+    const sentAt = performance.now();
+    if (this.isBehind && sentAt < this.nextLostLook) return [];
+    const claimed = await this.lost.next(limit, false);
+    this.nextLostLook = performance.now() + LOST_LOOK_MS;
+    const leases = this.take(claimed, sentAt);
+    return leases.length > 0 ? leases : this.claimSuspect();
   }
 
   /**
-   * What a lost worker had begun is due when its lease ends, and would wait behind all that was due
-   * before. So a worker that is behind looks for such jobs first, now and then: among those that became
-   * due within the time of a lease, which are few, however many wait.
+   * A job that was lost up to its last try may be what ends its workers. Never two of them at once:
+   * they would take each other along.
    */
-  private async claimLost(limit: number): Promise<Lease[]> {
+  private async claimSuspect(): Promise<Lease[]> {
     const sentAt = performance.now();
-    if (!this.isBehind || sentAt < this.nextLostLook) return [];
-    const claimed = await this.claimJobs(limit, null, this.parts.options.leaseMs);
-    const end = performance.now();
-    this.nextLostLook = end + Math.max(LOST_LOOK_MS, (end - sentAt) / LOST_LOOK_SHARE);
-    return this.take(claimed, sentAt);
-  }
-
-  private claimJobs(
-    limit: number,
-    dueFrom: Date | null,
-    lostWithinMs?: number,
-  ): Promise<ClaimedJobs> {
-    const { db, options } = this.parts;
-    const { leaseMs, maxAttempts } = options;
-    const { workerId } = this;
-    const suspects = this.suspect === undefined;
-    const claim = { limit, leaseMs, maxAttempts, workerId, suspects, lostWithinMs };
-    return claimJobs(db, claim, dueFrom);
+    if (this.suspect !== undefined || sentAt < this.nextSuspectLook) return [];
+    const leases = this.take(
+      await claimLastTries(this.parts.db, { ...this.terms, limit: 1 }),
+      sentAt,
+    );
+    [this.suspect] = leases;
+    this.nextSuspectLook = performance.now() + SUSPECT_LOOK_MS;
+    return leases;
   }
 
   /** @param sentAt - `performance.now()` before the claim was sent */
-  private take({ jobs, suspect, exhausted }: ClaimedJobs, sentAt: number): Lease[] {
-    const { telemetry, db } = this.parts;
+  private take({ items, failed }: Claimed<VideoJob>, sentAt: number): Lease[] {
+    const { telemetry } = this.parts;
     telemetry.claimed('jobs', performance.now() - sentAt);
-    telemetry.count('jobs.claimed', jobs.length);
-    telemetry.count('jobs.failed', exhausted);
-    announce(db.dataSource, 'notifications', exhausted, undefined);
-    this.suspect ??= suspect;
-    return this.keeper.hold(jobs, sentAt);
+    telemetry.count('jobs.claimed', items.length);
+    telemetry.count('jobs.failed', failed);
+    return this.keeper.hold(items, sentAt);
   }
 
   async run(lease: Lease, onHandled: () => void): Promise<void> {
     const outcome = await this.runner.run(lease, onHandled);
-    if (lease.job === this.suspect) this.suspect = undefined;
+    if (lease === this.suspect) this.suspectEnded();
     // Those are counted where they are released: a handler may never end.
     if (outcome !== 'released') this.parts.telemetry.count(`jobs.${outcome}`);
+  }
+
+  private suspectEnded(): void {
+    this.suspect = undefined;
+    this.nextSuspectLook = this.nextLostLook = 0;
+    this.onDue();
   }
 
   /** Without counting the attempt. */

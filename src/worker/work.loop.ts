@@ -1,21 +1,16 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { NextClaim } from './claimer.js';
 import type { Activity } from './outage.watch.js';
 
-/** What a claim brought. */
-export interface Claimed<T> {
-  readonly items: T[];
-  /** It found as many as it could, so that there may be others. */
-  readonly more: boolean;
-  /** After how many ms to look for what may have come in unseen; not at all if left out. */
-  readonly lookAgainMs: number | undefined;
-}
+/** What a claim brought, and when to claim again. */
+export type ClaimedWork<T> = Pick<NextClaim<T>, 'items' | 'more' | 'lookAgainMs'>;
 
 /** One of the two queues, as a loop sees it. */
 export interface WorkQueue<T> {
   readonly concurrency: number;
   readonly pollMs: number;
   /** Claims up to `limit` items. @param woken - whether something is known to have come in */
-  claim(limit: number, woken: boolean): Promise<Claimed<T>>;
+  claim(limit: number, woken: boolean): Promise<ClaimedWork<T>>;
   /**
    * Works on one; never rejects.
    *

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { jest } from '@jest/globals';
 import { VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
@@ -52,6 +53,7 @@ describe('claimJobs', () => {
       availableAt: expect.any(Date),
       runNumber: 1,
       attempts: 1,
+      progress: 0,
       workerId: expect.stringMatching(/^.+:\d+:.+$/),
     });
     expect(leaseOf(claimed!)).toBe(30_000);
@@ -71,7 +73,7 @@ describe('claimJobs', () => {
     expect(leaseOf(job!)).toBe(1);
   });
 
-  it('claims up to its limit, by default 50, those that wait longest first', async () => {
+  it('claims up to its limit, by default 50, and returns those that wait longest first', async () => {
     const user = await h.user();
     const jobs = await h.jobs.createJobs(
       Array.from({ length: 60 }, (_, index) => ({
@@ -87,9 +89,9 @@ describe('claimJobs', () => {
     );
     const longest = ids(jobs).toReversed();
     const three = await h.jobs.claimJobs({ limit: 3, leaseMs: HOUR_MS });
-    expect(new Set(ids(three))).toEqual(new Set(longest.slice(0, 3)));
+    expect(ids(three)).toEqual(longest.slice(0, 3));
     const fifty = await h.jobs.claimJobs({ leaseMs: HOUR_MS });
-    expect(new Set(ids(fifty))).toEqual(new Set(longest.slice(3, 53)));
+    expect(ids(fifty)).toEqual(longest.slice(3, 53));
     expect(await h.jobs.claimJobs()).toHaveLength(7);
   });
 
@@ -117,7 +119,8 @@ describe('claimJobs', () => {
     const fresh = await make.pending();
     const claimed = await h.jobs.claimJobs({ limit: 1, maxAttempts: 1 });
     expect(ids(claimed)).toEqual([fresh.jobId]);
-    const gone = 'Gave up after 1 attempts: worker worker-1 was lost during run 1.';
+    // Users read it: it names neither host nor process.
+    const gone = 'Gave up after attempt 1: its worker was lost.';
     for (const [job, errorMessage] of [
       [lost, gone],
       [waiting, 'disk full'],
@@ -138,7 +141,74 @@ describe('claimJobs', () => {
         { notificationType: 'failure', runNumber: 1, recipientEmail: user[0].email },
       ]);
     }
+    expect(await h.jobs.listAttemptErrors(lost.jobId)).toMatchObject([{ workerId: 'worker-1' }]);
     expect(await h.jobs.claimJobs({ maxAttempts: 1 })).toEqual([]);
+  });
+
+  it('claims what lost workers had begun before what is pending', async () => {
+    const pending = await make.pending();
+    const lost = [await make.leased(), await make.leased()];
+    await h.jobs.extendLeases(lost, { leaseMs: 1 });
+    await lapse(h.dataSource, pending, pending);
+    await h.dataSource.query('SELECT pg_sleep(0.01)');
+    expect(ids(await h.jobs.claimJobs({ limit: 1 }))).toEqual([lost[0]!.jobId]);
+    expect(ids(await h.jobs.claimJobs())).toEqual([lost[1]!.jobId, pending.jobId]);
+  });
+
+  it('finds what is due behind thousands of jobs without a try left, in a few statements', async () => {
+    const { userId } = await h.user();
+    await h.dataSource.query(
+      `INSERT INTO video_jobs ("userId", filename, "videoUrl", attempts, "availableAt")
+       SELECT $1, 'a.mp4', 's3://videos/a.mp4', 5, now() - interval '1 day'
+       FROM generate_series(1, 3000)`,
+      [userId],
+    );
+    const due = await make.pending();
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    expect(ids(await h.jobs.claimJobs({ limit: 1 }))).toEqual([due.jobId]);
+    expect(sent.mock.calls.length).toBeLessThan(15);
+    sent.mockRestore();
+    expect(await h.jobs.countJobs()).toMatchObject({ failed: 3000, processing: 1 });
+  });
+
+  it('a run that is reported already keeps nobody else from its claim', async () => {
+    const [reported, other] = [await make.leased(), await make.leased()];
+    await h.dataSource.query(
+      `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "runNumber")
+       VALUES ($1, 'failure', 'a@example.com', 1)`,
+      [reported.jobId],
+    );
+    await lapse(h.dataSource, reported, other);
+    const fresh = await make.pending();
+    expect(ids(await h.jobs.claimJobs({ maxAttempts: 1 }))).toEqual([fresh.jobId]);
+    for (const { jobId } of [reported, other]) {
+      expect(await stored(h.dataSource, jobId)).toMatchObject({ status: 'failed' });
+      expect(await notificationsOf(h.dataSource, jobId)).toHaveLength(1);
+    }
+  });
+
+  it('begins each run at no progress, whatever the run before had said', async () => {
+    const job = await make.leased();
+    await h.dataSource.query(
+      `UPDATE video_jobs SET progress = 70, "progressMessage" = 'frame 7' WHERE "jobId" = $1`,
+      [job.jobId],
+    );
+    await lapse(h.dataSource, job);
+    const begun = { progress: 0, progressMessage: null };
+    const [claimed] = await h.jobs.claimJobs();
+    expect(claimed).toMatchObject(begun);
+    expect(await stored(h.dataSource, job.jobId)).toEqual({ ...claimed });
+    await h.jobs.releaseJob(claimed!);
+    expect(await h.jobs.startJob(job.jobId)).toMatchObject(begun);
+  });
+
+  it('finds nothing while processing is paused', async () => {
+    const [pending, lost] = [await make.pending(), await make.leased()];
+    await lapse(h.dataSource, lost);
+    await h.dataSource.query('UPDATE processing_state SET "pausedAt" = now()');
+    expect(await h.jobs.claimJobs()).toEqual([]);
+    await h.dataSource.query('UPDATE processing_state SET "pausedAt" = NULL');
+    expect(ids(await h.jobs.claimJobs())).toEqual([lost.jobId, pending.jobId]);
   });
 
   it('gives a job five tries by default', async () => {

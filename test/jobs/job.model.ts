@@ -87,9 +87,9 @@ export function claim(job: ModelJob, worker: string): void {
 
 /** The claim that finds no try left. */
 export function exhaust(job: ModelJob, email: string): void {
-  const tried = `Gave up after ${job.attempts} attempts`;
+  const tried = `Gave up after attempt ${job.attempts}`;
   job.errorMessage = isLeased(job)
-    ? `${tried}: worker ${job.worker} was lost during run ${job.run}.`
+    ? `${tried}: its worker was lost.`
     : (job.errorMessage ?? `${tried}.`);
   if (isLeased(job)) job.errors.add(job.run);
   job.status = 'failed';

@@ -2,7 +2,7 @@ import { Client } from 'pg';
 import type { EntityManager } from 'typeorm';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
-import { claimJobs } from '../../src/jobs/job.claiming.js';
+import { claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import { settleJobs } from '../../src/jobs/job.settlement.js';
 import type { Settlement } from '../../src/jobs/job.settlement.js';
 import { JobStatus } from '../../src/schema/entities/index.js';
@@ -89,32 +89,32 @@ const handles = async (limit: number) =>
     workerId: 'worker-1',
   }));
 
-/** A claim joins no transaction: it takes some of what is due, and there is enough of it. */
-const claim = (maxAttempts: number, suspects?: boolean) =>
-  planOf(() =>
-    claimJobs(
-      new SqlRunner(h.dataSource, preparedByDefault()),
-      { limit: BATCH, leaseMs: HOUR_MS, workerId: 'worker-2', maxAttempts, suspects },
-      null,
-    ),
-  );
+const db = (): SqlRunner => new SqlRunner(h.dataSource, preparedByDefault());
 
-describe('claimJobs', () => {
-  it.each([undefined, true, false])(
-    'finds what is due by its index, and looks at no more than it claims (suspects: %s)',
-    async (suspects) => {
-      const plan = await claim(5, suspects);
-      expect(scannedTables(plan)).not.toContain('video_jobs');
-      expect(indexesOf(plan)).toContain('idx_jobs_pending');
-      expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(ABOUT_BATCH);
+/** A claim joins no transaction: it takes some of what is due, and there is enough of it. */
+const terms = { limit: BATCH, leaseMs: HOUR_MS, workerId: 'worker-2' };
+
+describe('a claim', () => {
+  it.each<[string, string, (maxAttempts: number) => Promise<unknown>]>([
+    ['pending jobs', 'idx_jobs_pending', (n) => claimPending(db(), { ...terms, maxAttempts: n })],
+    ['lost jobs', 'idx_jobs_leased', (n) => claimLost(db(), { ...terms, maxAttempts: n })],
+    [
+      'lost jobs but those of one try',
+      'idx_jobs_leased',
+      (n) => claimLost(db(), { ...terms, maxAttempts: n }, null, 4),
+    ],
+    ['last tries', 'idx_jobs_leased', () => claimLastTries(db(), { ...terms, maxAttempts: 2 })],
+  ])(
+    'of %s finds them by their index, and looks at no more than it takes',
+    async (_, index, claim) => {
+      for (const maxAttempts of [5, 1]) {
+        const plan = await planOf(() => claim(maxAttempts));
+        expect(scannedTables(plan)).toEqual(['processing_state']);
+        expect(indexesOf(plan)).toContain(index);
+        expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(ABOUT_BATCH);
+      }
     },
   );
-
-  it('fails what has no try left without reading the tables from end to end', async () => {
-    const plan = await claim(1);
-    expect(scannedTables(plan)).toEqual([]);
-    expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(ABOUT_BATCH);
-  });
 });
 
 describe('settleJobs', () => {
@@ -126,9 +126,8 @@ describe('settleJobs', () => {
     '%s %i, with their notifications, by indexes and without comparing each with each',
     async (_, size, outcome) => {
       const settlements = (await handles(size)).map((handle) => ({ handle, ...outcome }));
-      const db = new SqlRunner(h.dataSource, preparedByDefault());
       const plan = await planOf((manager) =>
-        settleJobs(db, 'completeJobs', 'completed', settlements, { manager }),
+        settleJobs(db(), 'completeJobs', 'completed', settlements, { manager }),
       );
       expect(scannedTables(plan)).toEqual([]);
       expect(indexesOf(plan)).toContain('pk_video_jobs');

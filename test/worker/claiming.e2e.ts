@@ -1,8 +1,8 @@
 import { Client } from 'pg';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
-import { claimJobs } from '../../src/jobs/job.claiming.js';
-import { claimJobs as claimStatement } from '../../src/jobs/job.claiming.sql.js';
+import { claimPending } from '../../src/jobs/job.claiming.js';
+import { claimPending as claimStatement } from '../../src/jobs/job.claiming.sql.js';
 import { tablesOf } from '../../src/schema/tables.js';
 import { Claimer } from '../../src/worker/claimer.js';
 import { RESULT } from './app.js';
@@ -39,7 +39,7 @@ async function buffersOfClaim(dueFrom: Date | null): Promise<number> {
     'QUERY PLAN': { Plan: Record<'Shared Hit Blocks' | 'Shared Read Blocks', number> }[];
   }>(
     `EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON)
-     EXECUTE claim(4, ${leaseMs}, '${workerId}', ${maxAttempts}, '${from}', true, NULL)`,
+     EXECUTE claim(4, ${leaseMs}, '${workerId}', ${maxAttempts}, '${from}', 4)`,
   );
   await client.query('ROLLBACK');
   const plan = rows[0]?.['QUERY PLAN'][0]?.Plan;
@@ -56,15 +56,15 @@ it(`claims stay cheap behind a long transaction, after ${JOBS} jobs`, async () =
   const db = new SqlRunner(dataSource, preparedByDefault());
   const claimer = new Claimer((limit, dueFrom) => {
     looks.push(dueFrom);
-    return claimJobs(db, { limit, ...CLAIM }, dueFrom);
+    return claimPending(db, { limit, ...CLAIM }, dueFrom);
   });
   await batch(BATCH);
   const fresh = await buffersOfClaim(null);
   const start = performance.now();
   for (let done = 0; done < JOBS; done += BATCH) {
     const claimed = await claimer.next(BATCH, false);
-    expect(claimed.jobs).toHaveLength(BATCH);
-    await jobs.completeJobs(claimed.jobs.map((job) => ({ job, result: RESULT })));
+    expect(claimed.items).toHaveLength(BATCH);
+    await jobs.completeJobs(claimed.items.map((job) => ({ job, result: RESULT })));
     await batch(BATCH);
   }
   const elapsed = performance.now() - start;

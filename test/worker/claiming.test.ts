@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { JobService } from '../../src/jobs/job.service.js';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
-import { claimJobs } from '../../src/jobs/job.claiming.js';
-import { claimJobs as claimStatement } from '../../src/jobs/job.claiming.sql.js';
+import { claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
+import * as claims from '../../src/jobs/job.claiming.sql.js';
 import { settleJob, settleJobsBriefly } from '../../src/jobs/job.settlement.sql.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { FrameForgeWorker } from '../../src/worker/index.js';
@@ -14,6 +14,8 @@ import { World } from './world.js';
 
 /** Longer than any test lasts. */
 const NO_POLLS = { pollMs: 2 ** 30 };
+
+const CLAIMS = [claims.claimPending, claims.claimLost, claims.claimLastTries];
 
 let world: World;
 beforeAll(async () => {
@@ -80,7 +82,7 @@ it('many of them are done one batch after the other, without a wait', async () =
     await commit();
     await until(async () => (await world.harness.jobs.countJobs()).completed === 2_003);
     // 40 batches, if each finds its places free: far from one for each job.
-    expect(statements.count(world.harness.dataSource, claimStatement)).toBeLessThan(500);
+    expect(statements.count(world.harness.dataSource, ...CLAIMS)).toBeLessThan(500);
   } finally {
     await app.close();
   }
@@ -124,20 +126,34 @@ describe('jobs whose workers were lost, with one try left', () => {
     }
   });
 
-  it('are claimed one by one or not at all if asked for so, and like others by a service', async () => {
+  it('are claimed apart from other lost jobs, and like others by a service', async () => {
     const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
     const claim = { limit: 3, leaseMs: 60_000, workerId: 'worker', maxAttempts };
-    const claimed = async (suspects?: boolean) => {
-      const { jobs, suspect } = await claimJobs(db, { ...claim, suspects }, null);
-      return [jobs.map(({ filename }) => filename).toSorted(), suspect?.filename];
-    };
+    const names = async (claimed: Promise<{ items: VideoJob[] }>): Promise<string[]> =>
+      (await claimed).items.map(({ filename }) => filename);
     await abandon(await world.create('suspect', 'suspect', 'suspect', 'suspect'), 2);
     await world.create('new', 'new');
     await abandon(await world.create('other'), 1);
-    expect(await claimed(false)).toEqual([['new', 'new', 'other'], undefined]);
-    expect(await claimed(true)).toEqual([['suspect'], 'suspect']);
-    expect(await claimed(false)).toEqual([[], undefined]);
-    expect(await claimed()).toEqual([['suspect', 'suspect', 'suspect'], undefined]);
+    expect(await names(claimLost(db, claim, null, maxAttempts - 1))).toEqual(['other']);
+    expect(await names(claimLastTries(db, { ...claim, limit: 1 }))).toEqual(['suspect']);
+    expect(await names(claimPending(db, claim))).toEqual(['new', 'new']);
+    const { jobs } = world.harness;
+    expect(await jobs.claimJobs({ maxAttempts })).toMatchObject([
+      { filename: 'suspect' },
+      { filename: 'suspect' },
+      { filename: 'suspect' },
+    ]);
+  });
+
+  it('follow one another at once', async () => {
+    await abandon(await world.create(...files(100)), 2);
+    const app = await bootWorker(world.harness.url, {}, { maxAttempts, ...NO_POLLS });
+    try {
+      // No poll comes: what ends wakes the loop for the next one.
+      await until(async () => (await world.harness.jobs.countJobs()).completed === 100);
+    } finally {
+      await app.close();
+    }
   });
 });
 
@@ -169,7 +185,7 @@ it('a busy worker claims and completes in batches', async () => {
   try {
     const worker = app.get(FrameForgeWorker);
     await until(() => worker.stats().counts['jobs.completed'] === 2_000);
-    expect(statements.count(world.harness.dataSource, claimStatement)).toBeLessThan(500);
+    expect(statements.count(world.harness.dataSource, ...CLAIMS)).toBeLessThan(500);
     const settled = statements.count(world.harness.dataSource, settleJob, settleJobsBriefly);
     expect(settled).toBeGreaterThan(0);
     expect(settled).toBeLessThan(500);

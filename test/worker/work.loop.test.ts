@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
 import { OutageWatch } from '../../src/worker/outage.watch.js';
 import { WorkLoop } from '../../src/worker/work.loop.js';
-import type { Claimed, WorkQueue } from '../../src/worker/work.loop.js';
+import type { ClaimedWork, WorkQueue } from '../../src/worker/work.loop.js';
 
 // How the loop treats a queue. What the real queues do is tested with a database.
 
@@ -27,7 +27,7 @@ class Queue implements WorkQueue<string> {
     this.claimed = new Promise((resolve) => (this.onClaim = resolve));
   }
 
-  claim(limit: number): Promise<Claimed<string>> {
+  claim(limit: number): Promise<ClaimedWork<string>> {
     this.limits.push(limit);
     this.onClaim();
     return new Promise((resolve) => {

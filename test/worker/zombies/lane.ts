@@ -136,15 +136,16 @@ export class Lane {
     );
     const { workerId } = worker.jobs;
     const claim = { limit, leaseMs: LEASE_MS, maxAttempts: MAX_ATTEMPTS, workerId };
-    const found = await claimJobs(this.db, claim, null);
-    equal(found.found, Math.min(limit, due.length), 'jobs found by a claim');
+    const claimed = await claimJobs(this.db, claim);
     const spent = due.filter(({ attempts }) => attempts >= MAX_ATTEMPTS);
-    for (const claimed of found.jobs) {
-      const job = due.find(({ jobId }) => jobId === claimed.jobId) ?? fail('claimed what is held');
+    const claimable = Math.min(limit, due.length - spent.length);
+    equal(claimed.length, claimable, 'jobs claimed by a claim');
+    for (const taken of claimed) {
+      const job = due.find(({ jobId }) => jobId === taken.jobId) ?? fail('claimed what is held');
       equal(spent.includes(job), false, 'a job without a try left is claimed');
       this.tally.claims += 1;
       if (job.holder !== undefined) this.tally.steals += 1;
-      const run = new Run(worker, claimed);
+      const run = new Run(worker, taken);
       this.runs.push(run);
       Object.assign(job, { status: 'processing', lapsed: false, holder: run });
       job.run += 1;
@@ -153,7 +154,8 @@ export class Lane {
     const rows = await this.h.jobs.listJobs({ status: 'failed' } as never);
     const failed = new Set(rows.jobs.map(({ jobId }) => jobId));
     const ended = spent.filter(({ jobId }) => failed.has(jobId));
-    equal(ended.length, found.exhausted, 'jobs failed by a claim');
+    // With a limit it depends on the order how many of those without a try left were found.
+    if (claimed.length < limit) equal(ended.length, spent.length, 'jobs failed by a claim');
     for (const job of ended) this.settle(job, 'failed');
   }
 
