@@ -1,4 +1,4 @@
-import { claimJobs } from '../../dist/jobs/job.claiming.sql.js';
+import { claimPending } from '../../dist/jobs/job.claiming.sql.js';
 import { createJob, createNewJobs } from '../../dist/jobs/job.creation.sql.js';
 import { settleJob, settleJobsBriefly } from '../../dist/jobs/job.settlement.sql.js';
 import { uuidV7 } from '../../dist/jobs/uuid.js';
@@ -30,7 +30,7 @@ const tables: Tables = {
 const sql = {
   createJob: createJob(tables),
   createNewJobs: createNewJobs(tables),
-  claimJobs: claimJobs(tables),
+  claimPending: claimPending(tables),
   settleJob: settleJob(tables),
   settleJobsBriefly: settleJobsBriefly(tables),
 };
@@ -94,9 +94,11 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
     expect(rows[0]?.['count'], videos.length);
   },
   claimJobs: async (connection, limit) => {
-    const claim = [limit, LEASE_MS, `floor:${connection}`, MAX_ATTEMPTS, '-infinity', null, null];
-    const { rows } = await run(connection, sql.claimJobs, claim);
-    return rows.filter(({ status }) => status === 'processing');
+    const workerId = `floor:${connection}`;
+    const claim = [limit, LEASE_MS, workerId, MAX_ATTEMPTS, '-infinity', limit];
+    const { rows } = await run(connection, sql.claimPending, claim);
+    // The first row is about the claim.
+    return rows.slice(1).map((row) => ({ ...row, workerId }));
   },
   completeJob: async (connection, { jobId, runNumber, workerId }) => {
     const { resultUrl, frameCount } = RESULT;

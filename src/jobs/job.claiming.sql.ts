@@ -124,7 +124,7 @@ const claim = (t: Tables, due: string, lost: string, noted = ''): Statement => s
   SELECT ${NOW} AS "startedAt", ${LEASE_END} AS "leaseEnd",
     (SELECT count(*)::integer FROM found) AS "found",
     (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
-    (SELECT max("availableAt") FROM taken) AS "dueUntil",
+    (SELECT max("availableAt") FROM taken) AS "lastDue",
     ${CLAIMED_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
   UNION ALL
   SELECT * FROM (

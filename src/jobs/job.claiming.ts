@@ -70,16 +70,15 @@ async function take(
   const claimed = await claimPastFailed(limit, async (places, look) => {
     const values = [places, leaseMs, workerId, maxAttempts, from, look, ...more];
     const [about, ...rows] = await db.run<Row>('claimJobs', statement, values);
-    const jobs = rows.map((row) => toClaimedJob(row, about as unknown as Begun, workerId));
-    return [about as unknown as ClaimRow, jobs] as const;
+    const begun = about as unknown as Begun;
+    return [begun, rows.map((row) => toClaimedJob(row, begun, workerId))] as const;
   });
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   return claimed;
 }
 
 /** What the runs of one claim have in common. */
-interface Begun {
-  readonly startedAt: Date;
+interface Begun extends ClaimRow {
   readonly leaseEnd: Date;
 }
 

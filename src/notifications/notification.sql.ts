@@ -124,11 +124,12 @@ export const claimNotifications = (t: Tables): Statement => sql`
   )
   SELECT (SELECT count(*)::integer FROM found) AS "found",
     (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
-    (SELECT max("availableAt") FROM taken) AS "dueUntil",
+    (SELECT max("availableAt") FROM taken) AS "lastDue", ${NOW} AS "startedAt",
     ${NOTIFICATION_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
   UNION ALL
   SELECT * FROM (
-    SELECT NULL::integer, NULL::integer, NULL::timestamptz, ${columns(NOTIFICATION_COLUMNS, 'm')}
+    SELECT NULL::integer, NULL::integer, NULL::timestamptz, NULL::timestamptz,
+      ${columns(NOTIFICATION_COLUMNS, 'm')}
     FROM taken FULL JOIN moved m ON m."notificationId" = taken."notificationId"
     WHERE taken."spent" IS NOT TRUE
     ORDER BY taken."availableAt", m."notificationId"

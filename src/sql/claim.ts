@@ -1,5 +1,8 @@
 import { MAX_LIMIT } from '../input/defaults.js';
 
+/** A row is due from when its statement began, and is seen after its commit: mostly within this time, in ms. */
+const LATE_COMMIT_MS = 100;
+
 /** What a claim of a queue took. */
 export interface Claimed<T> {
   /** What was claimed, as it waited. */
@@ -8,8 +11,8 @@ export interface Claimed<T> {
   readonly failed: number;
   /** It did not see the end of what is due: there may be more. */
   readonly more: boolean;
-  /** The latest time at which one of those that it took was due; null when it took none. */
-  readonly dueUntil: Date | null;
+  /** What was due before this time was looked at, but for what nobody could see or take just then. */
+  readonly dueUntil: Date;
 }
 
 /** The first row that a claim's statement returns. */
@@ -17,7 +20,10 @@ export interface ClaimRow {
   /** How many rows were looked at. */
   readonly found: number;
   readonly failed: number;
-  readonly dueUntil: Date | null;
+  /** The latest time at which one of those that it took was due; null when it took none. */
+  readonly lastDue: Date | null;
+  /** When the statement began. */
+  readonly startedAt: Date;
 }
 
 /**
@@ -34,16 +40,18 @@ export async function claimPastFailed<T>(
 ): Promise<Claimed<T>> {
   const items: T[] = [];
   let failed = 0;
-  let dueUntil: Date | null = null;
+  let dueUntil = new Date(0);
   for (let look = limit; ; look = Math.min(4 * look, MAX_LIMIT)) {
     try {
       const [row, claimed] = await claim(limit - items.length, look);
       items.push(...claimed);
       failed += row.failed;
-      if (dueUntil === null || (row.dueUntil ?? 0) > dueUntil) dueUntil = row.dueUntil;
-      const seenAll = row.found < look;
-      if (seenAll || row.failed === 0 || items.length === limit) {
-        return { items, failed, more: !seenAll || items.length === limit, dueUntil };
+      const sawAll = row.found < look && row.found === row.failed + claimed.length;
+      const before = row.startedAt.getTime() - LATE_COMMIT_MS;
+      const lastDue = row.lastDue ?? dueUntil;
+      dueUntil = sawAll ? new Date(Math.max(before, lastDue.getTime())) : lastDue;
+      if (sawAll || row.failed === 0 || items.length === limit) {
+        return { items, failed, more: !sawAll, dueUntil };
       }
     } catch (error) {
       // What is claimed is claimed, and the next claim meets the error again.

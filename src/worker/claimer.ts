@@ -14,8 +14,8 @@ export interface NextClaim<T> extends Claimed<T> {
 /**
  * Keeps the work of a claim proportional to what it claims, while a long transaction elsewhere holds
  * back vacuum and the index entries of finished work pile up at the front of the queue: claims begin
- * where the last one ended. What comes in behind that (a transaction that committed late, a row that was
- * locked) is found by a look at the whole queue: now and then, and when something is known to have come
+ * where the last one ended, which is now when it has seen all that is due. What comes in behind that (a
+ * transaction that committed late, a row that was locked) is found by a look at the whole queue: now and then, and when something is known to have come
  * in, as often as that is cheap.
  */
 export class Claimer<T> {
@@ -39,11 +39,8 @@ export class Claimer<T> {
       this.affordable = end + (end - start) / FULL_LOOK_SHARE;
       this.nextFullLook = Math.max(end + FULL_LOOK_MS, this.affordable);
     }
-    const { dueUntil } = claimed;
-    // A full look that found its fill may have left more behind: the next claims go on from there.
-    const back = full && claimed.more;
-    if (dueUntil !== null && (back || this.dueFrom === null || dueUntil > this.dueFrom)) {
-      this.dueFrom = dueUntil;
+    if (full || this.dueFrom === null || claimed.dueUntil > this.dueFrom) {
+      this.dueFrom = claimed.dueUntil;
     }
     const lookAgainMs = woken && !full ? Math.max(this.affordable - end, 1) : undefined;
     return { ...claimed, lookAgainMs };

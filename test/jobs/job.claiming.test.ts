@@ -172,16 +172,16 @@ describe('claimJobs', () => {
   });
 
   it('a run that is reported already keeps nobody else from its claim', async () => {
-    const [reported, other] = [await make.leased(), await make.leased()];
+    const [reported, lost] = [await make.leased(), await make.leased()];
     await h.dataSource.query(
       `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "runNumber")
        VALUES ($1, 'failure', 'a@example.com', 1)`,
       [reported.jobId],
     );
-    await lapse(h.dataSource, reported, other);
+    await lapse(h.dataSource, reported, lost);
     const fresh = await make.pending();
     expect(ids(await h.jobs.claimJobs({ maxAttempts: 1 }))).toEqual([fresh.jobId]);
-    for (const { jobId } of [reported, other]) {
+    for (const { jobId } of [reported, lost]) {
       expect(await stored(h.dataSource, jobId)).toMatchObject({ status: 'failed' });
       expect(await notificationsOf(h.dataSource, jobId)).toHaveLength(1);
     }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { jest } from '@jest/globals';
 import { NotificationLog } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
@@ -73,8 +74,7 @@ describe('claimNotifications', () => {
     await lapseDelivery(h.dataSource, all[1]!);
     const ids = async (limit: number) =>
       (await h.notifications.claimNotifications({ limit })).map((one) => one.notificationId);
-    expect(await ids(1)).toEqual([all[2]!.notificationId]);
-    expect(await ids(1)).toEqual([all[1]!.notificationId]);
+    expect(await ids(2)).toEqual([all[2]!.notificationId, all[1]!.notificationId]);
     expect(await ids(10)).toEqual([all[0]!.notificationId]);
   });
 
@@ -100,6 +100,27 @@ describe('claimNotifications', () => {
     await expect(
       h.notifications.markSent({ ...notification, deliveryNumber: 3 }),
     ).rejects.toMatchObject({ code: 'LEASE_LOST', status: 'failed', deliveryNumber: 3 });
+  });
+
+  it('finds what is due behind thousands without a try left, in a few statements', async () => {
+    const { jobId } = await make.completed();
+    await h.dataSource.query('DELETE FROM notification_log');
+    await h.dataSource.query(
+      `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail",
+         "deliveryNumber", "availableAt")
+       SELECT $1, 'success', 'a@example.com', 5, now() - interval '1 day'
+       FROM generate_series(1, 3000)`,
+      [jobId],
+    );
+    const due = await logged();
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    expect(await claim({ limit: 1 })).toMatchObject({ notificationId: due.notificationId });
+    expect(sent.mock.calls.length).toBeLessThan(15);
+    sent.mockRestore();
+    const [failed] = await h.dataSource.query(
+      `SELECT count(*)::integer AS "count" FROM notification_log WHERE "deliveryStatus" = 'failed'`,
+    );
+    expect(failed.count).toBe(3000);
   });
 
   it('gives a delivery five tries by default, and keeps what went wrong last', async () => {

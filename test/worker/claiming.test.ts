@@ -24,6 +24,8 @@ beforeAll(async () => {
 afterAll(() => world.close());
 afterEach(() => world.clear());
 
+const names = async (claimed: Promise<{ items: VideoJob[] }>): Promise<string[]> =>
+  (await claimed).items.map(({ filename }) => filename);
 const aFile = (): string => 'a';
 const files = (count: number): string[] => Array.from({ length: count }, aFile);
 
@@ -129,8 +131,6 @@ describe('jobs whose workers were lost, with one try left', () => {
   it('are claimed apart from other lost jobs, and like others by a service', async () => {
     const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
     const claim = { limit: 3, leaseMs: 60_000, workerId: 'worker', maxAttempts };
-    const names = async (claimed: Promise<{ items: VideoJob[] }>): Promise<string[]> =>
-      (await claimed).items.map(({ filename }) => filename);
     await abandon(await world.create('suspect', 'suspect', 'suspect', 'suspect'), 2);
     await world.create('new', 'new');
     await abandon(await world.create('other'), 1);
