@@ -1,4 +1,4 @@
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from './peers/typeorm.internals.js';
 import type { ConnectionUrl } from './database.url.js';
 import { isPort, readUrl, sslProblems } from './database.url.js';
 
@@ -12,9 +12,9 @@ import { isPort, readUrl, sslProblems } from './database.url.js';
  */
 export function connectionFrom(
   env: NodeJS.ProcessEnv,
-  ssl: PostgresDataSourceOptions['ssl'],
+  ssl: PostgresOptions['ssl'],
   problems: string[],
-): Partial<PostgresDataSourceOptions> & Partial<ConnectionUrl> {
+): Partial<PostgresOptions> & Partial<ConnectionUrl> {
   const get = (name: string): string | undefined => (env[name] === '' ? undefined : env[name]);
   const wanted = get('DB_SSL');
   if (wanted !== undefined && wanted !== 'true' && wanted !== 'false') {

@@ -2,7 +2,7 @@ import { ConfigurableModuleBuilder, Inject, Logger, Module } from '@nestjs/commo
 import type { DynamicModule, Type } from '@nestjs/common';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from './peers/typeorm.internals.js';
 import { ConnectionDrain } from './connection/draining.data-source.js';
 import { openDataSource } from './migrations/open-data-source.js';
 import { DEFAULT_SHUTDOWN_TIMEOUT_MS, resolveOptions } from './database.options.js';
@@ -88,7 +88,7 @@ function open(given?: object): Promise<DataSource> {
   const { boot, autoLoadEntities, toRetry, name, ...dataSource } = given as {
     boot: BootOptions;
   } & Record<string, unknown>;
-  return openDataSource(dataSource as unknown as PostgresDataSourceOptions, boot, logger);
+  return openDataSource(dataSource as unknown as PostgresOptions, boot, logger);
 }
 
 /**

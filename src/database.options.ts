@@ -1,4 +1,4 @@
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from './peers/typeorm.internals.js';
 import { connectionFrom, preparedStatementsFrom, sslModeProblems } from './database.environment.js';
 import { readUrl, sslProblems } from './database.url.js';
 import { remedyOf, RULES } from './database.rules.js';
@@ -18,9 +18,7 @@ type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix';
  * environment is read: `DATABASE_URL`, else `DB_HOST`, `DB_PORT`, `DB_USER`, `DB_PASSWORD`,
  * `DB_NAME`, `DB_SSL`. A URL may name the `schema`.
  */
-export interface FrameForgeDatabaseOptions extends Partial<
-  Omit<PostgresDataSourceOptions, Restricted>
-> {
+export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions, Restricted>> {
   /** The migrations own the schema: only what TypeORM's default is, too, is accepted. */
   readonly synchronize?: false;
   /** Likewise. */
@@ -63,7 +61,7 @@ export interface BootOptions {
 
 /** The options of a boot, checked and complete. */
 export interface ResolvedOptions {
-  readonly dataSource: PostgresDataSourceOptions;
+  readonly dataSource: PostgresOptions;
   readonly boot: BootOptions;
   readonly preparedStatements: boolean;
   readonly notifyWorkers: boolean;
@@ -158,11 +156,11 @@ function connectionOf(
   options: FrameForgeDatabaseOptions,
   env: NodeJS.ProcessEnv,
   problems: string[],
-): Partial<PostgresDataSourceOptions> {
+): Partial<PostgresOptions> {
   const { url, ssl, schema, replication } = options ?? {};
   const servers = replicationOf(replication, problems);
   if (replication !== undefined) return { replication: servers };
-  let connection: Partial<PostgresDataSourceOptions> = {};
+  let connection: Partial<PostgresOptions> = {};
   if (url !== undefined) {
     const read = readUrl('`url`', url, problems);
     if (read !== undefined) problems.push(...sslProblems('`url`', read.url, '`ssl`', ssl));
@@ -182,7 +180,7 @@ function connectionOf(
   return named === undefined ? rest : { ...rest, schema: named };
 }
 
-type Replication = NonNullable<PostgresDataSourceOptions['replication']>;
+type Replication = NonNullable<PostgresOptions['replication']>;
 
 /** The servers of a replication, whose URLs are read as one of a single server is. */
 function replicationOf(

@@ -1,6 +1,6 @@
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from './peers/typeorm.internals.js';
 
-type Ssl = PostgresDataSourceOptions['ssl'];
+type Ssl = PostgresOptions['ssl'];
 
 /** What a URL of a connection says. */
 export interface ConnectionUrl {

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from '../peers/typeorm.internals.js';
 import { resolveOptions } from '../database.options.js';
 import { ConfigurationError, reasonOf } from '../errors.js';
 
@@ -11,7 +11,7 @@ import { ConfigurationError, reasonOf } from '../errors.js';
  *   database, with this package's entities and migrations, if left out
  * @throws ConfigurationError if there is none
  */
-export async function readDataSource(file?: string): Promise<PostgresDataSourceOptions> {
+export async function readDataSource(file?: string): Promise<PostgresOptions> {
   if (file === undefined) return resolveOptions().dataSource;
   const options = await exportedOptions(file);
   if (options.type !== 'postgres') {
@@ -30,7 +30,7 @@ export async function readDataSource(file?: string): Promise<PostgresDataSourceO
   };
 }
 
-async function exportedOptions(file: string): Promise<PostgresDataSourceOptions> {
+async function exportedOptions(file: string): Promise<PostgresOptions> {
   const exported = await importFile(file);
   // A CommonJS module is a default export as a whole.
   const { default: whole } = exported as { default?: unknown };
@@ -57,7 +57,7 @@ async function importFile(file: string): Promise<object> {
 }
 
 /** By shape: the application may have a TypeORM of its own. */
-function isDataSource(value: unknown): value is { options: PostgresDataSourceOptions } {
+function isDataSource(value: unknown): value is { options: PostgresOptions } {
   const { options, initialize } = (value ?? {}) as { options?: unknown; initialize?: unknown };
   return typeof options === 'object' && typeof initialize === 'function';
 }

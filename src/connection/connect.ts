@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from '../peers/typeorm.internals.js';
 import type { BootOptions } from '../database.options.js';
 import { clauseOf, fromDriver } from '../errors.js';
 import type { BootLogger } from './boot.logger.js';
@@ -23,7 +23,7 @@ const TELL_MS = 5_000;
  * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
  */
 export async function connect(
-  options: PostgresDataSourceOptions,
+  options: PostgresOptions,
   { connectRetryMs, shutdownTimeoutMs }: Pick<BootOptions, 'connectRetryMs' | 'shutdownTimeoutMs'>,
   logger: BootLogger,
   prepare: (dataSource: DataSource) => Promise<void> = async () => {},

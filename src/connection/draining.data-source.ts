@@ -2,10 +2,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { OnApplicationShutdown } from '@nestjs/common';
 import type { DataSourceOptions, QueryRunner, ReplicationMode } from 'typeorm';
 import { DataSource } from 'typeorm';
-import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
 import { DatabaseUnavailableError } from '../errors.js';
-import type { PgClient } from './pools.js';
-import { abandonOpening, endClient, isIdle, poolsOf, surviveEarlyEnds } from './pools.js';
+import { poolsOf } from '../peers/typeorm.internals.js';
+import { abandonOpening, clientsInUse, endClient, isIdle, prepareDataSource } from './pools.js';
 
 /** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
 const LOOK_MS = 5;
@@ -29,7 +28,7 @@ export class DrainingDataSource extends DataSource {
     private readonly warn: (message: string) => void,
   ) {
     super(options);
-    surviveEarlyEnds(this);
+    prepareDataSource(this);
   }
 
   /** Refuses new work while closing: under load there would be no end of it. */
@@ -63,10 +62,10 @@ export class DrainingDataSource extends DataSource {
    */
   async #endAll(): Promise<void> {
     for (let looks = 0; looks < MAX_LOOKS && !poolsOf(this).every(isIdle); looks++) {
-      for (const queryRunner of (this.driver as PostgresDriver).connectedQueryRunners) {
-        void endClient((await queryRunner.connect()) as PgClient);
+      for (const pool of poolsOf(this)) {
+        for (const client of clientsInUse(pool)) void endClient(client);
+        abandonOpening(pool);
       }
-      poolsOf(this).forEach(abandonOpening);
       await sleep(LOOK_MS);
     }
   }
@@ -82,7 +81,7 @@ export class ConnectionDrain implements OnApplicationShutdown {
     private readonly dataSource: DataSource,
     private readonly drainMs: number,
   ) {
-    surviveEarlyEnds(dataSource);
+    prepareDataSource(dataSource);
   }
 
   async onApplicationShutdown(): Promise<void> {

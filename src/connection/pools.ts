@@ -1,59 +1,21 @@
 import type { DataSource } from 'typeorm';
-import type { PostgresDriver } from 'typeorm/driver/postgres/PostgresDriver.js';
-
-/** What this package needs of a client of `pg`, which TypeORM hands out untyped. */
-export interface PgClient {
-  connect(): Promise<unknown>;
-  query(text: string): Promise<PgResult | PgResult[]>;
-  query(query: PgQuery, callback: (error: Error | null, result: PgResult) => void): void;
-  end(): Promise<void>;
-  on(event: 'error', listener: (error: Error) => void): unknown;
-  on(event: 'end', listener: () => void): unknown;
-  off(event: 'error', listener: (error: Error) => void): unknown;
-  /** Not of `pg-native`'s. */
-  readonly connection?: { readonly stream: { destroy(): void } };
-  /** Private to `pg`: it is being opened. */
-  readonly _connecting?: boolean;
-}
-
-export interface PgQuery {
-  readonly name?: string | undefined;
-  readonly text: string;
-  readonly values: readonly unknown[];
-}
-
-export interface PgResult {
-  readonly rows: never[];
-}
-
-/** What this package needs of a pool of `pg`. */
-export interface PgPool {
-  readonly totalCount: number;
-  readonly idleCount: number;
-  readonly waitingCount: number;
-  readonly options: { readonly max: number; readonly password?: unknown };
-  /** Private to `pg-pool`, which has no other way to those that are being opened. */
-  readonly _clients?: readonly PgClient[];
-  readonly Client: new (options: object) => PgClient;
-  end(): Promise<void>;
-  on(event: 'connect', listener: (client: PgClient) => void): unknown;
-}
-
-/** The pools that a data source has open: the primary's first, then those of the replicas. */
-export function poolsOf(dataSource: DataSource): PgPool[] {
-  const { master, slaves } = dataSource.driver as PostgresDriver;
-  return [master, ...slaves].filter((pool) => pool !== undefined) as PgPool[];
-}
+import {
+  clientsOf,
+  cutOff,
+  followTransactions,
+  isOpening,
+  requirePgParts,
+} from '../peers/pg.internals.js';
+import type { PgClient, PgPool } from '../peers/pg.internals.js';
+import { holdersOf, onEachPool, poolsOf, requireTypeormParts } from '../peers/typeorm.internals.js';
 
 /** Whether nobody uses, opens or waits for a connection of the pool. */
 export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean =>
   totalCount === idleCount && waitingCount === 0;
 
 /** Gives up connections that are being opened: a server that vanished is waited for until that times out. */
-export function abandonOpening({ _clients = [] }: PgPool): void {
-  for (const { _connecting, connection } of _clients) {
-    if (_connecting === true) connection?.stream.destroy();
-  }
+export function abandonOpening(pool: PgPool): void {
+  for (const client of clientsOf(pool).filter(isOpening)) cutOff(client);
 }
 
 /** How long, in ms, a server may take to answer the last that is said to it. */
@@ -64,7 +26,7 @@ const FAREWELL_MS = 2_000;
  * server has vanished, or its end of the connection is over and nobody tells.
  */
 export async function partingWords(client: PgClient, words: Promise<unknown>): Promise<void> {
-  const timer = setTimeout(() => client.connection?.stream.destroy(), FAREWELL_MS);
+  const timer = setTimeout(() => cutOff(client), FAREWELL_MS);
   await words.catch(() => {});
   clearTimeout(timer);
 }
@@ -77,32 +39,41 @@ export const endClient = (client: PgClient): Promise<void> => partingWords(clien
  * together with the connection that it was using: a pool waits for that one as long as it is not back.
  */
 export async function closeHalfOpen(dataSource: DataSource): Promise<void> {
-  const { connectedQueryRunners } = dataSource.driver as PostgresDriver;
-  await Promise.all([...connectedQueryRunners].map((queryRunner) => queryRunner.release()));
+  await Promise.all([...holdersOf(dataSource)].map((queryRunner) => queryRunner.release()));
   await Promise.all(poolsOf(dataSource).map((pool) => pool.end()));
 }
 
 /**
- * Keeps the process alive when a server ends a connection with the very bytes that open it, as one
+ * Makes a data source ready for this package.
+ *
+ * It keeps the process alive when a server ends a connection with the very bytes that open it, as one
  * does that shuts down: `pg` emits that error before TypeORM, which gets the connection a moment later,
  * can listen for it, and an `error` event that nobody hears ends the process. Who uses the connection
  * is told by the error of the statement.
  *
  * @param dataSource - also one that is not initialized yet: its first connections are no safer
+ * @throws ConfigurationError if TypeORM or `pg` lacks a part that this package uses
  */
-export function surviveEarlyEnds(dataSource: DataSource): void {
-  poolsOf(dataSource).forEach(hearEarlyEnds);
-  const driver = dataSource.driver as PostgresDriver;
-  const { Pool } = driver.postgres as { Pool: new (options: object) => PgPool };
-  class HearingPool extends Pool {
-    constructor(options: object) {
-      super(options);
-      hearEarlyEnds(this);
-    }
-  }
-  driver.postgres = Object.create(driver.postgres as object, { Pool: { value: HearingPool } });
+export function prepareDataSource(dataSource: DataSource): void {
+  requireTypeormParts(dataSource);
+  onEachPool(dataSource, preparePool);
 }
 
-function hearEarlyEnds(pool: PgPool): void {
-  pool.on('connect', (client) => client.on('error', () => {}));
+const inUse = new WeakMap<PgPool, Set<PgClient>>();
+
+/** The clients of a pool that somebody has taken, since the pool was prepared. */
+export const clientsInUse = (pool: PgPool): ReadonlySet<PgClient> => inUse.get(pool) ?? new Set();
+
+/** Does for a pool what {@link prepareDataSource} does for all those of a data source. */
+export function preparePool(pool: PgPool): void {
+  requirePgParts(pool);
+  if (inUse.has(pool)) return;
+  const taken = new Set<PgClient>();
+  inUse.set(pool, taken);
+  pool.on('acquire', (client) => taken.add(client));
+  pool.on('release', (_, client) => taken.delete(client));
+  pool.on('connect', (client) => {
+    client.on('error', () => {});
+    followTransactions(client);
+  });
 }

@@ -1,7 +1,7 @@
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from '../peers/typeorm.internals.js';
 
 /** Names the server and database of a data source for a message, such as `db:5432/app`; no secrets. */
-export function serverName(options: PostgresDataSourceOptions): string {
+export function serverName(options: PostgresOptions): string {
   const { url, host, port, database } = options.replication?.master ?? options;
   if (url !== undefined && URL.canParse(url)) {
     const parsed = new URL(url);

@@ -4,7 +4,7 @@ import { HealthIndicatorService } from '@nestjs/terminus';
 import type { HealthIndicatorResult } from '@nestjs/terminus';
 import { DataSource } from 'typeorm';
 import { migrationStatus } from '../migrations/migration.status.js';
-import { poolsOf } from '../connection/pools.js';
+import { poolsOf } from '../peers/typeorm.internals.js';
 import { ConfigurationError, DatabaseUnavailableError, fromDriver } from '../errors.js';
 
 /** What a check of the database takes. */

@@ -1,7 +1,6 @@
-import { ValidateBy } from 'class-validator/cjs/decorator/common/ValidateBy.js';
-import { ValidateIf } from 'class-validator/cjs/decorator/common/ValidateIf.js';
 import type { InputProblem } from '../errors.js';
 import { InvalidInputError } from '../errors.js';
+import { ValidateBy, ValidateIf } from '../peers/class-validator.internals.js';
 import type { Rule } from './rules.js';
 import { uuid } from './rules.js';
 

@@ -1,5 +1,5 @@
 import { isDate } from 'node:util/types';
-import { isEmail } from 'class-validator/cjs/decorator/string/IsEmail.js';
+import { isEmail } from '../peers/class-validator.internals.js';
 
 /** What a value must be: a test, and the words that complete "<property> ..." when it fails. */
 export interface Rule {

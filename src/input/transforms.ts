@@ -1,4 +1,4 @@
-import { Transform } from 'class-transformer/cjs/decorators/transform.decorator.js';
+import { Transform } from '../peers/class-validator.internals.js';
 
 /**
  * For a host's `ValidationPipe({ transform: true })`, where the value may come from a query string.

@@ -1,6 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
-import type { RdbmsSchemaBuilder } from 'typeorm/schema-builder/RdbmsSchemaBuilder.js';
 import { MigrationError } from '../errors.js';
+import { createMetadataTable } from '../peers/typeorm.internals.js';
 import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import type { LockOptions } from './migration.lock.js';
 import { migrationLockKey, waitForLock } from './migration.lock.js';
@@ -54,8 +54,7 @@ export class LockedMigrationExecutor {
     const pending = await this.inTransaction(async () => {
       await this.createSchemaIfNotExist();
       await this.record.create();
-      const schemaBuilder = this.dataSource.driver.createSchemaBuilder() as RdbmsSchemaBuilder;
-      await schemaBuilder.createMetadataTableIfNecessary(this.runner);
+      await createMetadataTable(this.runner);
       return this.pending();
     });
     if (this.mode !== 'all') return this.runEach(pending);

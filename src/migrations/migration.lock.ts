@@ -2,8 +2,9 @@ import { hostname } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { MigrationError } from '../errors.js';
-import type { PgClient, PgResult } from '../connection/pools.js';
-import { endClient, poolsOf, partingWords } from '../connection/pools.js';
+import type { PgClient, PgResult } from '../peers/pg.internals.js';
+import { poolsOf } from '../peers/typeorm.internals.js';
+import { endClient, partingWords } from '../connection/pools.js';
 
 /** A wait between two polls of a lock, in ms; twice as long at the most. */
 const POLL_MS = 50;

@@ -1,6 +1,6 @@
 import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 import { MigrationError } from '../errors.js';
-import type { PgClient, PgResult } from '../connection/pools.js';
+import type { PgClient, PgResult } from '../peers/pg.internals.js';
 import { isFrameForgeMigration } from '../schema/migrations/index.js';
 
 /** A migration that a data source has. */

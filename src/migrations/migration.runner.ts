@@ -5,7 +5,7 @@ import { LockedMigrationExecutor } from './migration.executor.js';
 import type { LockOptions } from './migration.lock.js';
 import { withMigrationLock } from './migration.lock.js';
 import { migrationStatus } from './migration.status.js';
-import type { PgClient } from '../connection/pools.js';
+import type { PgClient } from '../peers/pg.internals.js';
 import { endClient, partingWords } from '../connection/pools.js';
 
 /**

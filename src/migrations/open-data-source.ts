@@ -1,5 +1,5 @@
 import type { DataSource } from 'typeorm';
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
+import type { PostgresOptions } from '../peers/typeorm.internals.js';
 import type { BootLogger } from '../connection/boot.logger.js';
 import { connect } from '../connection/connect.js';
 import type { BootOptions } from '../database.options.js';
@@ -14,7 +14,7 @@ import { bringUpToDate } from './migrate.js';
  * @throws MigrationError if a migration fails, or the schema is not current and must be; at once
  */
 export function openDataSource(
-  options: PostgresDataSourceOptions,
+  options: PostgresOptions,
   boot: BootOptions,
   logger: BootLogger,
 ): Promise<DataSource> {

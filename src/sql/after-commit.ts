@@ -1,4 +1,5 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
+import { dataSourceOf, subscribe } from '../peers/typeorm.internals.js';
 
 /** What waits for the end of a query runner's transaction. */
 const waiting = new WeakMap<QueryRunner, (() => void)[]>();
@@ -11,7 +12,7 @@ const watched = new WeakSet<DataSource>();
 export function afterCommit(manager: EntityManager | undefined, callback: () => void): void {
   const queryRunner = manager?.queryRunner;
   if (queryRunner?.isTransactionActive !== true) return callback();
-  watch(queryRunner.dataSource);
+  watch(dataSourceOf(queryRunner));
   const callbacks = waiting.get(queryRunner) ?? [];
   callbacks.push(callback);
   waiting.set(queryRunner, callbacks);
@@ -21,7 +22,7 @@ export function afterCommit(manager: EntityManager | undefined, callback: () => 
 function watch(dataSource: DataSource): void {
   if (watched.has(dataSource)) return;
   watched.add(dataSource);
-  dataSource.subscribers.push({
+  subscribe(dataSource, {
     afterTransactionCommit: ({ queryRunner }) => {
       if (queryRunner.isTransactionActive) return;
       const callbacks = waiting.get(queryRunner) ?? [];

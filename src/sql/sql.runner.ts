@@ -2,7 +2,7 @@ import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError, fromDriver, InvalidInputError } from '../errors.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
-import type { PgClient, PgQuery, PgResult } from '../connection/pools.js';
+import type { PgClient, PgQuery, PgResult } from '../peers/pg.internals.js';
 import { endClient } from '../connection/pools.js';
 import type { Statement } from './statement.js';
 import type { ReadOptions, TransactionOptions } from './transaction.options.js';

@@ -1,13 +1,13 @@
 import { createHash } from 'node:crypto';
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
 import { DataSource } from 'typeorm';
-import { importClassesFromDirectories } from 'typeorm/util/DirectoryExportedClassesLoader.js';
+import { importClassesFromDirectories } from '../peers/typeorm.internals.js';
+import type { PostgresOptions } from '../peers/typeorm.internals.js';
 
 /**
  * What a migrated database depends on, as 16 hexadecimal digits: the entities and migrations, by name
  * and by source text, so that an edited migration makes another database.
  */
-export async function digestOf(options: PostgresDataSourceOptions): Promise<string> {
+export async function digestOf(options: PostgresOptions): Promise<string> {
   const { entities, migrations, schema, migrationsTableName, metadataTableName } = options;
   const all = [...Object.values(entities ?? {}), ...Object.values(migrations ?? {})];
   const { logger } = new DataSource(options);

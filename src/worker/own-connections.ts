@@ -1,6 +1,6 @@
 import { DataSource } from 'typeorm';
-import type { PostgresDataSourceOptions } from 'typeorm/driver/postgres/PostgresDataSourceOptions.js';
-import { closeHalfOpen, surviveEarlyEnds } from '../connection/pools.js';
+import type { PostgresOptions } from '../peers/typeorm.internals.js';
+import { closeHalfOpen, prepareDataSource } from '../connection/pools.js';
 import { fromDriver } from '../errors.js';
 import { frameForgeEntities } from '../schema/entities/index.js';
 import { isTransient } from './outage.watch.js';
@@ -25,7 +25,7 @@ export async function openOwnConnections(
   for (;;) {
     const own = ownDataSource(of, leaseMs);
     try {
-      surviveEarlyEnds(own);
+      prepareDataSource(own);
       await own.initialize();
       connecting.succeeded();
       return own;
@@ -39,7 +39,7 @@ export async function openOwnConnections(
 }
 
 function ownDataSource(of: DataSource, leaseMs: number): DataSource {
-  const options = of.options as PostgresDataSourceOptions;
+  const options = of.options as PostgresOptions;
   const timeoutMs = Math.ceil(leaseMs / 3);
   return new DataSource({
     ...options,

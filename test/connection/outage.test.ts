@@ -2,7 +2,7 @@ import { Client } from 'pg';
 import type { DataSource } from 'typeorm';
 import { DatabaseUnavailableError, InvalidInputError } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
-import { poolsOf } from '../../src/connection/pools.js';
+import { poolsOf } from '../../src/peers/typeorm.internals.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';

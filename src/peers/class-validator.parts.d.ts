@@ -1,6 +1,4 @@
-// The parts of class-validator and class-transformer that this package needs, by their files. The whole
-// of class-validator takes 170 ms to load, a quarter of a service's boot, most of it for telephone
-// numbers. What the parts declare is in the storage that the whole reads.
+// The public declarations of the parts that `class-validator.internals.ts` imports by their files.
 declare module 'class-validator/cjs/decorator/common/ValidateBy.js' {
   export { ValidateBy } from 'class-validator';
 }

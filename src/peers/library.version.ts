@@ -1,0 +1,35 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { ConfigurationError } from '../errors.js';
+
+const require = createRequire(import.meta.url);
+
+/**
+ * Refuses a release of a library that lacks a part which this package uses though it is not public.
+ *
+ * @param parts - each part by its name, and whether it is there
+ * @throws ConfigurationError naming the library's version, and the parts that are missing
+ */
+export function requireParts(library: string, parts: Readonly<Record<string, boolean>>): void {
+  const missing = Object.keys(parts).filter((part) => parts[part] !== true);
+  if (missing.length === 0) return;
+  throw new ConfigurationError(
+    `This release of @frameforge/shared-types does not work with ${library} ${versionOf(library)}, ` +
+      `which lacks ${missing.join(', ')}. Install a version of ${library} that this release names ` +
+      `among its peer dependencies, or update @frameforge/shared-types.`,
+  );
+}
+
+function versionOf(library: string): string {
+  try {
+    // Not every library lets its package.json be imported.
+    const [, folder = ''] =
+      new RegExp(`^(.*[/\\\\]${library})[/\\\\]`).exec(require.resolve(library)) ?? [];
+    const file = readFileSync(join(folder, 'package.json'), 'utf8');
+    return (JSON.parse(file) as { version: string }).version;
+  } catch {
+    // A bundle has none.
+    return '(of an unknown version)';
+  }
+}

@@ -1,0 +1,110 @@
+import { requireParts } from './library.version.js';
+
+// The only place that uses parts of `pg` and `pg-pool` which are not public:
+//
+// - `pool._clients`, because a pool has no public way to the connections that are in use or are being
+//   opened, and ends neither when it is closed;
+// - `client._connecting`, to tell those that are being opened;
+// - `client.connection`, for its socket, because `client.end()` waits for a server that has vanished,
+//   and for what the server says of the session's settings and transaction.
+
+/** What this package needs of a client of `pg`, which TypeORM hands out untyped. */
+export interface PgClient {
+  connect(): Promise<unknown>;
+  query(text: string): Promise<PgResult | PgResult[]>;
+  query(query: PgQuery, callback: (error: Error | null, result: PgResult) => void): void;
+  end(): Promise<void>;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'end', listener: () => void): unknown;
+  on(event: 'notification', listener: (message: { payload?: string }) => void): unknown;
+  off(event: 'error', listener: (error: Error) => void): unknown;
+  /** Gives the client back to its pool, which ends it if it is given true or an error. */
+  release(end?: Error | boolean): void;
+  /** Of `pg` 8.17 and later. */
+  getTransactionStatus?(): string | null;
+  /** Not of `pg-native`'s client. */
+  readonly connection?: PgConnection;
+  readonly _connecting?: boolean;
+}
+
+interface PgConnection {
+  readonly stream: { destroy(): void };
+  on(event: 'readyForQuery', listener: (message: { status: string }) => void): unknown;
+  on(
+    event: 'parameterStatus',
+    listener: (message: { parameterName: string; parameterValue: string }) => void,
+  ): unknown;
+}
+
+export interface PgQuery {
+  readonly name?: string | undefined;
+  readonly text: string;
+  readonly values?: readonly unknown[];
+  /** Reads values; those of the process, which the application may have changed, if left out. */
+  readonly types?: { getTypeParser(oid: number): (text: string) => unknown };
+}
+
+export interface PgResult {
+  readonly rows: never[];
+}
+
+/** What this package needs of a pool of `pg`. */
+export interface PgPool {
+  readonly totalCount: number;
+  readonly idleCount: number;
+  readonly waitingCount: number;
+  readonly options: { readonly max: number; readonly password?: unknown };
+  readonly _clients: readonly PgClient[];
+  readonly Client: new (options: object) => PgClient;
+  connect(callback: (error: Error | undefined, client: PgClient) => void): void;
+  end(): Promise<void>;
+  on(event: 'connect' | 'acquire', listener: (client: PgClient) => void): unknown;
+  on(event: 'release', listener: (error: unknown, client: PgClient) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+}
+
+/**
+ * Looks whether a pool and its first client have the parts that are used here.
+ *
+ * @throws ConfigurationError naming the version of `pg` that lacks one
+ */
+export function requirePgParts(pool: PgPool): void {
+  const { _clients: clients } = pool;
+  const [client] = Array.isArray(clients) ? (clients as PgClient[]) : [];
+  requireParts('pg', {
+    'pool._clients': Array.isArray(clients),
+    'client._connecting': client?.connection === undefined || '_connecting' in client,
+    'client.connection.stream':
+      client?.connection === undefined || typeof client.connection.stream?.destroy === 'function',
+  });
+}
+
+/** All clients of a pool: in use, idle, and being opened. */
+export const clientsOf = ({ _clients }: PgPool): readonly PgClient[] => _clients;
+
+/** Whether a client is being opened. */
+export const isOpening = ({ _connecting }: PgClient): boolean => _connecting === true;
+
+/** Breaks a client's connection at once, without a word to the server. */
+export const cutOff = ({ connection }: PgClient): void => connection?.stream.destroy();
+
+/** Calls back whenever the server reports the value of one of the session's settings. */
+export function onSetting(client: PgClient, name: string, callback: (value: string) => void): void {
+  client.connection?.on('parameterStatus', ({ parameterName, parameterValue }) => {
+    if (parameterName === name) callback(parameterValue);
+  });
+}
+
+const statuses = new WeakMap<PgClient, string>();
+
+/** Makes {@link isInTransaction} work for a client of an older `pg`. */
+export function followTransactions(client: PgClient): void {
+  if (client.getTransactionStatus !== undefined) return;
+  client.connection?.on('readyForQuery', ({ status }) => statuses.set(client, status));
+}
+
+/** Whether the last answer left the client in an open or aborted transaction, as far as is known. */
+export function isInTransaction(client: PgClient): boolean {
+  const status = client.getTransactionStatus?.() ?? statuses.get(client) ?? 'I';
+  return status !== 'I';
+}
