@@ -161,13 +161,15 @@ export const claimPending = (t: Tables): Statement =>
   claim(t, IS_PENDING, `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`);
 
 /**
- * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. The ids of those still held. It waits
- * for no lock: a row that is locked is being finished by its own worker, and counts as held. The fence
- * stands in a CASE: as plain conditions it makes the planner read an index of the status.
+ * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,
+ * and whether it was extended. It waits for no lock: what is locked, mostly by its own worker that is
+ * just finishing it, is held for as long as it was, and not extended. A lease that is over is held only
+ * if it was extended. The fence stands in a CASE: as plain conditions it makes the planner read an index
+ * of the status.
  */
 export const extendLeases = (t: Tables): Statement => sql`
   WITH held AS MATERIALIZED (
-    SELECT j."jobId", j."runNumber", j."workerId"
+    SELECT j."jobId", j."runNumber", j."workerId", j."availableAt" > statement_timestamp() AS "lasts"
     FROM ${arrays('uuid', 'integer', 'varchar')} AS i("jobId", "runNumber", "workerId")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     WHERE CASE WHEN j."status" = 'processing'
@@ -183,7 +185,11 @@ export const extendLeases = (t: Tables): Statement => sql`
     SET "availableAt" = ${NOW} + make_interval(secs => $4::double precision / 1000)
     WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM locked))
   )
-  SELECT "jobId" FROM held`;
+  SELECT "jobId", "extended"
+  FROM (
+    SELECT "jobId", "lasts", "jobId" IN (SELECT "jobId" FROM locked) AS "extended" FROM held
+  ) AS lease
+  WHERE "lasts" OR "extended"`;
 
 /** No parameter: how many jobs are due, and for how long the one that waits longest has been. */
 export const jobQueueState = (t: Tables): Statement => sql`

@@ -7,6 +7,8 @@ import { JobStatus, VideoJob } from '../schema/entities/index.js';
 import type { Tables } from '../schema/tables.js';
 import { announce } from './job.events.js';
 import { JOB_COLUMNS } from './job.columns.js';
+import type { JobHandle } from './job.inputs.js';
+import { handleColumns } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.claiming.sql.js';
 
@@ -75,6 +77,23 @@ async function take(
   });
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   return claimed;
+}
+
+/** A lease that is still held. One whose row somebody has locked ends when it would have. */
+export interface HeldLease {
+  readonly jobId: string;
+  readonly extended: boolean;
+}
+
+/** Extends the leases that are still held, but for those whose rows are locked. */
+export async function extendLeases(
+  db: SqlRunner,
+  handles: readonly JobHandle[],
+  leaseMs: number,
+): Promise<HeldLease[]> {
+  if (handles.length === 0) return [];
+  const values = [...handleColumns(handles), leaseMs];
+  return db.run<HeldLease>('extendLeases', statements.extendLeases, values);
 }
 
 /** What the runs of one claim have in common. */

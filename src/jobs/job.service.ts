@@ -18,7 +18,7 @@ import {
 import { collect, readId, readInput, readList } from '../input/input.js';
 import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
-import { claimJobs } from './job.claiming.js';
+import { claimJobs, extendLeases } from './job.claiming.js';
 import { createJob, createJobs, creatingTogether } from './job.creation.js';
 import { announce } from './job.events.js';
 import {
@@ -36,12 +36,12 @@ import {
   StartJobInput,
 } from './job.inputs.js';
 import type { JobCompletion } from './job.inputs.js';
-import { handleColumns, toJob } from './job.row.js';
+import { toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import { movedJob, settleJob, settleJobs, settlingTogether } from './job.settlement.js';
 import type { JobRefusal, SettledJob, Settlement } from './job.settlement.js';
 import { ATTEMPT_ERROR_COLUMNS } from './job.columns.js';
-import { extendLeases, startJob } from './job.claiming.sql.js';
+import { startJob } from './job.claiming.sql.js';
 import { pruneJobs } from './job.pruning.sql.js';
 import * as reading from './job.reading.sql.js';
 import { retryJob } from './job.settlement.sql.js';
@@ -241,10 +241,11 @@ export class JobService {
   }
 
   /**
-   * Extends the leases of jobs that are still held, in one statement that waits for no lock. Never
-   * joins a transaction.
+   * Extends the leases of jobs that are still held, in one statement that waits for no lock: a row that
+   * is locked keeps its deadline. Never joins a transaction.
    *
-   * @returns the ids of the jobs still held; drop the work on the others
+   * @returns the ids of the jobs still held, which are those whose leases were extended or have not
+   *   ended yet; drop the work on the others
    */
   async extendLeases(jobs: readonly JobHandle[], input: ExtendLeasesInput): Promise<string[]> {
     const operation = 'extendLeases';
@@ -252,12 +253,8 @@ export class JobService {
       collect(JobHandle, job, path, false, problems),
     );
     const { leaseMs } = readInput(operation, ExtendLeasesInput, input);
-    if (handles.length === 0) return [];
-    const rows = await this.db.run<{ jobId: string }>(operation, extendLeases, [
-      ...handleColumns(handles),
-      leaseMs,
-    ]);
-    return rows.map((row) => row.jobId);
+    const held = await extendLeases(this.db, handles, leaseMs);
+    return held.map(({ jobId }) => jobId);
   }
 
   /**

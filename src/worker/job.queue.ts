@@ -3,6 +3,7 @@ import { claimLastTries, claimLost, claimPending } from '../jobs/job.claiming.js
 import type { Claim } from '../jobs/job.claiming.js';
 import type { Claimed } from '../sql/claim.js';
 import { JobService } from '../jobs/job.service.js';
+import { SqlRunner } from '../sql/sql.runner.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
 import { JobCompleter } from './job.completer.js';
@@ -48,11 +49,12 @@ export class JobQueue implements WorkQueue<Lease> {
     // Without `replyTimeoutMs`: its connections have a shorter one.
     const { preparedStatements } = parts.settings;
     const ownJobs = new JobService(own, { preparedStatements });
+    const ownDb = new SqlRunner(own, preparedStatements);
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
-    this.keeper = new LeaseKeeper(ownJobs, options.leaseMs, extending, ({ job }) => {
+    this.keeper = new LeaseKeeper(ownDb, options.leaseMs, extending, ({ run }) => {
       logger.warn(
-        `The lease of run ${job.runNumber} of job ${job.jobId} was lost: it was aborted.`,
+        `The lease of run ${run.runNumber} of job ${run.jobId} was lost: it was aborted.`,
       );
     });
     const completer = new JobCompleter(jobs, db, recording);

@@ -1,7 +1,8 @@
-import type { JobService } from '../jobs/job.service.js';
+import { extendLeases } from '../jobs/job.claiming.js';
+import type { JobHandle } from '../jobs/job.inputs.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import type { Activity } from './outage.watch.js';
-import { remove } from './remove.js';
 
 /** Why a lease's signal was aborted. */
 export class LeaseEndedError extends Error {
@@ -18,17 +19,34 @@ export class Lease {
   /** The process shuts down, and gives the job back. */
   released = false;
 
+  /** What names the run: a handler can change its job, and nothing of this. */
+  readonly run: Readonly<JobHandle & Pick<VideoJob, 'attempts'>>;
+  /** Its place among those that are kept; -1 when it is not. */
+  place = -1;
+
   /** @param deadline - when the lease ends, on this process's monotonic clock */
   constructor(
     readonly job: VideoJob,
     public deadline: number,
-  ) {}
+  ) {
+    const { jobId, runNumber, workerId, attempts } = job;
+    this.run = Object.freeze({ jobId, runNumber, workerId, attempts });
+  }
+
+  /** Whether it has not ended, as far as is known here. */
+  get isHeld(): boolean {
+    return Number.isFinite(this.deadline) && performance.now() < this.deadline;
+  }
 }
 
+/** How many leases one statement extends. */
+const BATCH = 1_000;
+
 /**
- * Holds the leases of all jobs that this process works on. One statement extends them all, three times
- * as often as they end, on a connection of its own, which a full pool or a slow transaction of a
- * handler cannot keep from it.
+ * Holds the leases of all jobs that this process works on. One statement extends a thousand of them,
+ * three times as often as they end, on a connection of its own, which a full pool or a slow transaction
+ * of a handler cannot keep from it. A lease whose row is locked keeps its deadline, and is tried again
+ * after a tenth of its time.
  *
  * A lease ends by this process's monotonic clock, counted from before the statement that granted it was
  * sent: whatever the network and the clocks do, it ends here before anybody else can be granted it.
@@ -39,9 +57,13 @@ export class LeaseKeeper {
   private timer: NodeJS.Timeout | undefined;
   private extending = false;
   private nextExtension = 0;
+  /** Those whose rows were locked, and when to try them again. */
+  private passedOver: Lease[] = [];
+  private nextRetry = Infinity;
 
+  /** @param db - on connections of its own */
   constructor(
-    private readonly jobs: Pick<JobService, 'extendLeases'>,
+    private readonly db: SqlRunner,
     private readonly leaseMs: number,
     private readonly extendingLeases: Activity,
     private readonly onLost: (lease: Lease) => void,
@@ -50,25 +72,33 @@ export class LeaseKeeper {
   /** @param sentAt - `performance.now()` before the claim was sent */
   hold(jobs: readonly VideoJob[], sentAt: number): Lease[] {
     if (this.leases.length === 0) this.nextExtension = sentAt + this.leaseMs / 3;
-    const leases = jobs.map((job) => {
-      // Whoever claims a job that it holds has lost the run before.
-      if (job.runNumber > 1) this.loseRunsOf(job.jobId);
-      return new Lease(job, sentAt + this.leaseMs);
-    });
-    this.leases.push(...leases);
+    // Whoever claims a job that it holds has lost the run before.
+    const again = new Set(jobs.filter(({ runNumber }) => runNumber > 1).map(({ jobId }) => jobId));
+    if (again.size > 0) {
+      for (const lease of this.leases.filter(({ run }) => again.has(run.jobId))) this.lose(lease);
+    }
+    const leases = jobs.map((job) => new Lease(job, sentAt + this.leaseMs));
+    for (const lease of leases) lease.place = this.leases.push(lease) - 1;
     this.schedule();
     return leases;
   }
 
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */
   drop(lease: Lease): void {
-    remove(this.leases, lease);
+    const { place } = lease;
+    if (place === -1) return;
+    // The last one takes its place: the list has no order.
+    const last = this.leases.pop() as Lease;
+    if (last !== lease) this.leases[place] = last;
+    last.place = place;
+    lease.place = -1;
     if (this.leases.length === 0) this.stop();
   }
 
   /** Lets all leases run out. */
   stop(): void {
-    this.leases.length = 0;
+    for (const lease of this.leases.splice(0)) lease.place = -1;
+    this.passedOver = [];
     clearTimeout(this.timer);
     this.extendingLeases.forget();
   }
@@ -77,7 +107,7 @@ export class LeaseKeeper {
   private schedule(): void {
     clearTimeout(this.timer);
     if (this.leases.length === 0) return;
-    let next = this.extending ? Infinity : this.nextExtension;
+    let next = this.extending ? Infinity : Math.min(this.nextExtension, this.nextRetry);
     for (const { deadline } of this.leases) next = Math.min(next, deadline);
     if (next === Infinity) return;
     // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
@@ -88,46 +118,59 @@ export class LeaseKeeper {
   private tick(): void {
     const now = performance.now();
     for (const lease of this.leases.filter(({ deadline }) => now >= deadline)) this.lose(lease);
-    if (!this.extending && now >= this.nextExtension && this.leases.length > 0) void this.extend();
+    if (!this.extending && this.leases.length > 0) {
+      if (now >= this.nextExtension) void this.extend();
+      else if (now >= this.nextRetry) void this.extend(this.passedOver);
+    }
     this.schedule();
   }
 
-  private async extend(): Promise<void> {
-    const leases = [...this.leases];
-    const sentAt = performance.now();
+  /** @param passedOver - only those, and not all */
+  private async extend(passedOver?: Lease[]): Promise<void> {
+    const leases = (passedOver ?? this.leases).filter(({ place }) => place !== -1);
+    const startedAt = performance.now();
     this.extending = true;
+    this.passedOver = [];
     try {
-      const handles = leases.map(({ job }) => job);
-      const held = new Set(await this.jobs.extendLeases(handles, { leaseMs: this.leaseMs }));
-      this.extendingLeases.succeeded();
-      for (const lease of leases) {
-        if (held.has(lease.job.jobId)) lease.deadline = sentAt + this.leaseMs;
-        else this.lose(lease);
+      for (let done = 0; done < leases.length; done += BATCH) {
+        await this.extendBatch(leases.slice(done, done + BATCH));
       }
-      this.nextExtension = sentAt + this.leaseMs / 3;
+      this.extendingLeases.succeeded();
+      if (passedOver === undefined) this.nextExtension = startedAt + this.leaseMs / 3;
     } catch (error) {
-      this.nextExtension =
-        performance.now() + Math.min(this.extendingLeases.failed(error), this.leaseMs / 10);
+      const wait = Math.min(this.extendingLeases.failed(error), this.leaseMs / 10);
+      this.nextExtension = performance.now() + wait;
       if (this.leases.length === 0) this.extendingLeases.forget();
     } finally {
       this.extending = false;
+      this.nextRetry =
+        this.passedOver.length > 0 ? performance.now() + this.leaseMs / 10 : Infinity;
       this.schedule();
     }
   }
 
-  private loseRunsOf(jobId: string): void {
-    for (const lease of this.leases.filter(({ job }) => job.jobId === jobId)) this.lose(lease);
+  private async extendBatch(leases: readonly Lease[]): Promise<void> {
+    const sentAt = performance.now();
+    const handles = leases.map(({ run }) => run);
+    const answer = await extendLeases(this.db, handles, this.leaseMs);
+    const held = new Map(answer.map(({ jobId, extended }) => [jobId, extended]));
+    for (const lease of leases) {
+      const extended = held.get(lease.run.jobId);
+      if (extended === true) lease.deadline = sentAt + this.leaseMs;
+      else if (extended === false) this.passedOver.push(lease);
+      else this.lose(lease);
+    }
   }
 
   /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
   private lose(lease: Lease): void {
-    if (!this.leases.includes(lease)) return;
+    if (lease.place === -1) return;
     if (lease.settling) {
       lease.deadline = Infinity;
       return;
     }
     this.drop(lease);
-    const reason = `The lease of run ${lease.job.runNumber} of job ${lease.job.jobId} has ended.`;
+    const reason = `The lease of run ${lease.run.runNumber} of job ${lease.run.jobId} has ended.`;
     lease.abort.abort(new LeaseEndedError(reason));
     this.onLost(lease);
   }

@@ -332,13 +332,16 @@ describe('extendLeases', () => {
     expect(availableAt.getTime()).toBeLessThan(job.availableAt.getTime());
   });
 
-  it('waits for no lock, and counts a row that is locked as held', async () => {
-    const job = await make.leased();
+  it('waits for no lock: what is locked is held until its lease is over', async () => {
+    const [lasting, over] = [await make.leased(), await make.leased()];
+    await lapse(h.dataSource, over);
     await other.dataSource.transaction(async (manager) => {
-      await manager.query(`SELECT 1 FROM video_jobs WHERE "jobId" = $1 FOR UPDATE`, [job.jobId]);
-      const extension = h.jobs.extendLeases([job], { leaseMs: 1 });
-      expect(await withoutWaiting(h.dataSource, extension)).toEqual([job.jobId]);
+      await manager.query('SELECT FROM video_jobs FOR UPDATE');
+      const extension = h.jobs.extendLeases([lasting, over], { leaseMs: 1 });
+      expect(await withoutWaiting(h.dataSource, extension)).toEqual([lasting.jobId]);
     });
-    expect(await stored(h.dataSource, job.jobId)).toMatchObject({ availableAt: job.availableAt });
+    expect(await stored(h.dataSource, lasting.jobId)).toMatchObject({
+      availableAt: lasting.availableAt,
+    });
   });
 });

@@ -101,6 +101,7 @@ export class Run {
 /** The parts of a worker that hold leases and record outcomes, as FrameForgeWorker puts them together. */
 export class Worker {
   readonly jobs: JobService;
+  readonly db: SqlRunner;
   readonly keeper: LeaseKeeper;
   readonly runner: JobRunner;
   readonly handlers = new Map<VideoJob, Promise<JobOutcome>>();
@@ -115,13 +116,14 @@ export class Worker {
     this.recording = recording;
     const options = { maxAttempts: MAX_ATTEMPTS, backoff: { baseMs: 0, maxMs: 0 } };
     this.jobs = new JobService(dataSource);
-    this.keeper = new LeaseKeeper(this.jobs, LEASE_MS, outage.activity('Extending'), () => {});
+    this.db = new SqlRunner(dataSource, preparedByDefault());
+    this.keeper = new LeaseKeeper(this.db, LEASE_MS, outage.activity('Extending'), () => {});
     this.runner = new JobRunner(
       { process: (job) => this.handlers.get(job) ?? Promise.reject(new Error('no handler')) },
       this.jobs,
       this.jobs,
       this.keeper,
-      new JobCompleter(this.jobs, new SqlRunner(dataSource, preparedByDefault()), recording),
+      new JobCompleter(this.jobs, this.db, recording),
       recording,
       resolveWorkerOptions(options),
       new Telemetry(),

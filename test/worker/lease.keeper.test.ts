@@ -1,0 +1,90 @@
+import { VideoJob } from '../../src/schema/entities/index.js';
+import type { Lease } from '../../src/worker/lease.keeper.js';
+import { LeaseKeeper } from '../../src/worker/lease.keeper.js';
+import { until } from '../support/until.js';
+import { Worker } from './gated.worker.js';
+import { World } from './world.js';
+
+let world: World;
+let worker: Worker;
+beforeAll(async () => {
+  world = await World.open();
+});
+beforeEach(() => {
+  worker = new Worker(world.harness);
+});
+afterEach(async () => {
+  worker.keeper.stop();
+  await world.clear();
+});
+afterAll(() => world.close());
+
+/** Locks a job in a transaction of somebody else. @returns how to end that */
+async function lock({ jobId }: { jobId: string }): Promise<() => Promise<void>> {
+  const queryRunner = world.harness.dataSource.createQueryRunner();
+  await queryRunner.startTransaction();
+  await queryRunner.query('SELECT FROM video_jobs WHERE "jobId" = $1 FOR UPDATE', [jobId]);
+  return async () => {
+    await queryRunner.commitTransaction();
+    await queryRunner.release();
+  };
+}
+
+/** Claims jobs of a worker's keeper, in its name. */
+async function claimed(count: number, keeper: LeaseKeeper, leaseMs: number): Promise<Lease[]> {
+  await world.create(...Array.from({ length: count }, () => 'a'));
+  const sentAt = performance.now();
+  return keeper.hold(await worker.jobs.claimJobs({ limit: count, leaseMs }), sentAt);
+}
+
+it('a lease whose row is locked keeps its deadline, and is tried again before the others', async () => {
+  const leaseMs = 9_000;
+  const keeper = new LeaseKeeper(worker.db, leaseMs, worker.recording, () => {});
+  const [locked, free] = (await claimed(2, keeper, leaseMs)) as [Lease, Lease];
+  const deadline = locked.deadline;
+  const unlock = await lock(locked.job);
+  await keeper['extend']();
+  expect(locked.deadline).toBe(deadline);
+  expect(free.deadline).toBeGreaterThan(deadline);
+  const extendedUntil = free.deadline;
+  await unlock();
+  await until(async () => locked.deadline > deadline);
+  expect(free.deadline).toBe(extendedUntil);
+  expect(keeper.leases).toHaveLength(2);
+  keeper.stop();
+});
+
+it('a lease that is over, and whose row somebody is about to take, is lost', async () => {
+  const [lease] = await claimed(1, worker.keeper, 60_000);
+  await world.lapse(lease!.job);
+  const unlock = await lock(lease!.job);
+  await worker.heartbeat();
+  await unlock();
+  expect(worker.keeper.leases).toEqual([]);
+  expect(lease!.abort.signal.aborted).toBe(true);
+});
+
+it('extends the leases of more jobs than a call of the service takes', async () => {
+  const count = 10_001;
+  const userId = world.inputs('a')[0]!.userId;
+  const rows: { jobId: string }[] = await world.harness.dataSource.query(
+    `INSERT INTO video_jobs ("userId", filename, "videoUrl", status, "startedAt", "availableAt",
+       "runNumber", attempts, "workerId")
+     SELECT $1, 'a', 's3://videos/a.mp4', 'processing', now(), now() + interval '1 minute', 1, 1, $2
+     FROM generate_series(1, ${count}) RETURNING "jobId"`,
+    [userId, worker.jobs.workerId],
+  );
+  const jobs = rows.map(({ jobId }) =>
+    Object.assign(new VideoJob(), {
+      jobId,
+      runNumber: 1,
+      workerId: worker.jobs.workerId,
+      attempts: 1,
+    }),
+  );
+  const leases = worker.keeper.hold(jobs, performance.now() - 1_000);
+  const deadline = leases[0]!.deadline;
+  await worker.heartbeat();
+  expect(leases.filter((lease) => lease.deadline <= deadline)).toEqual([]);
+  expect(worker.keeper.leases).toHaveLength(count);
+});
