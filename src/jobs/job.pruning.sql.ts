@@ -3,9 +3,10 @@ import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 
 /**
- * $1 the time before which jobs must have ended, $2 how many to remove at most. It walks
- * `idx_jobs_created_at` from its old end: a job is created before it ends. A job whose notification
- * is still to be delivered stays.
+ * $1 the time before which jobs must have ended, $2 how many to remove at most, $3 and $4 `createdAt` and
+ * `jobId` of the job after which to go on. One row: how many were removed, and the last of them. It walks
+ * `idx_jobs_created_at` from there: a job is created before it ends. A job whose notification is still to
+ * be delivered stays.
  */
 export const pruneJobs = (t: Tables): Statement => sql`
   WITH removed AS (
@@ -15,12 +16,17 @@ export const pruneJobs = (t: Tables): Statement => sql`
       FROM ${t.videoJobs} j
       WHERE j."createdAt" < $1::timestamptz AND j."completedAt" < $1::timestamptz
         AND j."status" IN ('completed', 'failed')
+        AND (j."createdAt", j."jobId") > ($3::timestamptz, $4::uuid)
         AND NOT EXISTS (
           SELECT FROM ${t.notificationLog} n
           WHERE n."jobId" = j."jobId" AND n."deliveryStatus" = 'pending')
-      ORDER BY j."createdAt"
+      ORDER BY j."createdAt", j."jobId"
       LIMIT $2::integer
       FOR UPDATE OF j SKIP LOCKED))
-    RETURNING 1
+    RETURNING "createdAt", "jobId"
   )
-  SELECT count(*)::integer AS "count" FROM removed`;
+  SELECT (SELECT count(*)::integer FROM removed) AS "count", last."createdAt", last."jobId"
+  FROM (SELECT) AS one
+  LEFT JOIN (
+    SELECT * FROM removed ORDER BY "createdAt" DESC, "jobId" DESC LIMIT 1
+  ) AS last ON true`;

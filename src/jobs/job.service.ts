@@ -42,7 +42,7 @@ import { movedJob, settleJob, settleJobs, settlingTogether } from './job.settlem
 import type { JobRefusal, SettledJob, Settlement } from './job.settlement.js';
 import { ATTEMPT_ERROR_COLUMNS } from './job.columns.js';
 import { startJob } from './job.claiming.sql.js';
-import { pruneJobs } from './job.pruning.sql.js';
+import { pruneJobs } from './job.pruning.js';
 import * as reading from './job.reading.sql.js';
 import { retryJob } from './job.settlement.sql.js';
 
@@ -402,13 +402,7 @@ export class JobService {
   async pruneJobs(input: PruneJobsInput): Promise<number> {
     const operation = 'pruneJobs';
     const { olderThan, batchSize = 1_000 } = readInput(operation, PruneJobsInput, input);
-    for (let total = 0; ;) {
-      const values = [olderThan.toISOString(), batchSize];
-      const [row] = await this.db.run<{ count: number }>(operation, pruneJobs, values);
-      const count = row?.count ?? 0;
-      total += count;
-      if (count < batchSize) return total;
-    }
+    return pruneJobs(this.db, olderThan, batchSize);
   }
 }
 

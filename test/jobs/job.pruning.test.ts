@@ -1,9 +1,11 @@
+import { Client } from 'pg';
 import { DeliveryStatus } from '../../src/schema/entities/index.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, makers, openPeer, result, video, withoutWaiting } from './fixtures.js';
 import type { Peer } from './fixtures.js';
+import { explain, mostRowsOfANode, QueryRecorder } from './plan.js';
 
 let h: Harness;
 let other: Peer;
@@ -87,6 +89,43 @@ it('removes all in batches, also when two do it at once', async () => {
   const rest = await h.jobs.pruneJobs({ olderThan: NOW });
   expect(counts[0] + counts[1] + rest).toBe(250);
   expect(await left()).toEqual([]);
+});
+
+it('passes over what has to stay once, and not again for each batch', async () => {
+  const recorder = new QueryRecorder();
+  const watched = await openHarness({ logger: recorder }, { url: h.url, drop: async () => {} });
+  const client = new Client({ connectionString: h.url });
+  await client.connect();
+  try {
+    const { userId } = await h.user();
+    // The oldest 2,000 are still to be told to their users.
+    await h.dataSource.query(
+      `WITH old AS (
+         INSERT INTO video_jobs ("userId", filename, "videoUrl", status, "createdAt", "completedAt")
+         SELECT $1, i::text, 's3://videos/a.mp4', 'completed', now() - interval '2 days', now() - interval '1 day'
+         FROM generate_series(1, 2030) i RETURNING "jobId", filename)
+       INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail")
+       SELECT "jobId", 'success', 'a@example.com' FROM old WHERE filename::integer <= 2000`,
+      [userId],
+    );
+    await h.dataSource.query(
+      `UPDATE video_jobs SET "createdAt" = "createdAt" + filename::integer * interval '1 s'`,
+    );
+    await h.dataSource.query('ANALYZE video_jobs, notification_log');
+    let removed = 0;
+    const last = await recorder.sentBy(async () => {
+      removed = await watched.jobs.pruneJobs({ olderThan: NOW, batchSize: 10 });
+    });
+    expect(removed).toBe(30);
+    expect(await left()).toHaveLength(2_000);
+    // The last batch, once more.
+    const plan = await explain(client, last);
+    const jobsRead = plan.filter((node) => node['Relation Name'] === 'video_jobs');
+    expect(mostRowsOfANode(jobsRead)).toBeLessThan(100);
+  } finally {
+    await client.end();
+    await watched.close();
+  }
 });
 
 it('passes over a row that somebody has locked, without waiting', async () => {
