@@ -9,6 +9,8 @@ export interface Arguments {
   /** The file whose data source is meant; the environment's if left out. */
   readonly file?: string;
   readonly lockTimeoutMs?: number;
+  /** Build indexes while writes go on. */
+  readonly online: boolean;
 }
 
 export const USAGE = `Usage: frameforge-db <command> [options]
@@ -22,6 +24,7 @@ Options:
   -d, --data-source <file>   a module that exports a TypeORM DataSource; without it the database is
                              that of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME
   --lock-timeout <ms>        how long to wait for another process that is migrating (300000)
+  --online                   for migrate: build indexes while writes go on (see docs/operations.md)
   -h, --help                 show this`;
 
 /** The command line is wrong. */
@@ -48,15 +51,18 @@ export function readArguments(args: readonly string[]): Arguments | undefined {
   if (timeout !== undefined && !/^\d{1,9}$/.test(timeout)) {
     throw new UsageError(`--lock-timeout is '${timeout}': give whole milliseconds`);
   }
+  const { online = false } = values;
+  if (online && command !== 'migrate') throw new UsageError(`--online is for migrate`);
   return {
     command,
+    online,
     file: values['data-source'],
     lockTimeoutMs: timeout === undefined ? undefined : Number(timeout),
   };
 }
 
 function parse(args: readonly string[]): {
-  values: { help?: boolean; 'data-source'?: string; 'lock-timeout'?: string };
+  values: { help?: boolean; online?: boolean; 'data-source'?: string; 'lock-timeout'?: string };
   positionals: string[];
 } {
   try {
@@ -66,6 +72,7 @@ function parse(args: readonly string[]): {
       options: {
         'data-source': { type: 'string', short: 'd' },
         'lock-timeout': { type: 'string' },
+        online: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

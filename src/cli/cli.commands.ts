@@ -20,6 +20,7 @@ export interface Output {
 interface Context extends Output {
   readonly dataSource: DataSource;
   readonly lockTimeoutMs: number;
+  readonly online: boolean;
   readonly logger: BootLogger;
 }
 
@@ -45,11 +46,11 @@ export async function run(args: readonly string[], output: Output): Promise<numb
       output.out(USAGE);
       return 0;
     }
-    const { command, file, lockTimeoutMs = 300_000 } = given;
+    const { command, file, online, lockTimeoutMs = 300_000 } = given;
     const logger = { log: output.out, warn: output.err };
     const dataSource = await connect(await readDataSource(file), PATIENCE, logger);
     try {
-      return await COMMAND[command]({ ...output, dataSource, lockTimeoutMs, logger });
+      return await COMMAND[command]({ ...output, dataSource, lockTimeoutMs, online, logger });
     } catch (error) {
       throw fromDriver(error, `frameforge-db ${command}`);
     } finally {
@@ -63,7 +64,13 @@ export async function run(args: readonly string[], output: Output): Promise<numb
   }
 }
 
-async function migrate({ dataSource, lockTimeoutMs, logger, out }: Context): Promise<number> {
+async function migrate({
+  dataSource,
+  lockTimeoutMs,
+  online,
+  logger,
+  out,
+}: Context): Promise<number> {
   let told = false;
   const options = {
     migrationsRun: true,
@@ -74,7 +81,7 @@ async function migrate({ dataSource, lockTimeoutMs, logger, out }: Context): Pro
     told = true;
     logger.log(message);
   };
-  await bringUpToDate(dataSource, options, { ...logger, log });
+  await bringUpToDate(dataSource, options, { ...logger, log }, online);
   if (!told) out('Nothing to do: all migrations of this release are applied.');
   return 0;
 }

@@ -58,12 +58,14 @@ type Options = Pick<
 /**
  * Compares the migrations of the database with this release's, and does about it what the options say.
  *
+ * @param online - build indexes while writes go on, before the migration that needs them
  * @throws MigrationError if a migration fails, or the schema is not current and must be
  */
 export async function bringUpToDate(
   dataSource: DataSource,
   { migrationsRun, migrationsLockTimeoutMs, requireCurrentSchema }: Options,
   logger: BootLogger,
+  online = false,
 ): Promise<void> {
   const { pending, unknown } = await migrationStatus(dataSource);
   if (unknown.length > 0) {
@@ -84,7 +86,11 @@ export async function bringUpToDate(
     logger.warn(`${message}. Until then, calls that need them fail.`);
     return;
   }
-  const done = await runMigrations(dataSource, lockOptions(migrationsLockTimeoutMs, logger));
+  const done = await runMigrations(
+    dataSource,
+    lockOptions(migrationsLockTimeoutMs, logger),
+    online,
+  );
   // Another replica may have done them all while this one waited.
   if (done.length > 0) logger.log(`Migrated: ${done.join(', ')}.`);
 }

@@ -23,7 +23,7 @@ interface OnlineMigration {
  */
 export class LockedMigrationExecutor {
   /** The migration that runs, or the last one that did. */
-  current?: { readonly name: string; readonly inTransaction: boolean };
+  current?: { readonly name: string; readonly inTransaction: boolean; readonly online?: true };
   /** Whether migrations share one transaction, have one each, or none. */
   readonly mode: 'all' | 'each' | 'none';
   private readonly key: string;
@@ -116,7 +116,7 @@ export class LockedMigrationExecutor {
           `transaction: set migrationsTransactionMode to 'each', which is the default here.`,
       );
     }
-    this.current = { name, inTransaction: false };
+    this.current = { name, inTransaction: false, online: true };
     await upOnline.call(instance, this.runner);
   }
 

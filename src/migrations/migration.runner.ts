@@ -4,6 +4,7 @@ import { canHeal } from '../connection/healing.js';
 import { LockedMigrationExecutor } from './migration.executor.js';
 import type { LockOptions } from './migration.lock.js';
 import { withMigrationLock } from './migration.lock.js';
+import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import { migrationStatus } from './migration.status.js';
 import type { PgClient } from '../peers/pg.internals.js';
 import { endClient, partingWords } from '../connection/pools.js';
@@ -125,14 +126,28 @@ function failure(
   if (current === undefined) {
     return new MigrationError(`${operation} failed: ${clauseOf(cause)}.`, { cause });
   }
-  const remains = !current.inTransaction
-    ? 'It has no transaction: look what remains of it, such as an invalid index, and remove that'
-    : mode === 'all'
-      ? 'All that this run had done was rolled back'
-      : 'It was rolled back; those before it are applied';
+  const remains = current.online
+    ? 'What it had begun to build is dropped when it is started again'
+    : !current.inTransaction
+      ? 'It has no transaction: look what remains of it, such as an invalid index, and remove that'
+      : mode === 'all'
+        ? 'All that this run had done was rolled back'
+        : 'It was rolled back; those before it are applied';
   return new MigrationError(
     `${operation}: ${current.name} failed: ${clauseOf(cause)}. ${remains}. ` +
-      `Correct the migration, and start again.`,
+      `${remedyFor(current.name, cause)}, and start again.`,
     { cause },
   );
+}
+
+/** The codes of what exists already: a table or index, another object, a column, a function. */
+const EXISTS = new Set(['42P07', '42710', '42701', '42723']);
+
+function remedyFor(name: string, cause: unknown): string {
+  if (!isFrameForgeMigration(name)) return 'Correct the migration';
+  const { driverError = cause } = cause as { driverError?: unknown };
+  return EXISTS.has(String((driverError as { code?: unknown }).code))
+    ? 'It was made by something else than this package: give the package a schema of its own, by ' +
+        'the option `schema` (a schema that is missing is made)'
+    : 'Correct what it met';
 }

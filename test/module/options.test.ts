@@ -14,6 +14,9 @@ const HOST = {
   DB_NAME: 'frameforge',
 };
 
+/** The URL that the driver gets. */
+const read = (url: string): unknown => resolveOptions({ url }, {}).dataSource.url;
+
 /** The message of the refusal, without what all of them begin with. */
 function refusal(options: unknown, env: NodeJS.ProcessEnv = {}): string {
   try {
@@ -45,6 +48,10 @@ const port = (value: string): string =>
 const contradiction = (option: string): string =>
   `DATABASE_URL has parameters for TLS that contradict ${option}: remove one of them ` +
   `(the driver would obey the URL).`;
+
+/** The message about a parameter of a URL. */
+const parameterRefusal = (parameter: string): string =>
+  refusal({ url: `${DATABASE}?${parameter}` });
 
 describe('defaults', () => {
   it('are complete, and those of the documentation', () => {
@@ -383,6 +390,8 @@ describe('options', () => {
     },
   );
 
+  const password = async (): Promise<string> => SECRET;
+
   it('takes what TypeORM takes', () => {
     const options: FrameForgeDatabaseOptions = {
       url: DATABASE,
@@ -397,7 +406,6 @@ describe('options', () => {
     };
     expect(resolveOptions(options, {}).dataSource).toMatchObject(options);
     expect(resolveOptions({ url: DATABASE, cache: false, logging: 'all' }, {})).toBeDefined();
-    const password = async (): Promise<string> => SECRET;
     expect(resolveOptions({ host: 'h', password: password as never }, {})).toBeDefined();
   });
 
@@ -426,7 +434,6 @@ describe('options', () => {
   });
 
   it('gives a socket URL a host, which TypeORM and Node need, and keeps its folder', () => {
-    const read = (url: string): unknown => resolveOptions({ url }, {}).dataSource.url;
     expect(read('postgresql://u:p@/db?host=/run/x')).toBe(
       'postgresql://u:p@localhost/db?host=/run/x',
     );
@@ -442,16 +449,17 @@ describe('options', () => {
   });
 
   it('refuses parameters of a URL that mean nothing, or something else, to the driver', () => {
-    const of = (parameter: string): string => refusal({ url: `${DATABASE}?${parameter}` });
-    expect(of('connection_limit=5')).toBe(
+    expect(parameterRefusal('connection_limit=5')).toBe(
       '`url` has the parameter connection_limit, which the driver does not read: use the option `poolSize`.',
     );
-    expect(of('search_path=app')).toContain('use `schema`');
-    expect(of('application=x')).toContain('the parameter application, which');
-    expect(of('ssl=disable')).toBe(
+    expect(parameterRefusal('search_path=app')).toContain('use `schema`');
+    expect(parameterRefusal('application=x')).toContain('the parameter application, which');
+    expect(parameterRefusal('ssl=disable')).toBe(
       '`url` has ssl=disable: set it to true or false or 1 or 0 or no-verify.',
     );
-    expect(of('sslmode=allow')).toContain('`url` has sslmode=allow: set it to disable or prefer');
+    expect(parameterRefusal('sslmode=allow')).toContain(
+      '`url` has sslmode=allow: set it to disable or prefer',
+    );
     expect(resolveOptions({ url: `${DATABASE}?ssl=false` }, {}).dataSource.url).toBe(
       `${DATABASE}?ssl=0`,
     );

@@ -2,7 +2,7 @@ import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { MigrationError } from '../../errors.js';
 import { definitionOf, QUEUE_INDEXES } from '../queue.indexes.js';
 import type { QueueIndex } from '../queue.indexes.js';
-import { withLockedTables } from './locked-tables.js';
+import { withLockedTables, withoutTimeouts } from './locked-tables.js';
 import { tableName } from './table-name.js';
 
 const CHECKS = [
@@ -22,18 +22,42 @@ export class AddQueueIndexes1700000006000 implements MigrationInterface {
 
   async up(queryRunner: QueryRunner): Promise<void> {
     const missing = await missingIndexes(queryRunner);
+    const jobs = tableName(queryRunner, 'video_jobs');
     if (missing.length > 0) {
-      const tables = [...new Set(missing.map(({ table }) => table))];
-      const names = tables.map((table) => tableName(queryRunner, table));
-      await withLockedTables(queryRunner, 'SHARE', names, async () => {
+      const tables = new Set(missing.map(({ table }) => tableName(queryRunner, table)));
+      await withLockedTables(queryRunner, 'SHARE', [...tables], async () => {
         for (const index of missing) await queryRunner.query(creationOf(queryRunner, index));
       });
     }
-    for (const check of CHECKS) {
-      await queryRunner.query(
-        `ALTER TABLE ${tableName(queryRunner, 'video_jobs')} VALIDATE CONSTRAINT "${check}"`,
-      );
-    }
+    // In one statement, which reads the table once.
+    const validations = CHECKS.map((check) => `VALIDATE CONSTRAINT "${check}"`);
+    await withLockedTables(queryRunner, 'SHARE UPDATE EXCLUSIVE', [jobs], () =>
+      queryRunner.query(`ALTER TABLE ${jobs} ${validations.join(', ')}`),
+    );
+  }
+
+  /**
+   * Builds the indexes that are missing while reads and writes go on; `up` takes them as they are. No
+   * transaction can do so. What an earlier try has left behind is dropped first.
+   */
+  async upOnline(queryRunner: QueryRunner): Promise<void> {
+    await withoutTimeouts(queryRunner, async () => {
+      for (const index of QUEUE_INDEXES) {
+        const name = tableName(queryRunner, index.name);
+        const [found] = (await queryRunner.query(
+          `SELECT indisvalid AS "valid" FROM pg_index
+           WHERE indexrelid = to_regclass($1) AND indrelid = to_regclass($2)`,
+          [name, tableName(queryRunner, index.table)],
+        )) as { valid: boolean }[];
+        // It waits for a build that goes on in the server after its client has died.
+        if (found?.valid === false) {
+          await queryRunner.query(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`);
+        }
+      }
+      for (const index of await missingIndexes(queryRunner)) {
+        await queryRunner.query(creationOf(queryRunner, index, true));
+      }
+    });
   }
 
   async down(queryRunner: QueryRunner): Promise<void> {
@@ -48,7 +72,7 @@ export class AddQueueIndexes1700000006000 implements MigrationInterface {
  *
  * @throws MigrationError if there is another index, or an invalid one, under the name of one of them
  */
-export async function missingIndexes(queryRunner: QueryRunner): Promise<QueueIndex[]> {
+async function missingIndexes(queryRunner: QueryRunner): Promise<QueueIndex[]> {
   const missing: QueueIndex[] = [];
   for (const index of QUEUE_INDEXES) {
     const [found] = (await queryRunner.query(
@@ -68,7 +92,7 @@ export async function missingIndexes(queryRunner: QueryRunner): Promise<QueueInd
       throw new MigrationError(
         `The index ${index.name} exists, and is ${found.valid ? 'another one' : 'invalid'}: ` +
           `${found.definition}. Drop it, and migrate again: ` +
-          `DROP INDEX ${tableName(queryRunner, index.name)}.`,
+          `DROP INDEX CONCURRENTLY ${tableName(queryRunner, index.name)}.`,
       );
     }
   }
@@ -76,11 +100,7 @@ export async function missingIndexes(queryRunner: QueryRunner): Promise<QueueInd
 }
 
 /** @param concurrently - whether writes go on while it is built, which no transaction can do */
-export function creationOf(
-  queryRunner: QueryRunner,
-  index: QueueIndex,
-  concurrently = false,
-): string {
+function creationOf(queryRunner: QueryRunner, index: QueueIndex, concurrently = false): string {
   const kind = `${index.unique ? 'UNIQUE ' : ''}INDEX${concurrently ? ' CONCURRENTLY' : ''}`;
   const table = tableName(queryRunner, index.table);
   return `CREATE ${kind} "${index.name}" ON ${table} ${definitionOf(index)}`;

@@ -3,7 +3,7 @@ import type { QueryRunner } from 'typeorm';
 import { MigrationError } from '../../errors.js';
 
 /** A mode of PostgreSQL's `LOCK TABLE`. */
-type LockMode = 'ACCESS EXCLUSIVE' | 'SHARE ROW EXCLUSIVE' | 'SHARE';
+type LockMode = 'ACCESS EXCLUSIVE' | 'SHARE ROW EXCLUSIVE' | 'SHARE' | 'SHARE UPDATE EXCLUSIVE';
 
 /**
  * How long to wait for a lock, in ms. Everybody who comes later waits behind us for so long. It is
@@ -28,7 +28,7 @@ export async function withLockedTables(
   queryRunner: QueryRunner,
   mode: LockMode,
   tables: readonly string[],
-  work: () => Promise<void>,
+  work: () => Promise<unknown>,
 ): Promise<void> {
   let pauseMs = FIRST_PAUSE_MS;
   for (let tries = 1; ; tries += 1) {
@@ -52,17 +52,36 @@ export async function withLockedTables(
   }
 }
 
-/** Sets `lock_timeout` and `statement_timeout` for this transaction. @returns what they were */
+/**
+ * Does work outside of a transaction without the limits that a role has for its everyday statements.
+ * They are the session's meanwhile: a pooler in transaction mode has no such thing.
+ */
+export async function withoutTimeouts(
+  queryRunner: QueryRunner,
+  work: () => Promise<void>,
+): Promise<void> {
+  const before = await setTimeouts(queryRunner, ['0', '0'], false);
+  const restore = async (): Promise<void> => void (await setTimeouts(queryRunner, before, false));
+  await work().catch(async (error: unknown) => {
+    // What the work met is what counts.
+    await restore().catch(() => {});
+    throw error;
+  });
+  await restore();
+}
+
+/** Sets `lock_timeout` and `statement_timeout`. @returns what they were */
 async function setTimeouts(
   queryRunner: QueryRunner,
   timeouts: readonly string[],
+  forTransaction = true,
 ): Promise<readonly string[]> {
   const [row] = (await queryRunner.query(
     `SELECT current_setting('lock_timeout') AS "lock", current_setting('statement_timeout') AS "statement"`,
   )) as { lock: string; statement: string }[];
   await queryRunner.query(
-    `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true)`,
-    [...timeouts],
+    `SELECT set_config('lock_timeout', $1, $3), set_config('statement_timeout', $2, $3)`,
+    [...timeouts, forTransaction],
   );
   return [row?.lock ?? '0', row?.statement ?? '0'];
 }

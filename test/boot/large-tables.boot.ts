@@ -1,0 +1,144 @@
+import { Client } from 'pg';
+import { DataSource } from 'typeorm';
+import { run } from '../../src/cli/cli.commands.js';
+import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
+import { bootOnce } from '../connection/boot.js';
+import { OwnServer } from '../support/own-server.js';
+import { query } from '../support/query.js';
+import { until } from '../support/until.js';
+
+// What those who use a large table notice of the migrations after the third.
+
+const ROWS = 400_000;
+
+let server: OwnServer;
+beforeAll(async () => {
+  server = await OwnServer.start();
+  await query(server.url, 'CREATE DATABASE full_one');
+  const url = databaseOf('full_one');
+  const migrations = frameForgeMigrations.slice(0, 3);
+  const dataSource = await new DataSource({ type: 'postgres', url, migrations }).initialize();
+  await dataSource.runMigrations({ transaction: 'each' });
+  await dataSource.query(`
+    INSERT INTO users (username, email, "passwordHash")
+      SELECT i, i || '@b.c', 'x' FROM generate_series(1, 100) i;
+    INSERT INTO video_jobs ("userId", filename, "videoUrl", status)
+      SELECT "userId", 'f' || i, 's3://b/' || i, CASE WHEN i % 10 = 0 THEN 'pending' ELSE 'completed' END
+      FROM generate_series(1, ${ROWS / 100}) i, users;
+    INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "deliveryStatus")
+      SELECT "jobId", 'success', 'a@b.c', 'sent' FROM video_jobs WHERE status = 'completed';`);
+  await dataSource.query('VACUUM ANALYZE');
+  await dataSource.destroy();
+}, 300_000);
+afterAll(() => server.remove());
+
+function databaseOf(name: string): string {
+  const url = new URL(server.url);
+  url.pathname = name;
+  return url.href;
+}
+
+async function copy(name: string): Promise<string> {
+  await query(server.url, `CREATE DATABASE ${name} TEMPLATE full_one`);
+  return databaseOf(name);
+}
+
+/** Runs a statement over and over, and measures how long each took. */
+class Probe {
+  count = 0;
+  longestMs = 0;
+  private ending = false;
+  private readonly ended: Promise<void>;
+
+  constructor(url: string, sql: string) {
+    this.ended = this.run(url, sql);
+  }
+
+  /** Ends it. @returns how long the longest took, in ms */
+  async end(): Promise<number> {
+    this.ending = true;
+    await this.ended;
+    return this.longestMs;
+  }
+
+  private async run(url: string, sql: string): Promise<void> {
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    await client.query(`SET statement_timeout = 0; SET lock_timeout = 0`);
+    while (!this.ending) {
+      const start = performance.now();
+      await client.query(sql);
+      this.longestMs = Math.max(this.longestMs, performance.now() - start);
+      this.count += 1;
+    }
+    await client.end();
+  }
+}
+
+const READ = `SELECT filename FROM video_jobs JOIN users USING ("userId") WHERE username = '7' LIMIT 5`;
+const READ_LOG = `SELECT count(*) FROM notification_log WHERE "deliveryStatus" = 'pending'`;
+const WRITE = `
+  INSERT INTO video_jobs ("userId", filename, "videoUrl")
+  SELECT "userId", 'new', 's3://b/new' FROM users WHERE username = '7'`;
+
+async function migrateOnline(url: string): Promise<number> {
+  const { DATABASE_URL } = process.env;
+  process.env['DATABASE_URL'] = url;
+  try {
+    return await run(['migrate', '--online'], { out: () => {}, err: () => {} });
+  } finally {
+    if (DATABASE_URL === undefined) delete process.env['DATABASE_URL'];
+    else process.env['DATABASE_URL'] = DATABASE_URL;
+  }
+}
+
+it('a boot that migrates holds up no read for long, and obeys no limit that is for everyday statements', async () => {
+  const url = await copy('by_boot');
+  await query(url, `ALTER DATABASE by_boot SET statement_timeout = '200ms'`);
+  await query(url, `ALTER DATABASE by_boot SET lock_timeout = '100ms'`);
+  const probes = [new Probe(url, READ), new Probe(url, READ_LOG)];
+  const start = performance.now();
+  await bootOnce({ url });
+  const tookMs = performance.now() - start;
+  for (const probe of probes) {
+    expect(probe.count).toBeGreaterThan(5);
+    expect((await probe.end()) / tookMs).toBeLessThan(1 / 6);
+  }
+}, 300_000);
+
+it('migrate --online holds up no write for long either', async () => {
+  const url = await copy('online');
+  const probes = [new Probe(url, READ), new Probe(url, READ_LOG), new Probe(url, WRITE)];
+  const start = performance.now();
+  expect(await migrateOnline(url)).toBe(0);
+  const tookMs = performance.now() - start;
+  for (const probe of probes) expect((await probe.end()) / tookMs).toBeLessThan(1 / 6);
+}, 300_000);
+
+it.each(['boot', 'online'])(
+  'behind one open report reads go on, and the migration comes through after it: %s',
+  async (way) => {
+    const url = await copy(`report_${way}`);
+    const report = new Client({ connectionString: url });
+    await report.connect();
+    await report.query('BEGIN; SELECT count(*) FROM video_jobs');
+    const probe = new Probe(url, READ);
+    const migrating = way === 'boot' ? bootOnce({ url }) : migrateOnline(url);
+    const waiting = async (): Promise<boolean> =>
+      (await query(url, `SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted`))
+        .length > 0;
+    // Three times the migration asks for its lock, and each time the reads behind it go on.
+    for (let tries = 0; tries < 3; tries += 1) {
+      await until(waiting);
+      const { count } = probe;
+      await until(() => probe.count > count + 20);
+    }
+    await report.query('COMMIT');
+    await report.end();
+    expect(await migrating).toEqual(
+      way === 'boot' ? [expect.stringContaining('AddQueueIndexes1700000006000')] : 0,
+    );
+    await probe.end();
+  },
+  300_000,
+);
