@@ -261,7 +261,26 @@ const DRIVER_LOGIN = /^SASL: /;
 
 /** What PgBouncer says, under the code of a broken connection, of a login that cannot succeed. */
 const POOLER_LOGIN =
-  /authentication failed|auth failed|no such (user|database)|does not exist|unsupported startup parameter/i;
+  /authentication failed|auth failed|no such (user|database)|does not exist|unsupported startup parameter|(SSL|TLS) required/i;
+
+/** What to do about a login that was refused, by what was said of it; the first that fits. */
+const LOGIN_ADVICE: readonly (readonly [RegExp, string])[] = [
+  [
+    /unsupported startup parameter/i,
+    `PgBouncer does not pass that setting on: take it out of the URL or \`extra\`, and set it for the ` +
+      `role (ALTER ROLE ... SET), or name it in PgBouncer's ignore_startup_parameters`,
+  ],
+  [
+    /no pg_hba\.conf entry.*(no encryption|SSL off)|(SSL|TLS) required/i,
+    `Where the server takes encrypted connections only, set \`ssl: true\`, DB_SSL=true, or ` +
+      `?sslmode=verify-full in the URL; otherwise let its pg_hba.conf accept this host`,
+  ],
+  [
+    /no pg_hba\.conf entry/i,
+    `Let the server's pg_hba.conf accept this host, user and database, encrypted or not as the message says`,
+  ],
+  [/./, `Correct the user, the password or the database's name`],
+];
 
 /** The codes of node for a certificate that it does not trust. */
 const CERTIFICATE =
@@ -284,7 +303,7 @@ export function fromDriver(error: unknown, operation: string): unknown {
   if (state.startsWith('28') || state === '3D000' || isRefusedLogin(state, String(message))) {
     return new ConfigurationError(
       `${operation} could not log in to the database: ${clauseOf(cause)}. ` +
-        `Correct the user, the password or the database's name.`,
+        `${LOGIN_ADVICE.find(([said]) => said.test(`${String(message)}.`))?.[1]}.`,
       { cause },
     );
   }
@@ -298,15 +317,16 @@ export function fromDriver(error: unknown, operation: string): unknown {
   if (CERTIFICATE.test(state)) {
     return new ConfigurationError(
       `${operation} could not verify the certificate of the database's server: ${clauseOf(cause)}. ` +
-        `Give the certificate of the authority that issued it, as ssl: { ca }, and connect by the ` +
-        `host name that it is for.`,
+        `Name the certificate of the authority that issued it, as ssl: { ca }, by the environment ` +
+        `(NODE_EXTRA_CA_CERTS=<file>), or in the URL (?sslmode=verify-full&sslrootcert=<file>), and ` +
+        `connect by the host name that it is for.`,
       { cause },
     );
   }
   if (message === 'The server does not support SSL connections') {
     return new ConfigurationError(
       `${operation} asked for TLS, and the database's server has none. ` +
-        `Turn it on there, or \`ssl\` off here.`,
+        `Turn it on there, or off here: by \`ssl\`, DB_SSL, the URL, or PGSSLMODE.`,
       { cause },
     );
   }

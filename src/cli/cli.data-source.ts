@@ -50,6 +50,14 @@ async function importFile(file: string): Promise<object> {
   try {
     return (await import(pathToFileURL(resolve(file)).href)) as object;
   } catch (cause) {
+    const { code } = cause as { code?: string };
+    if (code === 'ERR_UNKNOWN_FILE_EXTENSION' || code === 'ERR_UNSUPPORTED_TYPESCRIPT_SYNTAX') {
+      throw new ConfigurationError(
+        `Cannot load the data source of ${file}: this Node cannot read its TypeScript. Name the ` +
+          `compiled file (-d dist/...), or start Node with a loader, such as NODE_OPTIONS='--import tsx'.`,
+        { cause },
+      );
+    }
     throw new ConfigurationError(`Cannot load the data source of ${file}: ${reasonOf(cause)}`, {
       cause,
     });

@@ -47,6 +47,11 @@ describe('what PgBouncer refuses for good is reported at once, as what it is', (
     );
     expect(error.message).toContain('could not log in to the database: ');
     expect(error.message).toContain(reason);
+    expect(error.message).toContain(
+      reason.startsWith('unsupported')
+        ? "name it in PgBouncer's ignore_startup_parameters"
+        : 'Correct the user, the password',
+    );
     expect(told).toEqual([]);
   });
 });

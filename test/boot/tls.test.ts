@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
 import { ConfigurationError } from '../../src/errors.js';
 import { Boot, bootOnce, failedBoot, migration } from '../connection/boot.js';
+import { query } from '../support/query.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'frameforge-tls-'));
 const file = (name: string): string => join(directory, name);
@@ -36,8 +37,12 @@ afterAll(async () => {
 
 const key = (name: string): string[] => ['-keyout', `${name}.key`, '-out', `${name}.crt`];
 
-/** A server with a certificate of the authority for a name. */
-function serverFor(name: string, subject: string): Promise<EmbeddedPostgres> {
+/** A server with a certificate of the authority for a name. @param more - further settings */
+function serverFor(
+  name: string,
+  subject: string,
+  more: Record<string, string> = {},
+): Promise<EmbeddedPostgres> {
   const request = ['req', '-newkey', 'rsa:2048', '-nodes', '-subj', `/CN=${name}`];
   openssl(...request, '-keyout', `${name}.key`, '-out', `${name}.csr`);
   writeFileSync(file(`${name}.ext`), `subjectAltName=${subject}`);
@@ -49,7 +54,12 @@ function serverFor(name: string, subject: string): Promise<EmbeddedPostgres> {
     giveTo(chooseAccount(undefined), file(`${name}.${kind}`));
   }
   return startEmbeddedPostgres({
-    settings: { ssl: 'on', ssl_cert_file: file(`${name}.crt`), ssl_key_file: file(`${name}.key`) },
+    settings: {
+      ssl: 'on',
+      ssl_cert_file: file(`${name}.crt`),
+      ssl_key_file: file(`${name}.key`),
+      ...more,
+    },
   });
 }
 
@@ -71,7 +81,7 @@ describe('verification is on when ssl is asked for', () => {
     const { error, told } = await failedBoot({ url: right.url, ssl: true });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toMatch(
-      /^Booting on 127\.0\.0\.1:\d+\/frameforge could not verify the certificate of the database's server: unable to verify the first certificate\. Give the certificate of the authority that issued it, as ssl: \{ ca \}, and connect by the host name that it is for\.$/,
+      /^Booting on 127\.0\.0\.1:\d+\/frameforge could not verify the certificate of the database's server: unable to verify the first certificate\. Name the certificate of the authority that issued it, as ssl: \{ ca \}, by the environment \(NODE_EXTRA_CA_CERTS=<file>\), or in the URL \(\?sslmode=verify-full&sslrootcert=<file>\), and connect by the host name that it is for\.$/,
     );
     expect(told).toEqual([]);
   });
@@ -101,4 +111,57 @@ it('verifies nothing when it is told not to', async () => {
   const [row] = await dataSource.query('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()');
   await dataSource.destroy();
   expect(row).toEqual({ ssl: true });
+});
+
+describe('by what a command line has, an authority of our own is trusted', () => {
+  const status = (env: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> =>
+    new Promise((resolve) => {
+      const command = ['--import', './test/support/typescript.mjs', 'src/cli/main.ts', 'status'];
+      const options = { env: { ...process.env, ...env } };
+      execFile(process.execPath, command, options, (error, out, err) =>
+        resolve({ code: Number(error?.code ?? 0), output: out + err }),
+      );
+    });
+
+  it('NODE_EXTRA_CA_CERTS', async () => {
+    const refused = await status({ DATABASE_URL: right.url, DB_SSL: 'true' });
+    expect(refused.code).toBe(1);
+    expect(refused.output).toContain('NODE_EXTRA_CA_CERTS=<file>');
+    const NODE_EXTRA_CA_CERTS = file('ca.crt');
+    const env = { DATABASE_URL: right.url, DB_SSL: 'true', NODE_EXTRA_CA_CERTS };
+    expect(await status(env)).toMatchObject({ code: 0 });
+  });
+
+  it('sslrootcert in the URL', async () => {
+    const url = new URL(right.url);
+    url.searchParams.set('sslmode', 'verify-full');
+    url.searchParams.set('sslrootcert', file('ca.crt'));
+    expect(await status({ DATABASE_URL: url.href })).toMatchObject({ code: 0 });
+  });
+});
+
+it('a server that insists on TLS is told as that', async () => {
+  const rules = file('pg_hba.conf');
+  // All but the role that starts it.
+  writeFileSync(
+    rules,
+    'host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n',
+  );
+  chmodSync(rules, 0o644);
+  const strict = await serverFor('strict', 'IP:127.0.0.1', { hba_file: rules });
+  await query(strict.url, `CREATE ROLE app SUPERUSER LOGIN PASSWORD 'secret'`);
+  const url = new URL(strict.url);
+  url.username = 'app';
+  url.password = 'secret';
+  try {
+    const { error, told } = await failedBoot({ url: url.href });
+    expect(error).toBeInstanceOf(ConfigurationError);
+    expect(error.message).toMatch(
+      /could not log in to the database: no pg_hba\.conf entry .*no encryption\. Where the server takes encrypted connections only, set `ssl: true`, DB_SSL=true, or \?sslmode=verify-full in the URL/,
+    );
+    expect(told).toEqual([]);
+    await bootOnce({ url: url.href, ssl: { ca } });
+  } finally {
+    await strict.stop();
+  }
 });

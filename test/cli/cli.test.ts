@@ -273,6 +273,25 @@ describe('frameforge-db --data-source', () => {
     expect(await tables()).toEqual(['migrations']);
   });
 
+  it('says what to do about TypeScript', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'frameforge-cli-'));
+    // An enum is what no version of Node reads by itself.
+    const file = join(directory, 'source.cts');
+    writeFileSync(file, 'export enum Kind { A }\n');
+    try {
+      const command = ['dist-less', 'status', '-d', file];
+      const { code, err } = await cliProcess(database.url, ...command.slice(1));
+      expect({ code, err }).toEqual({
+        code: 1,
+        err:
+          `frameforge-db: Cannot load the data source of ${file}: this Node cannot read its TypeScript. ` +
+          `Name the compiled file (-d dist/...), or start Node with a loader, such as NODE_OPTIONS='--import tsx'.\n`,
+      });
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
   it('says what is wrong with the file', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'frameforge-cli-'));
     const file = join(directory, 'nothing.mjs');
