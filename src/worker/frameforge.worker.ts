@@ -26,12 +26,16 @@ import type { FoundHandler } from './worker.decorators.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 import type { WorkerParts } from './worker.parts.js';
 import type { WorkerStats } from './worker.stats.js';
+import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
 
 /**
  * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
  * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
  */
 const REPLY_TIMEOUT_MS = 10_000;
+
+/** How long, in ms, the application's start waits for a database that is slow, and its end for a start. */
+const START_GRACE_MS = 500;
 
 /** How long, in ms, handlers that were aborted at shutdown have to end before their jobs are released. */
 const ABORT_GRACE_MS = 100;
@@ -50,6 +54,9 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   private deliveryQueue: DeliveryQueue | undefined;
   private jobLoop: WorkLoop<Lease> | undefined;
   private deliveryLoop: WorkLoop<Delivery> | undefined;
+  private starting: Promise<void> | undefined;
+  /** The application has started: what goes wrong from here on does not end it. */
+  private hasBooted = false;
   private stopping: Promise<void> | undefined;
 
   constructor(
@@ -67,6 +74,10 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     };
   }
 
+  /**
+   * Starts to work. A database that is away meanwhile is waited for by the worker, and not by the
+   * application: its start comes to an end, so that it can be told to close.
+   */
   async onApplicationBootstrap(): Promise<void> {
     const { processors, deliverers } = findHandlers(this.discovery);
     const processor = onlyOne('@VideoJobProcessor', processors);
@@ -77,10 +88,24 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
           '@VideoJobProcessor() or @NotificationDeliverer(), or do not import the module.',
       );
     }
+    // An application that is closed while it starts may get here after its end.
+    if (this.stopping !== undefined) return;
+    this.starting = this.start(processor, deliverer);
+    await atMost(START_GRACE_MS, this.starting);
+    this.hasBooted = true;
+    this.starting.catch((error: unknown) => {
+      this.logger.error(`The worker could not start, and does nothing: ${reasonOf(error)}`);
+    });
+  }
+
+  private async start(
+    processor: FoundHandler<VideoJobHandler> | undefined,
+    deliverer: FoundHandler<NotificationHandler> | undefined,
+  ): Promise<void> {
     this.telemetry = await Telemetry.create();
-    const { options, outage, jobs } = this;
-    const connecting = outage.activity('Connecting');
-    const own = await openOwnConnections(jobs.dataSource, options.leaseMs, connecting);
+    const own = await this.openOwnConnections();
+    if (own === undefined) return;
+    const { outage } = this;
     const parts = this.parts();
     if (processor !== undefined) {
       this.jobQueue = new JobQueue(processor, parts, own, () => this.jobLoop?.wake());
@@ -91,7 +116,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
       const claiming = outage.activity('Claiming notifications');
       this.deliveryLoop = new WorkLoop(this.deliveryQueue, claiming);
     }
-    await this.watchQueues(parts, own);
+    this.watchQueues(parts, own);
     this.jobLoop?.start();
     this.deliveryLoop?.start();
     this.logger.log(
@@ -104,6 +129,24 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
           : []),
       ].join(', '),
     );
+  }
+
+  /** @returns undefined when the worker is stopped meanwhile */
+  private async openOwnConnections(): Promise<DataSource | undefined> {
+    const connecting = this.outage.activity('Connecting');
+    while (this.stopping === undefined) {
+      try {
+        const { dataSource } = this.jobs;
+        const own = await openOwnConnections(dataSource, this.options.leaseMs, connecting);
+        if (this.stopping === undefined) return own;
+        await own.destroy();
+      } catch (error) {
+        if (this.stopping !== undefined) break;
+        if (!this.hasBooted) throw error;
+        await connecting.wait(error).catch(() => {});
+      }
+    }
+    return undefined;
   }
 
   /**
@@ -125,7 +168,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /** Follows what comes into the queues, here and elsewhere. */
-  private async watchQueues({ telemetry, db }: WorkerParts, own: DataSource): Promise<void> {
+  private watchQueues({ telemetry, db }: WorkerParts, own: DataSource): void {
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
       countCreatedJobs(db.dataSource, (error) => {
@@ -150,6 +193,11 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   private async stop(): Promise<void> {
+    if (this.jobLoop === undefined && this.deliveryLoop === undefined) {
+      this.outage.stop();
+      // What opens a connection just now closes it by itself.
+      await atMost(START_GRACE_MS, Promise.allSettled([this.starting]));
+    }
     const { shutdownMs } = this.options;
     const ended = Promise.all([this.jobLoop?.stop(), this.deliveryLoop?.stop()]);
     const running = (this.jobLoop?.size ?? 0) + (this.deliveryLoop?.size ?? 0);
@@ -175,6 +223,13 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         `${deliveries} deliveries were aborted.`,
     );
   }
+}
+
+/** Waits for some work, but no longer than that many ms. */
+async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
+  const isOver = new AbortController();
+  const over = sleep(ms, undefined, { signal: isOver.signal }).catch(() => {});
+  await Promise.race([work, over]).finally(() => isOver.abort());
 }
 
 function onlyOne<T>(decorator: string, found: FoundHandler<T>[]): FoundHandler<T> | undefined {
