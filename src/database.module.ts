@@ -12,6 +12,8 @@ import type {
   ResolvedOptions,
 } from './database.options.js';
 import { ConfigurationError } from './errors.js';
+import type { OptionRule } from './input/option.rules.js';
+import { aFunction, anything, flag, list, optionProblems, text } from './input/option.rules.js';
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
@@ -156,16 +158,26 @@ export const InjectNotificationService = (
 ): ParameterDecorator & PropertyDecorator => Inject(serviceToken(NotificationService, dataSource));
 
 /**
- * Refuses what has no such meaning: a misspelt `dataSource` would quietly mean the default one.
+ * Refuses what has no meaning: a misspelt `dataSource` would quietly mean the default one.
  *
  * @param method - what the options were given to
  */
-function refuseUnknown(method: string, options: object, known: readonly string[]): void {
-  const unknown = Object.keys(options).filter((key) => !known.includes(key));
+function refuseWrong(
+  method: string,
+  options: object,
+  rules: Readonly<Record<string, OptionRule>>,
+): void {
+  const unknown = Object.keys(options).filter((key) => !Object.hasOwn(rules, key));
   if (unknown.length > 0) {
     throw new ConfigurationError(
       `FrameForgeDatabaseModule.${method} does not take \`${unknown.join('`, `')}\`: ` +
-        `it takes ${known.join(', ')}.`,
+        `it takes ${Object.keys(rules).join(', ')}.`,
+    );
+  }
+  const problems = optionProblems(options, rules);
+  if (problems.length > 0) {
+    throw new ConfigurationError(
+      `FrameForgeDatabaseModule.${method} was given wrong options: ${problems.join('; ')}.`,
     );
   }
 }
@@ -199,8 +211,15 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
    */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
     const ways = ['useFactory', 'useClass', 'useExisting'] as const;
-    const others = ['imports', 'inject', 'provideInjectionTokensFrom', 'name'];
-    refuseUnknown('forRootAsync', options, [...ways, ...others]);
+    refuseWrong('forRootAsync', options, {
+      useFactory: aFunction,
+      useClass: aFunction,
+      useExisting: anything,
+      imports: list,
+      inject: list,
+      provideInjectionTokensFrom: list,
+      name: text,
+    });
     if (ways.filter((way) => options[way] !== undefined).length !== 1) {
       throw new ConfigurationError(
         `FrameForgeDatabaseModule.forRootAsync takes exactly one of ${ways.join(', ')}.`,
@@ -218,7 +237,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
    * @throws ConfigurationError at boot if the data source lacks the entities
    */
   static forFeature(options: FrameForgeFeatureOptions = {}): DynamicModule {
-    refuseUnknown('forFeature', options, ['dataSource', 'preparedStatements']);
+    refuseWrong('forFeature', options, { dataSource: text, preparedStatements: flag });
     const { dataSource, preparedStatements } = options;
     const { providers = [], ...rest } = room(
       FrameForgeDatabaseModule,

@@ -281,6 +281,14 @@ describe('what is wrong', () => {
       'FrameForgeDatabaseModule.forFeature does not take `datasource`: ' +
         'it takes dataSource, preparedStatements.',
     );
+    expect(() =>
+      FrameForgeDatabaseModule.forFeature({ dataSource: '', preparedStatements: 'no' } as never),
+    ).toThrow(
+      'FrameForgeDatabaseModule.forFeature was given wrong options: `dataSource` must be a text that ' +
+        'is not empty: leave it out for the default; `preparedStatements` must be true or false.',
+    );
+    expect(take({ useFactory: () => ({}), name: 5 })).toThrow('`name` must be a text');
+    expect(take({ useFactory: 'here' })).toThrow('`useFactory` must be a function');
   });
 
   it('names the entities that a data source of the application lacks', async () => {

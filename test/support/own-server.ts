@@ -80,6 +80,11 @@ export class OwnServer {
     return server;
   }
 
+  /** The folder of its socket, in which others may look. */
+  get socketFolder(): string {
+    return this.data;
+  }
+
   get url(): string {
     return `postgres://postgres:${this.password}@127.0.0.1:${this.port}/postgres`;
   }
@@ -112,7 +117,7 @@ export class OwnServer {
   }
 
   private settings(more = ''): string[] {
-    const options = `-c port=${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c max_connections=200 ${more}`;
+    const options = `-c port=${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='${this.data}' -c max_connections=200 ${more}`;
     return ['-l', join(this.directory, 'log'), '-o', options];
   }
 
