@@ -12,6 +12,7 @@ export type FrameForgeErrorCode =
   | 'JOB_CONFLICT'
   | 'TRANSACTION_CONFLICT'
   | 'DATABASE_UNAVAILABLE'
+  | 'STATEMENT_TIMEOUT'
   | 'MIGRATION_FAILED'
   | 'CONFIGURATION_INVALID';
 
@@ -184,20 +185,57 @@ export class TransactionConflictError extends FrameForgeError {
   }
 }
 
+/** What is known of a call that got no answer: it was not done, or it may have been. */
+export type CallOutcome = 'not done' | 'unknown';
+
 /**
- * The database cannot be reached, or the connection broke. A write whose reply was lost may have
- * been done: repeat it with the same `jobId` or handle, and the reply will tell.
+ * The database cannot be reached, has no connection to give, or the connection broke. `outcome` is
+ * `'unknown'` where the statement was sent and its reply was lost: it may have been done. Repeat the call
+ * with the same `jobId` or handle, and the reply will tell; in all other cases it is `'not done'`.
  */
 export class DatabaseUnavailableError extends FrameForgeError {
   static {
     this.prototype.name = 'DatabaseUnavailableError';
   }
   readonly code = 'DATABASE_UNAVAILABLE';
+  readonly outcome: CallOutcome;
+
+  /**
+   * @param operation - what was being done, as the subject of the message
+   * @param options - `outcome` (default `'not done'`); `problem`: what happened and what to do, where
+   *   that is something else than a database that is away
+   */
+  constructor(
+    operation: string,
+    {
+      outcome = 'not done',
+      problem,
+      ...options
+    }: ErrorOptions & { outcome?: CallOutcome; problem?: string } = {},
+  ) {
+    const away =
+      `could not reach the database: ${clauseOf(options.cause)}. ` +
+      `Try again when it is back; connections are re-opened by themselves.`;
+    const repeat =
+      ' The reply was lost, so that a write may have been done. Repeated with the same jobId or handle, ' +
+      'the call does nothing twice and tells; createJob without a jobId would create a second job.';
+    super(`${operation} ${problem ?? away}${outcome === 'unknown' ? repeat : ''}`, options);
+    this.outcome = outcome;
+  }
+}
+
+/** The database ended a statement that took longer than `statement_timeout` or `lock_timeout`. Nothing was written. */
+export class StatementTimeoutError extends FrameForgeError {
+  static {
+    this.prototype.name = 'StatementTimeoutError';
+  }
+  readonly code = 'STATEMENT_TIMEOUT';
 
   constructor(operation: string, options?: ErrorOptions) {
     super(
-      `${operation} could not reach the database: ${clauseOf(options?.cause)}. ` +
-        `Try again when it is back; connections are re-opened by themselves.`,
+      `${operation} was ended by the database, and wrote nothing: ${clauseOf(options?.cause)}. ` +
+        `Try again. If it happens again, find what holds the lock or slows the server down ` +
+        `(pg_stat_activity), or raise lock_timeout and statement_timeout of the role.`,
       options,
     );
   }
@@ -219,25 +257,49 @@ export class ConfigurationError extends FrameForgeError {
   readonly code = 'CONFIGURATION_INVALID';
 }
 
-/** The message of anything thrown, also of an AggregateError (whose own message is empty). Never throws. */
+/** How much of an error is read: how many errors inside of it, and characters of its text. */
+const [MAX_PARTS, MAX_LENGTH] = [20, 10_000];
+
+const UNREADABLE = 'something was thrown that cannot be put into words';
+
+/**
+ * The message of anything thrown, also of an AggregateError (whose own message is empty). Never throws,
+ * and reads no more than a part of an error without an end.
+ */
 export function reasonOf(error: unknown): string {
   try {
-    return messageOf(error);
+    return messageOf(error, { parts: MAX_PARTS }).slice(0, MAX_LENGTH).toWellFormed();
   } catch {
-    // Such as `Object.create(null)`.
-    return 'something was thrown that cannot be put into words';
+    // Such as `Object.create(null)`, or a proxy that was revoked.
+    return UNREADABLE;
   }
 }
 
-function messageOf(error: unknown): string {
+function messageOf(error: unknown, left: { parts: number }): string {
+  if (left.parts-- <= 0) return '…';
   // Not instanceof: an error may come from another realm.
   const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
   if (typeof message === 'string' && message !== '') return message;
-  return Array.isArray(errors) ? errors.map(messageOf).join(', ') : String(error);
+  if (!Array.isArray(errors) || errors.length === 0) return String(error);
+  return errors
+    .slice(0, Math.max(left.parts, 1))
+    .map((one) => messageOf(one, left))
+    .join(', ');
 }
 
-/** Likewise, to go on from: a full stop at its end would meet that of the message around it. */
+/** The message of anything thrown, without a full stop at its end, to put it inside of a sentence. */
 export const clauseOf = (error: unknown): string => reasonOf(error).replace(/\.$/, '');
+
+/** What was thrown, or an error in its place if it is something that cannot even be looked at. */
+export function readable(error: unknown): unknown {
+  try {
+    // `instanceof` asks for it.
+    if (typeof error === 'object' && error !== null) Object.getPrototypeOf(error);
+    return error;
+  } catch {
+    return new Error(UNREADABLE);
+  }
+}
 
 /** The node errors of a connection that could not be opened or broke. */
 const UNREACHABLE = new Set([
@@ -282,6 +344,9 @@ const LOGIN_ADVICE: readonly (readonly [RegExp, string])[] = [
   [/./, `Correct the user, the password or the database's name`],
 ];
 
+/** What `pg-pool` says when all connections were in use for too long. */
+export const NO_CONNECTION_FREE = 'timeout exceeded when trying to connect';
+
 /** The codes of node for a certificate that it does not trust. */
 const CERTIFICATE =
   /^(CERT_|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_CERT|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA)/;
@@ -291,14 +356,32 @@ const CERTIFICATE =
  * error is returned as it is. SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
  *
  * @param operation - what was being done, as the subject of the message: `createJob`
+ * @param wasSent - whether the statement had been sent, so that without an answer it may have been done
  */
-export function fromDriver(error: unknown, operation: string): unknown {
+export function fromDriver(error: unknown, operation: string, wasSent = false): unknown {
+  const thrown = readable(error);
+  try {
+    return translated(thrown, operation, wasSent);
+  } catch {
+    // A property of it throws.
+    return new Error(reasonOf(thrown));
+  }
+}
+
+function translated(error: unknown, operation: string, wasSent: boolean): unknown {
   if (error instanceof FrameForgeError) return error;
   const cause = (error as { driverError?: unknown } | undefined)?.driverError ?? error;
-  const { code, message } = (cause ?? {}) as { code?: unknown; message?: unknown };
-  const state = typeof code === 'string' ? code : '';
+  const { message } = (cause ?? {}) as { message?: unknown };
+  const state = stateOf(cause);
   if (state === '40001' || state === '40P01') {
     return new TransactionConflictError(operation, { cause });
+  }
+  // A plan that the transaction's connection keeps is no longer right: the next try makes another.
+  if (hasStalePlan(cause)) {
+    return new TransactionConflictError(operation, { cause });
+  }
+  if (state === '57014' || state === '55P03') {
+    return new StatementTimeoutError(operation, { cause });
   }
   if (state.startsWith('28') || state === '3D000' || isRefusedLogin(state, String(message))) {
     return new ConfigurationError(
@@ -330,8 +413,15 @@ export function fromDriver(error: unknown, operation: string): unknown {
       { cause },
     );
   }
+  if (message === NO_CONNECTION_FREE) {
+    return new DatabaseUnavailableError(operation, {
+      cause,
+      problem: poolIsFull('all connections'),
+    });
+  }
   if (isUnreachable(state, cause) || (state === '' && BROKEN.test(String(message)))) {
-    return new DatabaseUnavailableError(operation, { cause });
+    const outcome = wasSent && !isAnswer(cause) ? 'unknown' : 'not done';
+    return new DatabaseUnavailableError(operation, { cause, outcome });
   }
   if (state === '42P01' || state === '42703' || state === '3F000') {
     return new MigrationError(
@@ -350,6 +440,32 @@ export function fromDriver(error: unknown, operation: string): unknown {
   return error;
 }
 
+/**
+ * The server has answered, and the statement is undone. An error that ends the connection is no answer:
+ * it may have come after the commit.
+ */
+export const isAnswer = (cause: unknown): boolean => {
+  const { severity, code } = (cause ?? {}) as { severity?: unknown; code?: unknown };
+  return typeof severity === 'string' && typeof code === 'string' && !ENDS_CONNECTION.test(code);
+};
+
+/** Whether a kept plan does not fit any more, because a column was given another type. */
+export const hasStalePlan = (cause: unknown): boolean => {
+  const { routine } = (cause ?? {}) as { routine?: unknown };
+  return stateOf(cause) === '0A000' && routine === 'RevalidateCachedQuery';
+};
+
+/** Whether the connection has lost its kept plans, as after `DISCARD ALL`. */
+export const hasLostPlans = (cause: unknown): boolean => stateOf(cause) === '26000';
+
+/** Administrator's command, crash, start, dropped database and timeouts that end a session; a broken protocol. */
+const ENDS_CONNECTION = /^(57P|25P0[34]|08)/;
+
+/** @param connections - which connections, and what holds them as far as is known */
+export const poolIsFull = (connections: string): string =>
+  `got no connection: ${connections} of the pool are in use. Inside of a transaction pass ` +
+  `\`{ manager }\`, so that the call uses the connection which the transaction has; or raise \`poolSize\`.`;
+
 function isRefusedLogin(state: string, message: string): boolean {
   return (
     (state === '08P01' && POOLER_LOGIN.test(message)) ||
@@ -362,13 +478,24 @@ function isRefusedLogin(state: string, message: string): boolean {
  * 25006 (a read-only server, as during a failover), or no connection at all.
  */
 function isUnreachable(state: string, cause: unknown): boolean {
-  const { errors } = (cause ?? {}) as { errors?: { code: string }[] };
-  if (Array.isArray(errors)) return errors.every((error) => isUnreachable(error.code, error));
+  const { errors } = (cause ?? {}) as { errors?: unknown };
+  if (Array.isArray(errors) && errors.length > 0 && state === '') {
+    return (
+      errors.length <= MAX_PARTS && errors.every((one) => isUnreachable(stateOf(one), undefined))
+    );
+  }
   return (
     UNREACHABLE.has(state) ||
     state.startsWith('08') ||
     state.startsWith('53') ||
     state.startsWith('57P') ||
-    state === '25006'
+    state === '25006' ||
+    state === '25P03' ||
+    state === '25P04'
   );
 }
+
+const stateOf = (error: unknown): string => {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === 'string' ? code : '';
+};

@@ -3,6 +3,7 @@ export type { FrameForgeDatabaseOptions } from './database.options.js';
 export {
   ConfigurationError,
   DatabaseUnavailableError,
+  StatementTimeoutError,
   FrameForgeError,
   InvalidInputError,
   InvalidJobTransitionError,
@@ -14,7 +15,7 @@ export {
   TransactionConflictError,
   UserNotFoundError,
 } from './errors.js';
-export type { FrameForgeErrorCode, InputProblem } from './errors.js';
+export type { CallOutcome, FrameForgeErrorCode, InputProblem } from './errors.js';
 export * from './http/frameforge-exception.filter.js';
 export * from './jobs/job.inputs.js';
 export * from './jobs/job.service.js';

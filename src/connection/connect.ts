@@ -5,7 +5,7 @@ import type { BootOptions } from '../database.options.js';
 import { clauseOf, fromDriver } from '../errors.js';
 import type { BootLogger } from './boot.logger.js';
 import { DrainingDataSource } from './draining.data-source.js';
-import { canHeal } from './healing.js';
+import { healsSoon } from './healing.js';
 import { closeHalfOpen } from './pools.js';
 import { serverName } from './server-name.js';
 
@@ -41,7 +41,7 @@ export async function connect(
       // From the first failure: a migration that ran for an hour before it has used up nothing.
       deadline ??= performance.now() + connectRetryMs;
       const waitMs = backoffMs * (0.5 + Math.random() / 2);
-      if (!canHeal(error) || performance.now() + waitMs >= deadline) throw error;
+      if (!healsSoon(error) || performance.now() + waitMs >= deadline) throw error;
       tell(clauseOf(error.cause));
       await sleep(waitMs);
     }

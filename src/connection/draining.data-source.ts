@@ -33,8 +33,12 @@ export class DrainingDataSource extends DataSource {
 
   /** Refuses new work while closing: under load there would be no end of it. */
   override createQueryRunner(mode?: ReplicationMode): QueryRunner {
-    if (this.#closing !== undefined) throw closing();
+    if (this.isClosing) throw closing('A call that came while the application was closing');
     return super.createQueryRunner(mode);
+  }
+
+  get isClosing(): boolean {
+    return this.#closing !== undefined;
   }
 
   override destroy(): Promise<void> {
@@ -104,8 +108,13 @@ export async function drained(dataSource: DataSource, timeoutMs: number): Promis
   return true;
 }
 
-function closing(): DatabaseUnavailableError {
-  return new DatabaseUnavailableError('A call that came while the application was closing', {
+/** @throws DatabaseUnavailableError if the data source is closing: under load there would be no end of it */
+export function refuseWhileClosing(dataSource: DataSource, operation: string): void {
+  if (dataSource instanceof DrainingDataSource && dataSource.isClosing) throw closing(operation);
+}
+
+function closing(operation: string): DatabaseUnavailableError {
+  return new DatabaseUnavailableError(operation, {
     cause: new Error('the data source takes no new work'),
   });
 }

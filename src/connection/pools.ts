@@ -59,21 +59,40 @@ export function prepareDataSource(dataSource: DataSource): void {
   onEachPool(dataSource, preparePool);
 }
 
+/** Makes a pool of connections to the same server as another pool's, with the same login. */
+export function poolLike(pool: PgPool, settings: object): PgPool {
+  const Pool = pool.constructor as new (options: object) => PgPool;
+  // `pg-pool` hides the password from being copied.
+  const { password } = pool.options;
+  const made = new Pool({ ...pool.options, password, ...settings });
+  preparePool(made);
+  // What ends an idle connection is told by the statement that needs another one.
+  made.on('error', () => {});
+  return made;
+}
+
 const inUse = new WeakMap<PgPool, Set<PgClient>>();
 
 /** The clients of a pool that somebody has taken, since the pool was prepared. */
 export const clientsInUse = (pool: PgPool): ReadonlySet<PgClient> => inUse.get(pool) ?? new Set();
 
+const prepared = new WeakSet<PgClient>();
+
+/** Does for a client what {@link preparePool} does for those that are opened later. */
+export function prepareClient(client: PgClient): void {
+  if (prepared.has(client)) return;
+  prepared.add(client);
+  client.on('error', () => {});
+  followTransactions(client);
+}
+
 /** Does for a pool what {@link prepareDataSource} does for all those of a data source. */
 export function preparePool(pool: PgPool): void {
-  requirePgParts(pool);
   if (inUse.has(pool)) return;
+  requirePgParts(pool);
   const taken = new Set<PgClient>();
   inUse.set(pool, taken);
   pool.on('acquire', (client) => taken.add(client));
   pool.on('release', (_, client) => taken.delete(client));
-  pool.on('connect', (client) => {
-    client.on('error', () => {});
-    followTransactions(client);
-  });
+  pool.on('connect', prepareClient);
 }

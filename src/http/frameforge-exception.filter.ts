@@ -3,7 +3,8 @@ import type { ArgumentsHost, ExceptionFilter } from '@nestjs/common';
 import { FrameForgeError, InvalidInputError } from '../errors.js';
 import type { FrameForgeErrorCode } from '../errors.js';
 
-const STATUS: Record<FrameForgeErrorCode, HttpStatus> = {
+/** The HTTP status of each code of a `FrameForgeError`. */
+export const FRAMEFORGE_HTTP_STATUS: Readonly<Record<FrameForgeErrorCode, HttpStatus>> = {
   INVALID_INPUT: HttpStatus.BAD_REQUEST,
   USER_NOT_FOUND: HttpStatus.NOT_FOUND,
   JOB_NOT_FOUND: HttpStatus.NOT_FOUND,
@@ -13,6 +14,7 @@ const STATUS: Record<FrameForgeErrorCode, HttpStatus> = {
   JOB_CONFLICT: HttpStatus.CONFLICT,
   TRANSACTION_CONFLICT: HttpStatus.SERVICE_UNAVAILABLE,
   DATABASE_UNAVAILABLE: HttpStatus.SERVICE_UNAVAILABLE,
+  STATEMENT_TIMEOUT: HttpStatus.SERVICE_UNAVAILABLE,
   MIGRATION_FAILED: HttpStatus.INTERNAL_SERVER_ERROR,
   CONFIGURATION_INVALID: HttpStatus.INTERNAL_SERVER_ERROR,
 };
@@ -47,7 +49,7 @@ export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeErro
   catch(error: FrameForgeError, host: ArgumentsHost): void {
     // Nest takes nothing returned for "not handled". A throw would end the process, from a message.
     if (host.getType() !== 'http') return;
-    const statusCode = STATUS[error.code];
+    const statusCode = FRAMEFORGE_HTTP_STATUS[error.code];
     if (statusCode >= 500) this.log.error(error.message, error.stack);
     const response = host.switchToHttp().getResponse<HttpResponse>();
     const raw = response.raw ?? response;

@@ -5,6 +5,7 @@ import type { RequestBatcher } from '../sql/request.batcher.js';
 import { hydrate } from '../sql/hydrate.js';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
+import type { ServiceOptions } from '../sql/sql.runner.js';
 import { ReadOptions, readOptions } from '../sql/transaction.options.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import { JobNotFoundError } from '../errors.js';
@@ -88,14 +89,15 @@ export class JobService {
    * @param options - `preparedStatements`: whether plans are kept by name (default true,
    *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
-   *   before the database counts as unavailable (default: for ever)
+   *   before the database counts as unavailable (default 30,000 ms);
+   *   `runner`: what runs the statements, for the inside of this package
    */
   constructor(
     readonly dataSource: DataSource,
-    options: { preparedStatements?: boolean; replyTimeoutMs?: number } = {},
+    { runner, preparedStatements, replyTimeoutMs }: ServiceOptions = {},
   ) {
-    this.preparedStatements = options.preparedStatements ?? preparedByDefault();
-    this.db = new SqlRunner(dataSource, this.preparedStatements, options.replyTimeoutMs);
+    this.preparedStatements = preparedStatements ?? preparedByDefault();
+    this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
     this.creations = creatingTogether(this.db);
     this.completions = settlingTogether(this.db, 'completeJob', 'completed');
   }

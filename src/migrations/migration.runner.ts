@@ -1,6 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { clauseOf, ConfigurationError, fromDriver, MigrationError } from '../errors.js';
-import { canHeal } from '../connection/healing.js';
+import { healsSoon } from '../connection/healing.js';
 import { LockedMigrationExecutor } from './migration.executor.js';
 import type { LockOptions } from './migration.lock.js';
 import { withMigrationLock } from './migration.lock.js';
@@ -113,7 +113,7 @@ function failure(
   { current, mode }: LockedMigrationExecutor,
 ): unknown {
   const error = fromDriver(cause, operation);
-  if (canHeal(error)) return error;
+  if (healsSoon(error)) return error;
   if (cause instanceof MigrationError) return cause;
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(

@@ -1,31 +1,69 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
-import { DatabaseUnavailableError, fromDriver, InvalidInputError } from '../errors.js';
+import { refuseWhileClosing } from '../connection/draining.data-source.js';
+import {
+  DatabaseUnavailableError,
+  fromDriver,
+  hasLostPlans,
+  hasStalePlan,
+  InvalidInputError,
+  isAnswer,
+} from '../errors.js';
+import type { PgClient, PgPool } from '../peers/pg.internals.js';
+import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
-import type { PgClient, PgQuery, PgResult } from '../peers/pg.internals.js';
-import { endClient } from '../connection/pools.js';
+import { checkOut, giveBack } from './checkout.js';
+import { reply } from './reply.js';
+import { resultTypes } from './result.types.js';
+import { sessionOf, writesIso } from './session.js';
+import type { Session } from './session.js';
 import type { Statement } from './statement.js';
 import type { ReadOptions, TransactionOptions } from './transaction.options.js';
 
+/** How long to wait for the reply to a statement outside of a caller's transaction, in ms, by default. */
+export const DEFAULT_REPLY_TIMEOUT_MS = 30_000;
+
+/** Where and how a runner sends its statements. */
+export interface RunnerOptions {
+  /** How long to wait for a connection, and for each reply, in ms. Default 30,000. */
+  readonly replyTimeoutMs?: number | undefined;
+  /** Another pool than the data source's. */
+  readonly pool?: PgPool;
+  /** A transaction that statements are part of if they name no other. For tests alone. */
+  readonly manager?: EntityManager;
+}
+
+/** How a service sends its statements. */
+export interface ServiceOptions {
+  /** Keep plans by name. Default true, unless the environment says `DB_PREPARED_STATEMENTS=false`. */
+  readonly preparedStatements?: boolean;
+  /** How long to wait for a connection, and for the reply to a statement outside of `options.manager`, in ms. Default 30,000. */
+  readonly replyTimeoutMs?: number;
+  /** @internal Runs the statements in another way. */
+  readonly runner?: SqlRunner;
+}
+
 /**
- * Runs statements as prepared ones on the data source's pool, or in a caller's transaction, and
- * turns the driver's errors into this package's.
+ * Runs statements on a pool, each as a transaction of its own under READ COMMITTED, or in a caller's
+ * transaction, and turns the driver's errors into this package's.
  */
 export class SqlRunner {
   private readonly statements = new WeakMap<(tables: Tables) => Statement, Statement>();
+  private readonly replyTimeoutMs: number;
   private tables?: Tables;
 
   /**
+   * @param dataSource - whose tables, logger and, unless `options` says otherwise, pools are used
    * @param prepared - whether plans are kept by name; false for PgBouncer before 1.21 in
    *   transaction mode, which gives the next statement another connection
-   * @param replyTimeoutMs - how long to wait for the reply to a statement that is a transaction of its
-   *   own, before its connection is given up; for ever if left out
    */
   constructor(
     readonly dataSource: DataSource,
     private readonly prepared: boolean,
-    private readonly replyTimeoutMs?: number,
-  ) {}
+    private readonly options: RunnerOptions = {},
+  ) {
+    this.replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS;
+  }
 
   /**
    * Runs one statement.
@@ -38,39 +76,149 @@ export class SqlRunner {
     operation: string,
     make: (tables: Tables) => Statement,
     values: readonly unknown[],
-    { manager, replica }: ReadOptions = {},
+    { manager = this.options.manager, replica }: ReadOptions = {},
   ): Promise<Row[]> {
     const statement = this.statementOf(make);
     const joined = manager === undefined ? undefined : this.queryRunnerOf(operation, manager);
-    if (joined !== undefined) {
-      if (replica === true) {
-        const message = 'cannot go together with manager, whose transaction is on the primary';
-        throw new InvalidInputError(operation, [{ property: 'options.replica', message }]);
-      }
-      return this.query(operation, joined, statement, values);
+    if (joined === undefined) return this.runAlone(operation, statement, values, replica === true);
+    if (replica === true) {
+      const message = 'cannot go together with manager, whose transaction is on the primary';
+      throw new InvalidInputError(operation, [{ property: 'options.replica', message }]);
     }
-    const queryRunner = this.dataSource.createQueryRunner(replica === true ? 'slave' : 'master');
-    try {
-      return await this.query(operation, queryRunner, statement, values, this.replyTimeoutMs);
-    } catch (error) {
-      if (error instanceof DatabaseUnavailableError) await discard(queryRunner);
-      throw error;
-    } finally {
-      await queryRunner.release();
-    }
+    return this.runIn(operation, joined, statement, values);
   }
 
   /** Runs several statements as one: in a transaction, or in a savepoint of the caller's. */
   async atomically<T>(
     operation: string,
-    { manager }: TransactionOptions,
+    { manager = this.options.manager }: TransactionOptions,
     work: (manager: EntityManager) => Promise<T>,
   ): Promise<T> {
     if (manager !== undefined) this.queryRunnerOf(operation, manager);
     try {
-      return await (manager ?? this.dataSource.manager).transaction(work);
+      const own = manager ?? this.dataSource.manager;
+      return await (own.queryRunner?.isTransactionActive === true
+        ? own.transaction(work)
+        : own.transaction('READ COMMITTED', work));
+    } catch (error) {
+      throw fromDriver(error, operation, true);
+    }
+  }
+
+  /**
+   * Runs a statement that is a transaction of its own. Where the connection's kept plan was lost, or no
+   * longer fits a table that was changed, the connection is replaced and the statement made once more.
+   */
+  private async runAlone<Row>(
+    operation: string,
+    statement: Statement,
+    values: readonly unknown[],
+    replica: boolean,
+  ): Promise<Row[]> {
+    for (let keepPlan = this.prepared; ; keepPlan = false) {
+      const sending: Sending = { operation, statement, values, keepPlan, wasSent: false };
+      const client = await this.connect(operation, replica);
+      try {
+        const rows = await this.sendAlone<Row>(client, sending);
+        giveBack(client, false);
+        return rows;
+      } catch (error) {
+        const planIsGone = hasLostPlans(error) || hasStalePlan(error);
+        giveBack(client, planIsGone || !isAnswer(error));
+        if (!planIsGone || !keepPlan) throw fromDriver(error, operation, sending.wasSent);
+      }
+    }
+  }
+
+  private connect(operation: string, replica: boolean): Promise<PgClient> {
+    const { dataSource, options, replyTimeoutMs } = this;
+    if (options.pool === undefined) refuseWhileClosing(dataSource, operation);
+    const [primary, ...replicas] = poolsOf(dataSource);
+    const other = replica ? replicas[Math.floor(Math.random() * replicas.length)] : undefined;
+    const pool = options.pool ?? other ?? primary;
+    if (pool === undefined) {
+      const cause = new Error('its data source is closed');
+      throw new DatabaseUnavailableError(operation, { cause });
+    }
+    return checkOut(operation, pool, dataSource, replyTimeoutMs);
+  }
+
+  private async sendAlone<Row>(client: PgClient, sending: Sending): Promise<Row[]> {
+    const { replyTimeoutMs } = this;
+    const session = await sessionOf(client, replyTimeoutMs);
+    if (!session.isStrict && writesIso(session)) {
+      return this.send<Row>(client, session, sending, replyTimeoutMs);
+    }
+    // Of the transaction alone: a pooler may give the session to somebody else.
+    const begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL datestyle = 'ISO'`;
+    await reply(client, { text: begin }, replyTimeoutMs);
+    try {
+      const rows = await this.send<Row>(client, session, sending, replyTimeoutMs);
+      await reply(client, { text: 'COMMIT' }, replyTimeoutMs);
+      return rows;
+    } catch (error) {
+      if (isAnswer(error)) await reply(client, { text: 'ROLLBACK' }, replyTimeoutMs);
+      throw error;
+    }
+  }
+
+  /** Runs a statement in a caller's transaction. */
+  private async runIn<Row>(
+    operation: string,
+    queryRunner: QueryRunner,
+    statement: Statement,
+    values: readonly unknown[],
+  ): Promise<Row[]> {
+    const sending: Sending = {
+      operation,
+      statement,
+      values,
+      keepPlan: this.prepared,
+      wasSent: false,
+      queryRunner,
+    };
+    try {
+      const client = (await queryRunner.connect()) as PgClient;
+      const session = await sessionOf(client, undefined);
+      if (writesIso(session)) return await this.send<Row>(client, session, sending);
+      return await inTurn(client, async () => {
+        const { dateStyle } = session;
+        await reply(client, setDateStyle('ISO'));
+        const rows = await this.send<Row>(client, session, sending);
+        await reply(client, setDateStyle(dateStyle));
+        return rows;
+      });
     } catch (error) {
       throw fromDriver(error, operation);
+    }
+  }
+
+  private async send<Row>(
+    client: PgClient,
+    session: Session,
+    sending: Sending,
+    timeoutMs?: number,
+  ): Promise<Row[]> {
+    const { logger, options } = this.dataSource;
+    const { statement, values, queryRunner } = sending;
+    const { name, text } = statement;
+    const keepPlan = sending.keepPlan && session.keepsPlans;
+    logger.logQuery(text, [...values], queryRunner);
+    const start = performance.now();
+    try {
+      sending.wasSent = statement.writes;
+      const query = { name: keepPlan ? name : undefined, text, values, types: resultTypes };
+      const { rows } = await reply(client, query, timeoutMs);
+      const elapsed = Math.round(performance.now() - start);
+      const slow = options.maxQueryExecutionTime;
+      if (slow !== undefined && slow > 0 && elapsed > slow) {
+        logger.logQuerySlow(elapsed, text, [...values], queryRunner);
+      }
+      return rows;
+    } catch (error) {
+      if (hasLostPlans(error) || hasStalePlan(error)) session.keepsPlans = false;
+      logger.logQueryError(error as Error, text, [...values], queryRunner);
+      throw error;
     }
   }
 
@@ -79,32 +227,6 @@ export class SqlRunner {
     const statement = this.statements.get(make) ?? make(this.tables);
     this.statements.set(make, statement);
     return statement;
-  }
-
-  private async query<Row>(
-    operation: string,
-    queryRunner: QueryRunner,
-    { name, text }: Statement,
-    values: readonly unknown[],
-    timeoutMs?: number,
-  ): Promise<Row[]> {
-    const { logger } = this.dataSource;
-    const client = await connect(operation, queryRunner);
-    logger.logQuery(text, [...values], queryRunner);
-    const start = performance.now();
-    try {
-      const query = { name: this.prepared ? name : undefined, text, values };
-      const { rows } = await replyTo(client, query, timeoutMs);
-      const elapsed = Math.round(performance.now() - start);
-      const slow = this.dataSource.options.maxQueryExecutionTime;
-      if (slow !== undefined && slow > 0 && elapsed > slow) {
-        logger.logQuerySlow(elapsed, text, [...values], queryRunner);
-      }
-      return rows;
-    } catch (error) {
-      logger.logQueryError(error as Error, text, [...values], queryRunner);
-      throw fromDriver(error, operation);
-    }
   }
 
   /**
@@ -116,7 +238,7 @@ export class SqlRunner {
     const refuse = (message: string): never => {
       throw new InvalidInputError(operation, [{ property: 'options.manager', message }]);
     };
-    if (manager.dataSource !== this.dataSource) {
+    if (dataSourceOf(manager) !== this.dataSource) {
       refuse('must belong to the same data source as the service');
     }
     if (manager.queryRunner?.isReleased === true) {
@@ -130,41 +252,27 @@ export class SqlRunner {
   }
 }
 
-async function connect(operation: string, queryRunner: QueryRunner): Promise<PgClient> {
-  try {
-    return (await queryRunner.connect()) as PgClient;
-  } catch (error) {
-    throw fromDriver(error, operation);
-  }
+/** A statement on its way. */
+interface Sending {
+  readonly operation: string;
+  readonly statement: Statement;
+  readonly values: readonly unknown[];
+  readonly keepPlan: boolean;
+  readonly queryRunner?: QueryRunner;
+  /** Whether it was sent, and may have written something. */
+  wasSent: boolean;
 }
 
-/**
- * Neither the promise that `pg` would make nor its `query_timeout`: these assign a closure to a property,
- * which V8 allocates among the old objects, and all that it can reach, such as the rows, would survive until
- * the next full garbage collection.
- *
- * @param timeoutMs - after which the caller has to give up the connection
- */
-function replyTo(client: PgClient, query: PgQuery, timeoutMs?: number): Promise<PgResult> {
-  return new Promise((resolve, reject) => {
-    const giveUp = (): void => {
-      const error = new Error(`the server did not reply within ${timeoutMs} ms`);
-      reject(Object.assign(error, { code: 'ETIMEDOUT' }));
-    };
-    const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs);
-    client.query(query, (error, result) => {
-      clearTimeout(timer);
-      if (error) reject(error);
-      else resolve(result);
-    });
-  });
-}
+const setDateStyle = (style: string): { text: string; values: string[] } => ({
+  text: `SELECT set_config('datestyle', $1, true)`,
+  values: [style],
+});
 
-/**
- * Keeps a broken connection from going back to the pool: the server has said that it is going, but
- * the socket's end may not have arrived, and the next call would get it.
- */
-async function discard(queryRunner: QueryRunner): Promise<void> {
-  const client = (await queryRunner.connect().catch(() => undefined)) as PgClient | undefined;
-  if (client !== undefined) void endClient(client);
+const turns = new WeakMap<PgClient, Promise<unknown>>();
+
+/** Runs what takes several statements of one connection, one after the other. */
+function inTurn<T>(client: PgClient, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(client) ?? Promise.resolve()).then(work, work);
+  turns.set(client, turn);
+  return turn;
 }

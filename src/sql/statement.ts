@@ -4,12 +4,15 @@ import { createHash } from 'node:crypto';
 export interface Statement {
   readonly name: string;
   readonly text: string;
+  /** Whether it may change something. */
+  readonly writes: boolean;
 }
 
 /** Makes a statement of SQL. The name is a hash of the text: two texts can never share a plan. */
 export function sql(strings: TemplateStringsArray, ...parts: readonly string[]): Statement {
   const text = String.raw({ raw: strings }, ...parts).trim();
-  return { name: `ff_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`, text };
+  const name = `ff_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
+  return { name, text, writes: /\b(INSERT|UPDATE|DELETE)\b/.test(text) };
 }
 
 /**

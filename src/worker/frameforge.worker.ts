@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Logger } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import type { DiscoveryService } from '@nestjs/core';
-import type { DataSource } from 'typeorm';
+import type { PgPool } from '../peers/pg.internals.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import { ConfigurationError, reasonOf } from '../errors.js';
 import { onQueueEvent } from '../jobs/job.events.js';
@@ -132,14 +132,14 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /** @returns undefined when the worker is stopped meanwhile */
-  private async openOwnConnections(): Promise<DataSource | undefined> {
+  private async openOwnConnections(): Promise<PgPool | undefined> {
     const connecting = this.outage.activity('Connecting');
     while (this.stopping === undefined) {
       try {
         const { dataSource } = this.jobs;
         const own = await openOwnConnections(dataSource, this.options.leaseMs, connecting);
         if (this.stopping === undefined) return own;
-        await own.destroy();
+        await own.end();
       } catch (error) {
         if (this.stopping !== undefined) break;
         if (!this.hasBooted) throw error;
@@ -162,13 +162,13 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const { options, logger, outage, telemetry } = this;
     const { dataSource, preparedStatements } = this.jobs;
     const replyTimeoutMs = Math.max(options.leaseMs, REPLY_TIMEOUT_MS);
-    const db = new SqlRunner(dataSource, preparedStatements, replyTimeoutMs);
+    const db = new SqlRunner(dataSource, preparedStatements, { replyTimeoutMs });
     const settings = { preparedStatements, replyTimeoutMs };
     return { options, logger, outage, telemetry, db, settings };
   }
 
   /** Follows what comes into the queues, here and elsewhere. */
-  private watchQueues({ telemetry, db }: WorkerParts, own: DataSource): void {
+  private watchQueues({ telemetry, db }: WorkerParts, own: PgPool): void {
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
       countCreatedJobs(db.dataSource, (error) => {
@@ -189,7 +189,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
       listener.start();
       this.cleanups.push(() => listener.stop());
     }
-    this.cleanups.push(() => own.destroy());
+    this.cleanups.push(() => own.end());
   }
 
   private async stop(): Promise<void> {

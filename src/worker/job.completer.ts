@@ -1,5 +1,6 @@
 import { TypeORMError } from 'typeorm';
 import type { EntityManager } from 'typeorm';
+import { canHeal } from '../connection/healing.js';
 import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import { FrameForgeError, fromDriver } from '../errors.js';
@@ -10,7 +11,6 @@ import type { Settlement } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import type { Lease } from './lease.keeper.js';
-import { isTransient } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 
 /** How many jobs one statement completes at the most. */
@@ -104,7 +104,7 @@ export class JobCompleter {
       } catch (error) {
         // What the handler's code got from a service of its own is no matter of this database.
         const reason = writing && !isOfDatabase(error) ? error : fromDriver(error, 'completeJob');
-        if (tries === TRANSACTION_TRIES || !isTransient(reason)) throw error;
+        if (tries === TRANSACTION_TRIES || !canHeal(reason)) throw error;
         lease.settling = false;
         await recording.wait(reason);
         abort.signal.throwIfAborted();

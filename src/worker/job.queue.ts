@@ -1,4 +1,4 @@
-import type { DataSource } from 'typeorm';
+import type { PgPool } from '../peers/pg.internals.js';
 import { claimLastTries, claimLost, claimPending } from '../jobs/job.claiming.js';
 import type { Claim } from '../jobs/job.claiming.js';
 import type { Claimed } from '../sql/claim.js';
@@ -39,17 +39,18 @@ export class JobQueue implements WorkQueue<Lease> {
   constructor(
     { handler, concurrency }: FoundHandler<VideoJobHandler>,
     private readonly parts: WorkerParts,
-    own: DataSource,
+    own: PgPool,
     private readonly onDue: () => void,
   ) {
     const { options, outage, logger, telemetry, db } = parts;
     this.concurrency = concurrency;
     this.pollMs = options.pollMs;
     const jobs = new JobService(db.dataSource, parts.settings);
-    // Without `replyTimeoutMs`: its connections have a shorter one.
+    // What takes a third of a lease is given up in time for another try.
+    const replyTimeoutMs = Math.ceil(options.leaseMs / 3);
     const { preparedStatements } = parts.settings;
-    const ownJobs = new JobService(own, { preparedStatements });
-    const ownDb = new SqlRunner(own, preparedStatements);
+    const ownDb = new SqlRunner(db.dataSource, preparedStatements, { pool: own, replyTimeoutMs });
+    const ownJobs = new JobService(db.dataSource, { runner: ownDb });
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
     this.keeper = new LeaseKeeper(ownDb, options.leaseMs, extending, ({ run }) => {

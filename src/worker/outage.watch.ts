@@ -6,11 +6,8 @@ import {
   reasonOf,
   TransactionConflictError,
 } from '../errors.js';
+import { canHeal } from '../connection/healing.js';
 import { backoffMs, OUTAGE_BACKOFF } from './backoff.js';
-
-/** Whether trying again can help. */
-export const isTransient = (error: unknown): boolean =>
-  error instanceof DatabaseUnavailableError || error instanceof TransactionConflictError;
 
 /** The worker ended before a statement succeeded that was tried again and again. */
 export class WorkerStoppedError extends Error {
@@ -118,7 +115,7 @@ export class Activity {
         tries.succeeded();
         return result;
       } catch (error) {
-        if (!isTransient(error)) {
+        if (!canHeal(error)) {
           tries.forget();
           throw error;
         }

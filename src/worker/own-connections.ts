@@ -1,19 +1,20 @@
-import { DataSource } from 'typeorm';
-import type { PostgresOptions } from '../peers/typeorm.internals.js';
-import { closeHalfOpen, prepareDataSource } from '../connection/pools.js';
+import type { DataSource } from 'typeorm';
+import { poolLike } from '../connection/pools.js';
 import { fromDriver } from '../errors.js';
-import { frameForgeEntities } from '../schema/entities/index.js';
-import { isTransient } from './outage.watch.js';
+import type { PgClient, PgPool } from '../peers/pg.internals.js';
+import { poolsOf } from '../peers/typeorm.internals.js';
+import { canHeal } from '../connection/healing.js';
 import type { Activity } from './outage.watch.js';
+
+/** How many: one extends leases and gives jobs back, the other listens. */
+const CONNECTIONS = 2;
 
 /**
  * Opens two connections outside of the application's pool, so that a full pool or a handler's slow
- * transaction endangers no lease: one extends leases and gives jobs back, the other listens. Waits for
- * a database that is away.
+ * transaction endangers no lease. Waits for a database that is away.
  *
- * @param of - the application's data source, whose server and login they share
- * @param leaseMs - what takes a third of it, a statement or opening a connection, is given up in time
- *   for another try
+ * @param of - the application's data source, whose primary server and login they share
+ * @param leaseMs - opening a connection is given up after a third of it, in time for another try
  * @throws ConfigurationError if the database refuses the login
  * @throws WorkerStoppedError
  */
@@ -21,49 +22,40 @@ export async function openOwnConnections(
   of: DataSource,
   leaseMs: number,
   connecting: Activity,
-): Promise<DataSource> {
+): Promise<PgPool> {
+  const [primary] = poolsOf(of);
+  if (primary === undefined) throw new Error('The data source of the worker is closed.');
+  const own = poolLike(primary, {
+    max: CONNECTIONS,
+    connectionTimeoutMillis: Math.ceil(leaseMs / 3),
+    // Kept open: opening one can fail just when a lease needs it.
+    idleTimeoutMillis: 0,
+  });
   for (;;) {
-    const own = ownDataSource(of, leaseMs);
     try {
-      prepareDataSource(own);
-      await own.initialize();
+      const opened = await Promise.allSettled([openClient(own), openClient(own)]);
+      for (const one of opened) if (one.status === 'fulfilled') one.value.release();
+      for (const one of opened) if (one.status === 'rejected') throw one.reason;
       connecting.succeeded();
       return own;
     } catch (cause) {
-      await closeHalfOpen(own);
       const error = fromDriver(cause, 'FrameForgeWorkerModule');
-      if (!isTransient(error)) throw error;
-      await connecting.wait(error);
+      try {
+        if (!canHeal(error)) throw error;
+        await connecting.wait(error);
+      } catch (end) {
+        await own.end();
+        throw end;
+      }
     }
   }
 }
 
-function ownDataSource(of: DataSource, leaseMs: number): DataSource {
-  const options = of.options as PostgresOptions;
-  const timeoutMs = Math.ceil(leaseMs / 3);
-  return new DataSource({
-    ...options,
-    // All that is done here writes: a replica that is away shall not matter.
-    replication: options.replication && { ...options.replication, slaves: [] },
-    entities: frameForgeEntities,
-    migrations: [],
-    subscribers: [],
-    cache: false,
-    // Whatever the application's own data source does at its start, it has done it.
-    synchronize: false,
-    dropSchema: false,
-    migrationsRun: false,
-    installExtensions: false,
-    poolSize: CONNECTIONS,
-    extra: {
-      ...(options.extra as object | undefined),
-      max: CONNECTIONS,
-      connectionTimeoutMillis: timeoutMs,
-      query_timeout: timeoutMs,
-      // Kept open: opening one can fail just when a lease needs it.
-      idleTimeoutMillis: 0,
-    },
+/** Takes a connection from a pool. */
+export const openClient = (pool: PgPool): Promise<PgClient> =>
+  new Promise((resolve, reject) => {
+    pool.connect((error, client) => {
+      if (error) reject(error);
+      else resolve(client);
+    });
   });
-}
-
-const CONNECTIONS = 2;

@@ -1,15 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { DataSource, QueryRunner } from 'typeorm';
 import { DatabaseUnavailableError, fromDriver } from '../errors.js';
 import { WAKE_UP_CHANNEL } from '../jobs/wake-up.sender.js';
+import type { PgClient, PgPool } from '../peers/pg.internals.js';
+import { reply } from '../sql/reply.js';
 import type { Activity } from './outage.watch.js';
-
-/** What a client of `pg` does for a listener; TypeORM hands it out untyped. */
-interface ListeningClient {
-  on(event: 'notification', listener: (message: { payload?: string }) => void): void;
-  on(event: 'end', listener: () => void): void;
-  end(): Promise<void>;
-}
+import { openClient } from './own-connections.js';
 
 const OPERATION = 'Listening for wake-ups';
 
@@ -19,12 +14,11 @@ export class WakeUpListener {
   private loop: Promise<void> = Promise.resolve();
 
   /**
-   * @param dataSource - gives up statements that take too long
-   * @param checkMs - how often to ask whether the server is still there: one that vanished without a
-   *   goodbye is as silent as one that has nothing to tell
+   * @param checkMs - how often to ask whether the server is still there, and how long it may take to
+   *   answer: one that vanished without a goodbye is as silent as one that has nothing to tell
    */
   constructor(
-    private readonly dataSource: DataSource,
+    private readonly pool: PgPool,
     private readonly checkMs: number,
     private readonly listening: Activity,
     private readonly onWakeUp: (queue: string) => void,
@@ -41,26 +35,22 @@ export class WakeUpListener {
 
   private async run(): Promise<void> {
     while (!this.stopping.signal.aborted) {
-      const queryRunner = this.dataSource.createQueryRunner('master');
       try {
-        await this.listen(queryRunner);
+        await this.listen(await openClient(this.pool));
       } catch (error) {
         await this.listening.wait(fromDriver(error, OPERATION)).catch(() => {});
-      } finally {
-        await queryRunner.release();
       }
     }
   }
 
   /** Until it is stopped. @throws when the connection breaks */
-  private async listen(queryRunner: QueryRunner): Promise<void> {
-    const client = (await queryRunner.connect()) as ListeningClient;
+  private async listen(client: PgClient): Promise<void> {
     const { signal } = this.stopping;
     const over = new AbortController();
     try {
       client.on('end', () => over.abort());
       client.on('notification', ({ payload }) => this.onWakeUp(payload ?? ''));
-      await queryRunner.query(`LISTEN ${WAKE_UP_CHANNEL}`);
+      await reply(client, { text: `LISTEN ${WAKE_UP_CHANNEL}` }, this.checkMs);
       this.listening.succeeded();
       // What came while nobody listened.
       this.onWakeUp('jobs');
@@ -68,7 +58,7 @@ export class WakeUpListener {
       const ends = AbortSignal.any([signal, over.signal]);
       while (!ends.aborted) {
         await sleep(this.checkMs, undefined, { signal: ends }).catch(() => {});
-        if (!ends.aborted) await queryRunner.query('SELECT 1');
+        if (!ends.aborted) await reply(client, { text: 'SELECT 1' }, this.checkMs);
       }
       if (!signal.aborted) {
         const cause = new Error('the connection ended');
@@ -76,7 +66,7 @@ export class WakeUpListener {
       }
     } finally {
       // Nobody else shall get it: it listens, or it is broken.
-      void client.end();
+      client.release(true);
     }
   }
 }

@@ -127,7 +127,10 @@ describe('DatabaseUnavailableError', () => {
       code: 'DATABASE_UNAVAILABLE',
       message:
         'retryJob could not reach the database: terminating connection due to administrator ' +
-        'command. Try again when it is back; connections are re-opened by themselves.',
+        'command. Try again when it is back; connections are re-opened by themselves. The reply was ' +
+        'lost, so that a write may have been done. Repeated with the same jobId or handle, the call ' +
+        'does nothing twice and tells; createJob without a jobId would create a second job.',
+      outcome: 'unknown',
       cause: { code: '57P01' },
     });
     expect(await h.jobs.retryJob(jobId)).toMatchObject({ status: 'pending' });

@@ -62,6 +62,7 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     503,
     unavailable,
   ],
+  STATEMENT_TIMEOUT: [new api.StatementTimeoutError('createJob', { cause }), 503, unavailable],
   MIGRATION_FAILED: [new api.MigrationError(SECRET, { cause }), 500, internal],
   CONFIGURATION_INVALID: [new api.ConfigurationError(SECRET, { cause }), 500, internal],
 };

@@ -97,6 +97,7 @@ describe('the table of errors', () => {
     new api.JobConflictError(id),
     new api.TransactionConflictError('createJob'),
     new api.DatabaseUnavailableError('createJob'),
+    new api.StatementTimeoutError('createJob'),
     new api.MigrationError('failed'),
     new api.ConfigurationError('wrong'),
   ];

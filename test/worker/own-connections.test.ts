@@ -1,7 +1,7 @@
 import { Logger } from '@nestjs/common';
-import { DataSource } from 'typeorm';
 import { JobService } from '../../src/jobs/job.service.js';
-import { frameForgeEntities } from '../../src/schema/entities/index.js';
+import { poolsOf } from '../../src/peers/typeorm.internals.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { OutageWatch } from '../../src/worker/outage.watch.js';
 import { openOwnConnections } from '../../src/worker/own-connections.js';
 import { World } from './world.js';
@@ -12,24 +12,23 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-it('do without the replicas of the application, and make no extensions', async () => {
-  const { url } = world.harness;
-  const nowhere = new URL(url);
-  nowhere.port = '1';
-  const of = new DataSource({
-    type: 'postgres',
-    replication: { master: { url }, slaves: [{ url: nowhere.href }] },
-    entities: frameForgeEntities,
-    extensions: ['hstore'],
-  });
+it('are two, beside a pool of the application that is full', async () => {
+  const { dataSource } = world.harness;
   const connecting = new OutageWatch(new Logger()).activity('Connecting');
-  const own = await openOwnConnections(of, 3_000, connecting);
+  const own = await openOwnConnections(dataSource, 3_000, connecting);
+  const [primary] = poolsOf(dataSource);
+  const holders = Array.from({ length: primary!.options.max }, () =>
+    dataSource.createQueryRunner(),
+  );
   try {
+    expect(own.totalCount).toBe(2);
     const [job] = await world.create('a');
-    expect(await new JobService(own).getJob(job!.jobId)).toMatchObject({ filename: 'a' });
-    const made = await own.query<object[]>(`SELECT FROM pg_extension WHERE extname <> 'plpgsql'`);
-    expect(made).toEqual([]);
+    await Promise.all(holders.map((holder) => holder.connect()));
+    const runner = new SqlRunner(dataSource, true, { pool: own });
+    const jobs = new JobService(dataSource, { runner });
+    expect(await jobs.getJob(job!.jobId)).toMatchObject({ filename: 'a' });
   } finally {
-    await own.destroy();
+    await Promise.all(holders.map((holder) => holder.release()));
+    await own.end();
   }
 });
