@@ -1,9 +1,11 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
-import { MAX_ATTEMPTS } from './settings.js';
+import { DRAIN_MS, MAX_ATTEMPTS } from './settings.js';
 
+const LOST = 'acknowledged jobs that are not final';
 /** What must be 0 at the end: a name, and a query of the jobs or notifications that it is not so of. */
 const RULES: Record<string, string> = {
-  'acknowledged jobs that are not final':
+  [LOST]:
     'SELECT FROM acknowledged a LEFT JOIN video_jobs j USING ("jobId") ' +
     `WHERE j.status IS NULL OR j.status NOT IN ('completed', 'failed')`,
   'jobs without exactly one notification, of their last run and of what became of it': `
@@ -62,19 +64,37 @@ export async function acknowledge(dataSource: DataSource, jobIds: string[]): Pro
   await dataSource.query('INSERT INTO acknowledged SELECT unnest($1::uuid[])', [jobIds]);
 }
 
-/** How much is still under way. */
-export async function unfinished(dataSource: DataSource): Promise<number> {
-  const [row] = await dataSource.query<{ count: number }[]>(
-    `SELECT ((SELECT count(*) FROM video_jobs WHERE status IN ('pending', 'processing'))
-       + (SELECT count(*) FROM notification_log WHERE "deliveryStatus" = 'pending'))::integer AS count`,
-  );
-  return row?.count ?? 0;
+/** Forgets all jobs, and what the ledger has of them. */
+export async function clearLedger(dataSource: DataSource): Promise<void> {
+  await dataSource.query('TRUNCATE video_jobs, own_writes, inbox, acknowledged CASCADE');
+}
+
+/** Waits until nothing is under way any more. @returns false if that takes longer than it may */
+export async function drain(dataSource: DataSource): Promise<boolean> {
+  for (const end = performance.now() + DRAIN_MS; performance.now() < end;) {
+    const [row] = await dataSource.query<{ count: number }[]>(
+      `SELECT ((SELECT count(*) FROM video_jobs WHERE status IN ('pending', 'processing'))
+         + (SELECT count(*) FROM notification_log WHERE "deliveryStatus" = 'pending'))::integer AS count`,
+    );
+    if (row?.count === 0) return true;
+    await sleep(200);
+  }
+  return false;
+}
+
+/** What the ledger says at the end. */
+export interface Balance {
+  readonly counts: Counts;
+  /** Acknowledged jobs that did not come to an end. */
+  readonly lost: number;
+  /** What else breaks a rule. */
+  readonly mismatched: number;
+  /** Each rule that is broken, with how often. */
+  readonly faults: readonly string[];
 }
 
 /** Counts what there is, and what breaks a rule. */
-export async function readLedger(
-  dataSource: DataSource,
-): Promise<{ counts: Counts; broken: Record<string, number> }> {
+export async function readLedger(dataSource: DataSource): Promise<Balance> {
   const count = async (query: string): Promise<number> => {
     const [row] = await dataSource.query<{ count: number }[]>(
       `SELECT COALESCE((${query}), 0)::integer AS count`,
@@ -85,11 +105,16 @@ export async function readLedger(
   for (const [name, query] of Object.entries(COUNTS)) {
     counts[name as keyof Counts] = await count(query);
   }
-  const broken: Record<string, number> = {};
+  let lost = 0;
+  let mismatched = 0;
+  const faults: string[] = [];
   for (const [name, query] of Object.entries(RULES)) {
-    broken[name] = await count(`SELECT count(*) FROM (${query}) AS broken`);
+    const broken = await count(`SELECT count(*) FROM (${query}) AS broken`);
+    if (name === LOST) lost += broken;
+    else mismatched += broken;
+    if (broken > 0) faults.push(`${broken} ${name}`);
   }
-  return { counts, broken };
+  return { counts, lost, mismatched, faults };
 }
 
 /** A job whose worker was killed, and that another one claimed. Times in ms. */

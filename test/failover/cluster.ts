@@ -1,0 +1,218 @@
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
+import { freePorts, Processes } from './processes.js';
+import { ETCD, HAPROXY, PATRONI, POSTGRES_BIN } from './programs.js';
+import { haproxyConfiguration, patroniConfiguration } from './configuration.js';
+
+/** How long, in ms, the cluster may take to become what is waited for. */
+const PATIENCE_MS = 180_000;
+
+/** A PostgreSQL under the care of a Patroni. */
+export interface Node {
+  readonly name: string;
+  readonly directory: string;
+  readonly port: number;
+  /** Of Patroni's REST interface. */
+  readonly api: number;
+}
+
+/** What Patroni tells about a node. */
+interface Member {
+  readonly name: string;
+  readonly role: string;
+  readonly state: string;
+  readonly timeline?: number;
+}
+
+/** A Patroni cluster with synchronous replication, etcd, and HAProxy before it, on the loopback. */
+export class Cluster {
+  private constructor(
+    private readonly processes: Processes,
+    private readonly password: string,
+    private readonly port: number,
+    private readonly nodes: readonly Node[],
+  ) {}
+
+  /** @param keep - whether its directory stays, with the logs, when it has ended */
+  static async start(names: readonly string[], keep: boolean): Promise<Cluster> {
+    const processes = Processes.create(keep);
+    const { directory } = processes;
+    const room = (name: string): string => {
+      const path = join(directory, name);
+      mkdirSync(path, { mode: 0o700 });
+      giveTo(chooseAccount(undefined), path);
+      return path;
+    };
+    const ports = await freePorts(3 + 2 * names.length);
+    const next = (): number => ports.pop() ?? 0;
+    const [port, etcd, peers] = [next(), next(), next()];
+    const nodes = names.map((name) => ({
+      name,
+      directory: room(name),
+      port: next(),
+      api: next(),
+    }));
+    const password = randomBytes(16).toString('hex');
+    const cluster = new Cluster(processes, password, port, nodes);
+    try {
+      const [client, peer] = [`http://127.0.0.1:${etcd}`, `http://127.0.0.1:${peers}`];
+      const options = {
+        'data-dir': 'data',
+        'listen-client-urls': client,
+        'advertise-client-urls': client,
+        'listen-peer-urls': peer,
+        'initial-advertise-peer-urls': peer,
+        'initial-cluster': `default=${peer}`,
+      };
+      const given = Object.entries(options).map(([name, value]) => `--${name}=${value}`);
+      processes.start(room('etcd'), ETCD, given);
+      await cluster.until(
+        'etcd to answer',
+        async () => (await ask(`${client}/health`)) !== undefined,
+      );
+      for (const node of nodes) {
+        cluster.write(
+          join(node.directory, 'patroni.yml'),
+          // JSON is YAML, too.
+          JSON.stringify(patroniConfiguration(node, etcd, password, POSTGRES_BIN), undefined, 2),
+        );
+      }
+      const proxy = room('haproxy');
+      cluster.write(join(proxy, 'haproxy.cfg'), haproxyConfiguration(port, nodes));
+      processes.start(proxy, HAPROXY, ['-db', '-f', 'haproxy.cfg']);
+      // One after the other: the first one makes the database, and the others copy it.
+      for (const node of nodes) {
+        cluster.startNode(node);
+        await cluster.until(`node ${node.name} to run`, async () =>
+          (await cluster.members()).some(
+            ({ name, state }) => name === node.name && state === 'running',
+          ),
+        );
+      }
+      await cluster.untilHealthy();
+      return cluster;
+    } catch (error) {
+      await cluster.stop();
+      throw error;
+    }
+  }
+
+  /** Of the one that accepts writes, by way of HAProxy. */
+  get url(): string {
+    return `postgres://postgres:${this.password}@127.0.0.1:${this.port}/postgres`;
+  }
+
+  /** Where all of it is. */
+  get directory(): string {
+    return this.processes.directory;
+  }
+
+  startNode(node: Node): void {
+    this.processes.start(node.directory, PATRONI, ['patroni.yml']);
+  }
+
+  /** Sends a signal to all processes of a node: what happens to its host happens to them at once. */
+  signal(node: Node, signal: NodeJS.Signals): void {
+    this.processes.signal(node.directory, signal);
+  }
+
+  /** The process of a node's PostgreSQL that all others of it belong to; undefined while there is none. */
+  postmaster(node: Node): number | undefined {
+    const file = join(node.directory, 'data/postmaster.pid');
+    if (!existsSync(file)) return undefined;
+    const [pid = ''] = readFileSync(file, 'utf8').split('\n');
+    return /^\d+$/.test(pid) ? Number(pid) : undefined;
+  }
+
+  /** The node that accepts writes. */
+  async leader(): Promise<Node> {
+    const name = (await this.members()).find(({ role }) => role === 'leader')?.name;
+    const node = this.nodes.find((one) => one.name === name);
+    if (node === undefined) throw new Error('The cluster has no leader at the moment.');
+    return node;
+  }
+
+  /** Asks Patroni to make the synchronous standby the leader. */
+  async switchover(): Promise<void> {
+    const leader = await this.leader();
+    const candidate = (await this.members()).find(({ role }) => role === 'sync_standby')?.name;
+    const response = await fetch(`http://127.0.0.1:${leader.api}/switchover`, {
+      method: 'POST',
+      body: JSON.stringify({ leader: leader.name, candidate }),
+    });
+    if (!response.ok) throw new Error(`Patroni refuses the switchover: ${await response.text()}`);
+  }
+
+  /** Waits until another node than this one accepts writes. */
+  untilLed(before: Node): Promise<void> {
+    return this.until(`another node than ${before.name} to lead`, async () => {
+      const members = await this.members(before);
+      return members.some(
+        ({ name, role, state }) => role === 'leader' && state === 'running' && name !== before.name,
+      );
+    });
+  }
+
+  /** Waits until all nodes run on one timeline, and one is a synchronous standby. */
+  untilHealthy(): Promise<void> {
+    return this.until('all nodes to follow one leader', async () => {
+      const members = await this.members();
+      const leader = members.find(({ role }) => role === 'leader');
+      return (
+        members.length === this.nodes.length &&
+        members.every(
+          ({ state, timeline }) => state === 'running' && timeline === leader?.timeline,
+        ) &&
+        members.some(({ role }) => role === 'sync_standby')
+      );
+    });
+  }
+
+  /** @throws after three minutes in vain, with the end of each log */
+  async until(what: string, holds: () => Promise<boolean>): Promise<void> {
+    for (const end = performance.now() + PATIENCE_MS; performance.now() < end;) {
+      if (await holds()) return;
+      await sleep(200);
+    }
+    const logs = readdirSync(this.directory).map((name) => {
+      const log = join(this.directory, name, 'log');
+      const lines = existsSync(log) ? readFileSync(log, 'utf8').trimEnd().split('\n') : [];
+      return `${name}:\n${lines.slice(-15).join('\n')}`;
+    });
+    throw new Error(
+      `Waited ${PATIENCE_MS / 1_000} s in vain for ${what}. The logs end with\n${logs.join('\n')}`,
+    );
+  }
+
+  async stop(): Promise<void> {
+    await this.processes.end();
+  }
+
+  /** What Patroni tells, on the first node that answers; nothing if none does. */
+  private async members(but?: Node): Promise<Member[]> {
+    for (const node of this.nodes) {
+      if (node === but) continue;
+      const answer = await ask(`http://127.0.0.1:${node.api}/cluster`);
+      if (answer !== undefined) return (answer as { members: Member[] }).members;
+    }
+    return [];
+  }
+
+  private write(file: string, text: string): void {
+    writeFileSync(file, text, { mode: 0o600 });
+    giveTo(chooseAccount(undefined), file);
+  }
+}
+
+/** What is at an address, which may be away or stand still: undefined then. */
+async function ask(url: string): Promise<unknown> {
+  try {
+    const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });
+    return response.ok ? await response.json() : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,74 @@
+import { join } from 'node:path';
+import type { Node } from './cluster.js';
+
+/**
+ * How Patroni cares for a node. A commit is acknowledged when a standby has it too, and only such a
+ * standby becomes the leader. The times, in s, are the shortest that Patroni allows for `ttl`, with the
+ * others to fit: a leader that is not heard of for so long is replaced.
+ */
+export function patroniConfiguration(
+  node: Node,
+  etcd: number,
+  password: string,
+  binDir: string,
+): object {
+  return {
+    scope: 'frameforge',
+    name: node.name,
+    restapi: { listen: `127.0.0.1:${node.api}`, connect_address: `127.0.0.1:${node.api}` },
+    etcd3: { host: `127.0.0.1:${etcd}` },
+    bootstrap: {
+      dcs: {
+        ttl: 20,
+        loop_wait: 5,
+        retry_timeout: 5,
+        synchronous_mode: true,
+        synchronous_mode_strict: true,
+        postgresql: { use_pg_rewind: true, parameters: { max_connections: 200 } },
+      },
+      initdb: [{ encoding: 'UTF8' }, { locale: 'C' }, 'data-checksums'],
+    },
+    postgresql: {
+      listen: `127.0.0.1:${node.port}`,
+      connect_address: `127.0.0.1:${node.port}`,
+      data_dir: join(node.directory, 'data'),
+      bin_dir: binDir,
+      pgpass: join(node.directory, 'pgpass'),
+      authentication: {
+        superuser: { username: 'postgres', password },
+        replication: { username: 'replicator', password },
+      },
+      parameters: { unix_socket_directories: '' },
+      pg_hba: [
+        'host all all 127.0.0.1/32 scram-sha-256',
+        'host replication replicator 127.0.0.1/32 scram-sha-256',
+      ],
+      // A node that can't be rewound to where the new leader began is copied anew.
+      remove_data_directory_on_rewind_failure: true,
+      remove_data_directory_on_diverged_timelines: true,
+    },
+  };
+}
+
+/** HAProxy leads to the node that says it is the primary, and cuts off who is still at another one. */
+export function haproxyConfiguration(port: number, nodes: readonly Node[]): string {
+  const servers = nodes.map(
+    (node) => `  server ${node.name} 127.0.0.1:${node.port} check port ${node.api}`,
+  );
+  return `
+global
+  maxconn 1000
+defaults
+  mode tcp
+  timeout connect 2s
+  timeout client 30m
+  timeout server 30m
+  timeout check 2s
+listen primary
+  bind 127.0.0.1:${port}
+  option httpchk OPTIONS /primary
+  http-check expect status 200
+  default-server inter 1s fall 2 rise 1 on-marked-down shutdown-sessions
+${servers.join('\n')}
+`;
+}

@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Client } from 'pg';
+
+/** How often to ask, in ms. */
+const LOOK_MS = 100;
+/** How long an answer may take, in ms. */
+const PATIENCE_MS = 1_000;
+
+/**
+ * A plain client, on a new connection for each question, that finds the longest time in which an answer
+ * was always the one before, or none.
+ */
+export class Watch {
+  private longest = 0;
+  private stopped = false;
+  private readonly watching: Promise<void>;
+
+  /** Starts at once. @param query - of one value */
+  constructor(
+    private readonly url: string,
+    private readonly query: string,
+  ) {
+    this.watching = this.watch();
+  }
+
+  /** @returns that time, in ms */
+  async stop(): Promise<number> {
+    this.stopped = true;
+    await this.watching;
+    return this.longest;
+  }
+
+  private async watch(): Promise<void> {
+    let [since, before] = [performance.now(), await this.ask()];
+    while (!this.stopped) {
+      await sleep(LOOK_MS);
+      const answer = await this.ask();
+      if (answer === undefined || answer === before) continue;
+      this.longest = Math.max(this.longest, performance.now() - since);
+      [since, before] = [performance.now(), answer];
+    }
+  }
+
+  /** @returns undefined if there was no answer */
+  private async ask(): Promise<unknown> {
+    const client = new Client({
+      connectionString: this.url,
+      connectionTimeoutMillis: PATIENCE_MS,
+      query_timeout: PATIENCE_MS,
+    });
+    client.on('error', () => {});
+    try {
+      await client.connect();
+      const { rows } = await client.query<unknown[]>({ text: this.query, rowMode: 'array' });
+      return rows[0]?.[0];
+    } catch {
+      return undefined;
+    } finally {
+      // Without a goodbye: a server that stands still would not answer it.
+      client.connection.stream.destroy();
+    }
+  }
+}
