@@ -60,6 +60,7 @@ export class Cluster {
     try {
       const [client, peer] = [`http://127.0.0.1:${etcd}`, `http://127.0.0.1:${peers}`];
       const options = {
+        'enable-v2': 'true',
         'data-dir': 'data',
         'listen-client-urls': client,
         'advertise-client-urls': client,
@@ -148,11 +149,10 @@ export class Cluster {
 
   /** Waits until another node than this one accepts writes. */
   untilLed(before: Node): Promise<void> {
-    return this.until(`another node than ${before.name} to lead`, async () => {
-      const members = await this.members(before);
-      return members.some(
-        ({ name, role, state }) => role === 'leader' && state === 'running' && name !== before.name,
-      );
+    const others = this.nodes.filter((node) => node !== before);
+    return this.until(`another node than ${before.name} to accept writes`, async () => {
+      const answers = others.map(({ api }) => ask(`http://127.0.0.1:${api}/primary`));
+      return (await Promise.all(answers)).some((answer) => answer !== undefined);
     });
   }
 
@@ -192,9 +192,8 @@ export class Cluster {
   }
 
   /** What Patroni tells, on the first node that answers; nothing if none does. */
-  private async members(but?: Node): Promise<Member[]> {
+  private async members(): Promise<Member[]> {
     for (const node of this.nodes) {
-      if (node === but) continue;
       const answer = await ask(`http://127.0.0.1:${node.api}/cluster`);
       if (answer !== undefined) return (answer as { members: Member[] }).members;
     }

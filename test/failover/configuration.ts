@@ -16,7 +16,9 @@ export function patroniConfiguration(
     scope: 'frameforge',
     name: node.name,
     restapi: { listen: `127.0.0.1:${node.api}`, connect_address: `127.0.0.1:${node.api}` },
-    etcd3: { host: `127.0.0.1:${etcd}` },
+    // By etcd's second interface: by the third, Patroni 3.0 writes the leader's lock without a look at
+    // who has it, and a leader that was frozen can take it back from the new one.
+    etcd: { host: `127.0.0.1:${etcd}` },
     bootstrap: {
       dcs: {
         ttl: 20,
