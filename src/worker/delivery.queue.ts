@@ -10,6 +10,13 @@ import type { FoundHandler } from './worker.decorators.js';
 import type { WorkerParts } from './worker.parts.js';
 import type { NotificationHandler } from './worker.types.js';
 
+/** How long, in ms, a handler whose lease has ended has to heed its signal. */
+const HEED_MS = 100;
+
+const tellOfHanging = ({ notification: { notificationId, deliveryNumber } }: Delivery): string =>
+  `Delivery ${deliveryNumber} of notification ${notificationId} still runs, although its lease has ` +
+  `ended: others get its place. Let the handler heed \`signal\`, or give its provider a timeout.`;
+
 /** The queue of deliveries, as a worker works on it. */
 export class DeliveryQueue implements WorkQueue<Delivery> {
   readonly concurrency: number;
@@ -56,11 +63,37 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     return { ...claimed, items };
   }
 
-  async run(delivery: Delivery): Promise<void> {
+  /**
+   * Until the outcome is recorded, or the lease has ended without the handler: that may never end, and
+   * gives its place to others.
+   */
+  run(delivery: Delivery): Promise<void> {
+    const { telemetry, logger } = this.parts;
     this.running.push(delivery);
-    const outcome = await this.runner.run(delivery);
-    remove(this.running, delivery);
-    this.parts.telemetry.count(`deliveries.${outcome}`);
+    return new Promise((resolve) => {
+      let handling: 'in time' | 'late' | 'over' = 'in time';
+      const leaseEnded = (): void => {
+        if (handling === 'over') return;
+        handling = 'late';
+        remove(this.running, delivery);
+        telemetry.hangs('deliveries', 1);
+        logger.warn(tellOfHanging(delivery));
+        resolve();
+      };
+      // A handler that heeds its signal ends within this grace.
+      const ms = delivery.deadline + HEED_MS - performance.now();
+      const timer = setTimeout(leaseEnded, ms);
+      const onHandled = (): void => {
+        if (handling === 'late') telemetry.hangs('deliveries', -1);
+        handling = 'over';
+      };
+      void this.runner.run(delivery, onHandled).then((outcome) => {
+        clearTimeout(timer);
+        remove(this.running, delivery);
+        telemetry.count(`deliveries.${outcome}`);
+        resolve();
+      });
+    });
   }
 
   /** A claim counts as a try: it is made, for as long as the shutdown lasts. */

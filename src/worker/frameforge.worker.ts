@@ -69,6 +69,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   stats(): WorkerStats {
     return {
       running: { jobs: this.jobLoop?.size ?? 0, deliveries: this.deliveryLoop?.size ?? 0 },
+      hanging: { ...this.telemetry.hanging },
       counts: { ...this.telemetry.counts },
       database: this.outage.isDown ? 'down' : 'up',
     };

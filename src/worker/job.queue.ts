@@ -29,6 +29,8 @@ export class JobQueue implements WorkQueue<Lease> {
   private readonly lost: Claimer<VideoJob>;
   private readonly pending: Claimer<VideoJob>;
   private readonly terms: Omit<Claim, 'limit'>;
+  /** Those that have ended, but for their handlers. */
+  private readonly hanging = new Set<Lease>();
   /** What runs here of those jobs that may be what ends their workers. */
   private suspect: Lease | undefined;
   private nextSuspectLook = 0;
@@ -53,9 +55,13 @@ export class JobQueue implements WorkQueue<Lease> {
     const ownJobs = new JobService(db.dataSource, { runner: ownDb });
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
-    this.keeper = new LeaseKeeper(ownDb, options.leaseMs, extending, ({ run }) => {
+    this.keeper = new LeaseKeeper(ownDb, options.leaseMs, extending, (lease) => {
+      const { runNumber, jobId } = lease.run;
+      this.hanging.add(lease);
+      telemetry.hangs('jobs', 1);
       logger.warn(
-        `The lease of run ${run.runNumber} of job ${run.jobId} was lost: it was aborted.`,
+        `The lease of run ${runNumber} of job ${jobId} was lost: it was aborted, and keeps its place ` +
+          `until its handler ends.`,
       );
     });
     const completer = new JobCompleter(jobs, db, recording);
@@ -126,6 +132,7 @@ export class JobQueue implements WorkQueue<Lease> {
 
   async run(lease: Lease, onHandled: () => void): Promise<void> {
     const outcome = await this.runner.run(lease, onHandled);
+    if (this.hanging.delete(lease)) this.parts.telemetry.hangs('jobs', -1);
     if (lease === this.suspect) this.suspectEnded();
     // Those are counted where they are released: a handler may never end.
     if (outcome !== 'released') this.parts.telemetry.count(`jobs.${outcome}`);

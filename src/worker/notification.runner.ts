@@ -34,11 +34,12 @@ export class NotificationRunner {
     private readonly logger: Logger,
   ) {}
 
-  async run(delivery: Delivery): Promise<DeliveryOutcome> {
+  /** @param onHandled - is told when there is no more to do than to record the outcome */
+  async run(delivery: Delivery, onHandled: () => void): Promise<DeliveryOutcome> {
     const { notificationId, deliveryNumber } = delivery.notification;
     try {
       return await this.telemetry.span('deliver', notificationId, deliveryNumber, (recordError) =>
-        this.attempt(delivery, recordError),
+        this.attempt(delivery, recordError, onHandled),
       );
     } catch (error) {
       this.logger.error(
@@ -48,7 +49,11 @@ export class NotificationRunner {
     }
   }
 
-  private async attempt(delivery: Delivery, recordError: RecordError): Promise<DeliveryOutcome> {
+  private async attempt(
+    delivery: Delivery,
+    recordError: RecordError,
+    onHandled: () => void,
+  ): Promise<DeliveryOutcome> {
     const { notification, abort, deadline } = delivery;
     const reason = `The lease of delivery ${notification.deliveryNumber} has ended.`;
     const timer = setTimeout(
@@ -57,7 +62,11 @@ export class NotificationRunner {
     );
     try {
       const context = { signal: abort.signal, attempt: notification.deliveryNumber };
-      await this.handler.deliver(notification, context);
+      try {
+        await this.handler.deliver(notification, context);
+      } finally {
+        onHandled();
+      }
     } catch (error) {
       recordError(error);
       return await this.fail(delivery, error);

@@ -5,6 +5,7 @@ import type {
   Meter,
   ObservableResult,
   Tracer,
+  UpDownCounter,
 } from '@opentelemetry/api';
 import { reasonOf } from '../errors.js';
 import { findOpenTelemetry, INSTRUMENTATION } from '../jobs/job.metrics.js';
@@ -46,6 +47,10 @@ export class Telemetry {
     'deliveries.lost': 0,
   };
 
+  /** How many handlers go on although their leases have ended. */
+  readonly hanging = { jobs: 0, deliveries: 0 };
+
+  private readonly hangingCounter: UpDownCounter | undefined;
   private readonly counters = new Map<Count, Counter>();
   private readonly claims: Histogram | undefined;
 
@@ -58,6 +63,10 @@ export class Telemetry {
       unit: 's',
       description: 'How long a claim took, from its sending to its reply.',
       advice: { explicitBucketBoundaries: CLAIM_BUCKETS_S },
+    });
+    this.hangingCounter = meter?.createUpDownCounter('frameforge.handlers.hanging', {
+      unit: '{handler}',
+      description: 'How many handlers go on although their leases have ended.',
     });
   }
 
@@ -76,6 +85,12 @@ export class Telemetry {
       this.counters.get(name) ?? this.meter.createCounter(`frameforge.${name}`, { unit });
     this.counters.set(name, counter);
     counter.add(by);
+  }
+
+  /** @param by - 1 for a handler whose lease has ended without it, -1 once it has ended too */
+  hangs(what: 'jobs' | 'deliveries', by: 1 | -1): void {
+    this.hanging[what] += by;
+    this.hangingCounter?.add(by, { queue: what === 'jobs' ? what : 'notifications' });
   }
 
   /** @param ms - how long a claim took, from its sending to its reply */

@@ -16,6 +16,8 @@ export type Count =
 /** What a worker is doing, and has done since it started. */
 export interface WorkerStats {
   readonly running: { readonly jobs: number; readonly deliveries: number };
+  /** Handlers that go on although their leases have ended: one of a job keeps its place, no other does. */
+  readonly hanging: { readonly jobs: number; readonly deliveries: number };
   readonly counts: Readonly<Record<Count, number>>;
   /** Whether claims succeed. */
   readonly database: 'up' | 'down';

@@ -126,6 +126,7 @@ it('counts what happens, and tells it by spans', async () => {
     };
     expect(worker.stats()).toEqual({
       running: { jobs: 0, deliveries: 0 },
+      hanging: { jobs: 0, deliveries: 0 },
       counts: expected,
       database: 'up',
     });
