@@ -51,7 +51,7 @@ it('deliverers that never settle give their places to others, and are counted an
 });
 
 it('a processor that goes on after its lease is counted until it ends', async () => {
-  let finish: () => void = () => undefined;
+  let finish = silent;
   const { warnings, logger } = watched();
   const process = (): Promise<typeof RESULT> =>
     new Promise((resolve) => {
@@ -62,8 +62,7 @@ it('a processor that goes on after its lease is counted until it ends', async ()
     const worker = app.get(FrameForgeWorker);
     const [job] = await world.create('a');
     await until(() => worker.stats().counts['jobs.claimed'] === 1);
-    await world.lapse(job!);
-    await world.harness.jobs.startJob(job!.jobId, { workerId: 'thief', leaseMs: 60_000 });
+    await world.steal(job!);
     await until(() => worker.stats().hanging.jobs === 1);
     expect(worker.stats().running.jobs).toBe(1);
     expect(warnings).toEqual([expect.stringContaining('keeps its place until its handler ends')]);

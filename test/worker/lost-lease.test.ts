@@ -12,10 +12,7 @@ it('a lease that is lost aborts its run at once, and the outcome is discarded', 
   const stolen = [heeding!, deaf!];
   for (const job of [...stolen, kept!]) await worker.started(job);
   // Somebody else gets two of the jobs, as after a long pause of this process.
-  for (const job of stolen) {
-    await world.lapse(job);
-    await world.harness.jobs.startJob(job.jobId, { workerId: 'thief', leaseMs: 60_000 });
-  }
+  for (const job of stolen) await world.steal(job);
   for (const { jobId } of stolen) await worker.next('aborted', (event) => event.jobId === jobId);
   // At once: while those that heed no signal are still at work.
   expect(worker.all('ended')).toEqual([]);

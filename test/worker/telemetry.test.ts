@@ -72,6 +72,7 @@ const span = (attempt: number, outcome: string, ...error: string[]) => ({
 /** Durations in seconds, as the semantic conventions of OpenTelemetry want it. */
 const UNITS = {
   'frameforge.jobs.created': '{job}',
+  'frameforge.handlers.hanging': '{handler}',
   'frameforge.jobs.claimed': '{job}',
   'frameforge.jobs.completed': '{job}',
   'frameforge.jobs.retried': '{job}',
@@ -106,8 +107,7 @@ it('counts what happens, and tells it by spans', async () => {
     const [flaky, broken, lost] = await jobs.createJobs(others);
     await until(() => worker.stats().counts['deliveries.sent'] === 3);
     await until(async () => (await world.job(lost!)).status === 'processing');
-    await world.lapse(lost!);
-    await world.harness.jobs.startJob(lost!.jobId, { workerId: 'thief' });
+    await world.steal(lost!);
     await until(() => worker.stats().counts['jobs.lost'] === 1);
 
     const expected = {

@@ -109,6 +109,16 @@ export class World {
     );
   }
 
+  /** Makes somebody else hold the job, as after a long pause of its worker. */
+  async steal({ jobId }: { jobId: string }): Promise<void> {
+    // In one statement: a heartbeat would extend a lease that is over, and is not taken yet.
+    await this.harness.dataSource.query(
+      `UPDATE video_jobs SET "workerId" = 'thief', "runNumber" = "runNumber" + 1,
+         attempts = attempts + 1, "availableAt" = now() + interval '1 minute' WHERE "jobId" = $1`,
+      [jobId],
+    );
+  }
+
   /** Ends the processes, then the database. */
   async close(): Promise<void> {
     await this.clear();
