@@ -58,7 +58,8 @@ function take(
     }, timeoutMs);
     pool.connect((error, client) => {
       clearTimeout(timer);
-      if (isLate) client?.release();
+      // In a turn of its own: the pool gives it to the next one at once, who may be late, too, and so on.
+      if (isLate) queueMicrotask(() => client?.release());
       else if (error === undefined || error === null) resolve(client as PgClient);
       else if (isFull(pool) && error.message === NO_CONNECTION_FREE) reject(full(error));
       else reject(fromDriver(error, operation) as Error);

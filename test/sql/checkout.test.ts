@@ -1,0 +1,26 @@
+import type { PgPool } from '../../src/peers/pg.internals.js';
+import { poolsOf } from '../../src/peers/typeorm.internals.js';
+import { checkOut, giveBack } from '../../src/sql/checkout.js';
+import { openHarness } from '../support/harness.js';
+import type { Harness } from '../support/harness.js';
+
+/** More than the stack has room for, if each of them went deeper. */
+const CALLS = 10_000;
+
+let h: Harness;
+beforeEach(async () => {
+  h = await openHarness({ poolSize: 1 });
+});
+afterEach(() => h.close());
+
+it('serves who comes next after thousands of calls that gave up while all connections were in use', async () => {
+  const [pool] = poolsOf(h.dataSource) as [PgPool];
+  const held = await checkOut('the test', pool, h.dataSource, 60_000);
+  const calls = Array.from({ length: CALLS }, () => checkOut('late', pool, h.dataSource, 10));
+  const outcomes = await Promise.allSettled(calls);
+  expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(CALLS);
+
+  const next = checkOut('the next', pool, h.dataSource, 60_000);
+  giveBack(held, false);
+  giveBack(await next, false);
+});
