@@ -1,3 +1,4 @@
+import { NOW } from '../now.js';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { withLockedTables } from './locked-tables.js';
 import { tableName } from './table-name.js';
@@ -17,11 +18,10 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
     const setColumns = tableName(queryRunner, 'frameforge_set_queue_columns');
     const refuse = tableName(queryRunner, 'frameforge_refuse_update');
     // Truncated, not rounded: rounding up would hide a new row for half a millisecond.
-    const now = `date_trunc('milliseconds', statement_timestamp())`;
     await withLockedTables(queryRunner, 'ACCESS EXCLUSIVE', [jobs, log], async () => {
       await queryRunner.query(`
         ALTER TABLE ${jobs}
-          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${now},
+          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${NOW},
           ADD COLUMN "runNumber" integer NOT NULL DEFAULT 0,
           ADD COLUMN "workerId" varchar(255),
           ADD COLUMN "attempts" integer NOT NULL DEFAULT 0,
@@ -39,7 +39,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
             CHECK (octet_length("output"::text) <= 65536) NOT VALID`);
       await queryRunner.query(`
         ALTER TABLE ${log}
-          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${now},
+          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${NOW},
           ADD COLUMN "deliveryNumber" integer NOT NULL DEFAULT 0,
           ADD COLUMN "runNumber" integer`);
       // A service that does not know "workerId" leaves it behind when it ends a leased run: its next
