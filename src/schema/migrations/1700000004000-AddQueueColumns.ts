@@ -87,6 +87,10 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           AFTER UPDATE OF "deliveryNumber" ON ${log}
           FOR EACH ROW WHEN (NEW."deliveryNumber" < OLD."deliveryNumber")
           EXECUTE FUNCTION ${refuse}('"deliveryNumber" never becomes smaller')`);
+      await queryRunner.query(`
+        CREATE TRIGGER "trg_notifications_refuse_unsending" AFTER UPDATE OF "deliveryStatus" ON ${log}
+          FOR EACH ROW WHEN (OLD."deliveryStatus" = 'sent' AND NEW."deliveryStatus" = 'pending')
+          EXECUTE FUNCTION ${refuse}('what was sent is not sent again')`);
     });
   }
 
@@ -98,6 +102,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
       await queryRunner.query(`DROP TRIGGER "trg_jobs_refuse_smaller_run" ON ${jobs}`);
       await queryRunner.query(`DROP TRIGGER "trg_jobs_refuse_uncompleting" ON ${jobs}`);
       await queryRunner.query(`DROP TRIGGER "trg_notifications_refuse_smaller_delivery" ON ${log}`);
+      await queryRunner.query(`DROP TRIGGER "trg_notifications_refuse_unsending" ON ${log}`);
       for (const name of ['frameforge_set_queue_columns', 'frameforge_refuse_update']) {
         await queryRunner.query(`DROP FUNCTION ${tableName(queryRunner, name)}()`);
       }
