@@ -1,13 +1,10 @@
 import type { DataSource, EntityManager } from 'typeorm';
-import { RequestBatcher } from '../sql/request.batcher.js';
-import { SqlRunner } from '../sql/sql.runner.js';
-import type { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
-import { creatingTogether } from '../jobs/job.creation.js';
 import { JobService } from '../jobs/job.service.js';
-import { settlingTogether } from '../jobs/job.settlement.js';
 import { NotificationService } from '../notifications/notification.service.js';
-import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
+import { SqlRunner } from '../sql/sql.runner.js';
+import type { Statement } from '../sql/statement.js';
+import type { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 
 /** The services, every call of which is part of one transaction. */
 export interface JoinedServices {
@@ -48,14 +45,10 @@ export async function withRollback<T>(
 /** The services in a manager's transaction. */
 export function servicesIn(manager: EntityManager): JoinedServices {
   const { dataSource } = manager;
-  const db = new JoinedSqlRunner(manager);
+  const runner = new JoinedSqlRunner(manager);
   return {
-    jobs: withParts(new JobService(dataSource), {
-      db,
-      creations: creatingTogether(db),
-      completions: settlingTogether(db, 'completeJob', 'completed'),
-    }),
-    notifications: withParts(new NotificationService(dataSource), { db }),
+    jobs: new JobService(dataSource, { runner }),
+    notifications: new NotificationService(dataSource, { runner }),
   };
 }
 
@@ -81,19 +74,4 @@ class JoinedSqlRunner extends SqlRunner {
   ): Promise<T> {
     return super.atomically(operation, { manager }, work);
   }
-}
-
-/**
- * The service with other parts that run its SQL. This is no option of the services, because claims
- * that join a transaction are wrong outside of tests: a token that is rolled back is issued twice.
- */
-function withParts<T extends object>(service: T, parts: Record<string, object>): T {
-  for (const [key, part] of Object.entries(service)) {
-    const runsSql = part instanceof SqlRunner || part instanceof RequestBatcher;
-    if (runsSql && !(key in parts)) throw new Error(`\`${key}\` would not join the transaction.`);
-  }
-  const all = new Map<string | symbol, object>(Object.entries(parts));
-  return new Proxy(service, {
-    get: (target, key, receiver) => all.get(key) ?? (Reflect.get(target, key, receiver) as unknown),
-  });
 }
