@@ -2,9 +2,15 @@ import { randomBytes } from 'node:crypto';
 import { Client } from 'pg';
 import { DataSource } from 'typeorm';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
-import { ConfigurationError, MigrationError } from '../../src/errors.js';
+import {
+  ConfigurationError,
+  JobNotFoundError,
+  MigrationError,
+  UserNotFoundError,
+} from '../../src/errors.js';
+import { JobService } from '../../src/jobs/job.service.js';
 import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
-import { User, VideoJob } from '../../src/schema/entities/index.js';
+import { ProcessingState, User, VideoJob } from '../../src/schema/entities/index.js';
 import { createTestDatabase, userFixture, videoJobFixture } from '../../src/testing/index.js';
 import type { TestDatabaseOptions } from '../../src/testing/index.js';
 import { truncateTables } from '../../src/testing/truncate.js';
@@ -125,6 +131,61 @@ describe('truncate', () => {
     await dataSource.destroy();
     await dataSource.initialize();
     expect(await dataSource.showMigrations()).toBe(false);
+  });
+
+  it('ends a pause of the processing', async () => {
+    await using database = await createTestDatabase({ schema: 'video' });
+    const states = (await database.dataSource()).getRepository(ProcessingState);
+    await states.update({ onlyRow: true }, { pausedAt: new Date(), reason: 'a bad release' });
+    await database.truncate();
+    expect(await states.find()).toEqual([{ onlyRow: true, pausedAt: null, reason: null }]);
+  });
+
+  it.each(['users', 'video_jobs', 'notification_log', 'job_attempt_errors'])(
+    'waits for a transaction that has begun at %s and goes on to all others',
+    async (begun) => {
+      await using database = await createTestDatabase();
+      const dataSource = await database.dataSource();
+      const work = dataSource.createQueryRunner();
+      await work.startTransaction();
+      await work.query(`LOCK TABLE ${begun} IN ROW EXCLUSIVE MODE`);
+      const truncating = database.truncate();
+      const isWaiting = async (): Promise<boolean> =>
+        (await query(database.url, 'SELECT FROM pg_locks WHERE NOT granted')).length > 0;
+      await until(isWaiting);
+      for (const { tableName } of dataSource.entityMetadatas) {
+        await work.query(`LOCK TABLE ${tableName} IN ROW EXCLUSIVE MODE`);
+      }
+      await work.commitTransaction();
+      await work.release();
+      await truncating;
+    },
+  );
+
+  it('empties the tables while the application works', async () => {
+    await using database = await createTestDatabase();
+    const dataSource = await database.dataSource();
+    const jobs = new JobService(dataSource);
+    const over = new AbortController();
+    const work = async (): Promise<void> => {
+      while (!over.signal.aborted) {
+        try {
+          await videoJobFixture({ status: 'completed' }).persist(dataSource);
+          await jobs.claimJobs({ limit: 2 });
+        } catch (error) {
+          // What it works on may be gone; nothing else goes wrong.
+          if (!(error instanceof UserNotFoundError || error instanceof JobNotFoundError))
+            throw error;
+        }
+      }
+    };
+    const working = Promise.all([work(), work(), work(), work()]);
+    try {
+      for (let times = 0; times < 20; times += 1) await database.truncate();
+    } finally {
+      over.abort();
+    }
+    await working;
   });
 
   it('says what it waits for when a transaction is still open', async () => {
