@@ -11,18 +11,9 @@ import type {
   FrameForgeDatabaseOptions,
   ResolvedOptions,
 } from './database.options.js';
-import { SERVICES, serviceOn } from './database.services.js';
 import { ConfigurationError } from './errors.js';
 import type { OptionRule } from './input/option.rules.js';
-import {
-  aFunction,
-  anything,
-  flag,
-  list,
-  wholeNumber,
-  optionProblems,
-  text,
-} from './input/option.rules.js';
+import { aFunction, anything, flag, list, optionProblems, text } from './input/option.rules.js';
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
@@ -34,10 +25,6 @@ export interface FrameForgeFeatureOptions {
   readonly dataSource?: string;
   /** Keep plans by name, as the option of `forRoot`. Default what that says, where it opened the data source. */
   readonly preparedStatements?: boolean;
-  /** How long to wait for a connection and for a reply, in ms, as the option of `forRoot`. Default what that says, else 30,000. */
-  readonly replyTimeoutMs?: number;
-  /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
-  readonly notifyWorkers?: boolean;
 }
 
 /** The class that `forRootAsync({ useClass })` or `useExisting` names implements this. */
@@ -45,8 +32,7 @@ export interface FrameForgeDatabaseOptionsFactory {
   createFrameForgeDatabaseOptions(): FrameForgeDatabaseOptions | Promise<FrameForgeDatabaseOptions>;
 }
 
-/** The token of the options as the application gave them, not checked yet. */
-const GIVEN_OPTIONS = Symbol('FrameForgeDatabaseOptions');
+const GIVEN = Symbol('FrameForgeDatabaseOptions');
 
 /**
  * Holds the options of one data source for whoever needs them: TypeORM's module, which opens it, and
@@ -56,7 +42,7 @@ const GIVEN_OPTIONS = Symbol('FrameForgeDatabaseOptions');
 class OptionsModule {}
 
 const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
-  new ConfigurableModuleBuilder<FrameForgeDatabaseOptions>({ optionsInjectionToken: GIVEN_OPTIONS })
+  new ConfigurableModuleBuilder<FrameForgeDatabaseOptions>({ optionsInjectionToken: GIVEN })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createFrameForgeDatabaseOptions')
     .setExtras<{ name?: string }>(
@@ -69,7 +55,7 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
           imports,
           providers: [
             ...providers,
-            { provide: token, inject: [GIVEN_OPTIONS], useFactory: resolveOptions },
+            { provide: token, inject: [GIVEN], useFactory: resolveOptions },
           ],
           exports: [token],
         };
@@ -85,8 +71,14 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
           }),
           dataSourceFactory: open,
         });
-        const onDataSource = repositoriesAndServices(module, name, [options, connection]);
-        return { ...onDataSource, global: isDefault(name) };
+        const { providers: services = [], ...rest } = room(module, name, [options, connection]);
+        const announcer = {
+          provide: QueueAnnouncer,
+          inject: [getDataSourceToken(name), token],
+          useFactory: (dataSource: DataSource, { notifyWorkers }: ResolvedOptions) =>
+            QueueAnnouncer.start(dataSource, notifyWorkers, (message) => logger.warn(message)),
+        };
+        return { ...rest, providers: [...services, announcer], global: isDefault(name) };
       },
     )
     .build();
@@ -102,42 +94,48 @@ function open(given?: object): Promise<DataSource> {
 }
 
 /**
- * A module with the repositories and services on one data source.
+ * The repositories and services on one data source.
  *
- * @param wanted - what this module asks for; where that is left out, what the data source was opened with
+ * @param preparedStatements - what this module asks for; if left out, what the data source's own
+ *   options say
  */
-function repositoriesAndServices(
+function room(
   module: DynamicModule['module'],
   name: string | undefined,
   imports: DynamicModule['imports'] & object,
-  wanted: Omit<FrameForgeFeatureOptions, 'dataSource'> = {},
+  preparedStatements?: boolean,
 ): DynamicModule {
-  const inject = [getDataSourceToken(name), { token: optionsToken(name), optional: true }];
-  const services = SERVICES.map((Service) => ({
+  const services = [JobService, NotificationService].map((Service) => ({
     provide: Service,
-    inject,
-    useFactory: (dataSource: DataSource, options?: ResolvedOptions) =>
-      serviceOn(Service, dataSource, wanted, options),
-  }));
-  const named = SERVICES.filter(() => !isDefault(name)).map((Service) => ({
-    provide: serviceToken(Service, name),
-    useExisting: Service,
-  }));
-  const announcer = {
-    provide: QueueAnnouncer,
-    inject,
+    inject: [getDataSourceToken(name), { token: optionsToken(name), optional: true }],
     useFactory: (dataSource: DataSource, options?: ResolvedOptions) => {
-      const notifyWorkers = wanted.notifyWorkers ?? options?.notifyWorkers ?? false;
-      return new QueueAnnouncer(dataSource, notifyWorkers, (message) => logger.warn(message));
+      requireEntities(dataSource);
+      return new Service(dataSource, {
+        preparedStatements: preparedStatements ?? options?.preparedStatements,
+      });
     },
-  };
+  }));
+  const named = [JobService, NotificationService]
+    .filter(() => !isDefault(name))
+    .map((Service) => ({ provide: serviceToken(Service, name), useExisting: Service }));
   const repositories = TypeOrmModule.forFeature(frameForgeEntities, name);
   return {
     module,
     imports: [...imports, repositories],
-    providers: [...services, ...named, announcer],
+    providers: [...services, ...named],
     exports: [repositories, ...[...services, ...named].map(({ provide }) => provide)],
   };
+}
+
+function requireEntities(dataSource: DataSource): void {
+  const missing = frameForgeEntities.filter((entity) => !dataSource.hasMetadata(entity));
+  if (missing.length > 0) {
+    throw new ConfigurationError(
+      `The data source that FrameForgeDatabaseModule is to use lacks the entities ` +
+        `${missing.map(({ name }) => name).join(', ')}. Add frameForgeEntities to its \`entities\` ` +
+        `and frameForgeMigrations to its \`migrations\`.`,
+    );
+  }
 }
 
 /** TypeORM's name of the data source that has none. */
@@ -206,7 +204,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   }
 
   /**
-   * Opens a data source of the package's own, with options that are made at boot: `{ imports, inject, useFactory }`, or `useClass` or
+   * Likewise, with options that are made at boot: `{ imports, inject, useFactory }`, or `useClass` or
    * `useExisting` with a `FrameForgeDatabaseOptionsFactory`; and `name`.
    *
    * @throws ConfigurationError unless exactly one of the three ways is given
@@ -231,26 +229,21 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   }
 
   /**
-   * Repositories and services on a data source that the application has already, or that a `forRoot` with
-   * a `name` opened: one of each for a data source, in however many modules this is imported. Options of the application's own need `frameForgeEntities` (or
+   * The same repositories and services on a data source that the application has already, or that a
+   * `forRoot` with a `name` opened. Options of the application's own need `frameForgeEntities` (or
    * `autoLoadEntities`) and `frameForgeMigrations`; `installExtensions: false` and
    * `uuidExtension: 'pgcrypto'` keep TypeORM from wanting an extension for keys that need none.
    *
-   * @throws ConfigurationError at boot if the data source lacks the entities, or has others of their names
+   * @throws ConfigurationError at boot if the data source lacks the entities
    */
   static forFeature(options: FrameForgeFeatureOptions = {}): DynamicModule {
-    refuseWrong('forFeature', options, {
-      dataSource: text,
-      preparedStatements: flag,
-      replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
-      notifyWorkers: flag,
-    });
-    const { dataSource, ...wanted } = options;
-    const { providers = [], ...rest } = repositoriesAndServices(
+    refuseWrong('forFeature', options, { dataSource: text, preparedStatements: flag });
+    const { dataSource, preparedStatements } = options;
+    const { providers = [], ...rest } = room(
       FrameForgeDatabaseModule,
       dataSource,
       [],
-      wanted,
+      preparedStatements,
     );
     const drain = {
       provide: ConnectionDrain,

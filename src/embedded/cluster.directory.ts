@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, mkdtempSync, chmodSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync } from 'node:fs';
 import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { ConfigurationError } from '../errors.js';
 import type { Binaries } from './binaries.locator.js';
-import type { Guardian } from './guardian.process.js';
-import { type Account, canEnter, chooseAccount, giveTo } from './server.account.js';
+import type { Guardian } from './guardian.js';
+import { createScratch } from './scratch.directory.js';
+import { type Account, canEnter, giveTo } from './server.account.js';
 
 /** The directories of one start, and whose they are. */
 export interface Places {
@@ -33,11 +34,13 @@ const PASSWORD_FILE = 'frameforge-password';
  * As root, the directories stay root's own, and the server's account owns only the cluster in them:
  * nothing that runs under that account can then redirect what root does.
  */
-export function choosePlaces(dataDir: string | undefined, base?: string): Places {
-  const home = dataDir === undefined ? undefined : resolve(dataDir);
-  const account = chooseAccount(home && join(home, 'pgdata'));
+export function choosePlaces(
+  home: string | undefined,
+  base: string,
+  account: Account | undefined,
+): Places {
   if (home !== undefined) openHome(home, account);
-  const scratch = createScratch(base ?? temporaryDirectory(account), account);
+  const scratch = createScratch(base, account);
   return {
     cluster: join(home ?? scratch, 'pgdata'),
     newCluster: join(home ?? scratch, `new-${randomBytes(6).toString('hex')}`),
@@ -109,9 +112,10 @@ async function createCluster(
   });
 }
 
-/** English messages, and UTC whatever the machine's zone is. */
+/** English messages, and UTC whatever the machine's zone is; without the shell's settings for clients. */
 export function serverEnvironment(): NodeJS.ProcessEnv {
-  return { ...process.env, LC_ALL: 'C', TZ: 'UTC' };
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('PG'));
+  return { ...Object.fromEntries(kept), LC_ALL: 'C', TZ: 'UTC' };
 }
 
 function openHome(home: string, account: Account | undefined): void {
@@ -146,10 +150,4 @@ export function temporaryDirectory(account: Account | undefined): string {
     `PostgreSQL does not run as root but as uid ${account?.uid} here, which cannot enter ` +
       `${bases.join(' or ')}. Set TMPDIR to a directory that it can enter.`,
   );
-}
-
-function createScratch(base: string, account: Account | undefined): string {
-  const scratch = mkdtempSync(join(base, 'frameforge-postgres-'));
-  if (account) chmodSync(scratch, 0o711);
-  return scratch;
 }

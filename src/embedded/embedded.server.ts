@@ -1,7 +1,7 @@
 import { readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { join, resolve as absolute } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigurationError } from '../errors.js';
 import { binariesIn, findNativeFolder, prepareBinaries } from './binaries.locator.js';
@@ -12,9 +12,12 @@ import {
   choosePlaces,
   openCluster,
   serverEnvironment,
+  temporaryDirectory,
 } from './cluster.directory.js';
-import { type Exit, Guardian } from './guardian.process.js';
+import { type Exit, findProgram, Guardian } from './guardian.js';
 import { Client } from './pg.client.js';
+import { removeAbandoned } from './scratch.directory.js';
+import { chooseAccount } from './server.account.js';
 
 /** Options of {@link startEmbeddedPostgres}. */
 export interface EmbeddedPostgresOptions {
@@ -50,8 +53,8 @@ export interface EmbeddedPostgres {
 }
 
 const PORT_TRIES = 10;
-/** How often another server that is being started on the same data is asked again for its pid. */
-const LOCK_TRIES = 50;
+/** How often, 100 ms apart, a server that has the data and is ready is asked whether it is about to stop. */
+const READY_TRIES = 5;
 const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
 
 /**
@@ -64,34 +67,33 @@ const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 
  * for this platform, when `dataDir` is in use or cannot be used, and when the server does not start:
  * with the end of its log.
  */
-export async function startEmbeddedPostgres(
+export function startEmbeddedPostgres(
   options: EmbeddedPostgresOptions = {},
 ): Promise<EmbeddedPostgres> {
-  const { url, guardian } = await launchPostgres(options);
-  return { url, stop: () => guardian.stop() };
+  return startPostgresIn(undefined, options);
 }
 
-/**
- * Likewise, with the guardian that the server depends on.
- *
- * @param home - a directory for what is temporary, removed with it; the system's own if left out
- */
-export async function launchPostgres(
+/** @param base - the directory for what is temporary; the system's own if undefined */
+export async function startPostgresIn(
+  base: string | undefined,
   options: EmbeddedPostgresOptions,
-  home?: string,
-): Promise<{ url: string; guardian: Guardian }> {
-  const { dataDir, database = 'frameforge', timeoutMs = 60_000 } = options;
+): Promise<EmbeddedPostgres> {
+  const { dataDir, database = 'frameforge', settings = {}, timeoutMs = 60_000 } = options;
   if (!/^[\w-]{1,63}$/.test(database)) {
     throw new ConfigurationError(
       `The database name "${database}" is not 1 to 63 letters, digits, "_" or "-": choose another.`,
     );
   }
-  const native = findNativeFolder();
-  const places = choosePlaces(dataDir, home);
+  const [native, program] = [findNativeFolder(), findProgram()];
+  const home = dataDir === undefined ? undefined : absolute(dataDir);
+  const account = chooseAccount(home && join(home, 'pgdata'));
+  const temporary = base ?? temporaryDirectory(account);
+  await removeAbandoned(temporary, native, account);
+  const places = choosePlaces(home, temporary, account);
   const guardian = new Guardian(
+    program,
     [places.scratch, places.newCluster],
     binariesIn(native).pgCtl,
-    home,
   );
   let timedOut = false;
   const timer = setTimeout(() => {
@@ -102,10 +104,13 @@ export async function launchPostgres(
     const binaries = await prepareBinaries(native, places.scratch, places.account);
     const cluster = await openCluster(places, binaries, guardian);
     const port = await startServer(binaries.postgres, cluster, places, guardian, options);
-    const url = `postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/`;
-    await ensureDatabase(url, database);
+    const url = new URL(`postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/postgres`);
+    // It has no TLS, whatever PGSSLMODE asks of servers, unless the settings switch it on.
+    if (settings['ssl'] === undefined) url.searchParams.set('sslmode', 'disable');
+    await ensureDatabase(url.href, database);
     guardian.unref();
-    return { url: url + database, guardian };
+    url.pathname = database;
+    return { url: url.href, stop: () => guardian.stop() };
   } catch (error) {
     await guardian.stop().catch(() => {}); // why the start failed says more
     if (!timedOut) throw error;
@@ -119,8 +124,9 @@ export async function launchPostgres(
 }
 
 /**
- * Starts the server; when another process took the free port meanwhile, on another one. When another
- * server is just taking the data, its lock file is empty for a moment: who it is, the next try tells.
+ * Starts the server; when another process took the free port meanwhile, on another one. Waits for a
+ * server that has the same data while that is starting or stopping, as after a restart of the
+ * application: only one that stays is in the way.
  */
 async function startServer(
   postgres: string,
@@ -130,7 +136,7 @@ async function startServer(
   { port, settings }: EmbeddedPostgresOptions,
 ): Promise<number> {
   await removeStaleLock(pgdata);
-  let [portTries, lockTries] = [1, 1];
+  let [portTries, readyTries] = [1, 0];
   for (;;) {
     const candidate = port ?? (await findFreePort());
     const all = {
@@ -156,10 +162,12 @@ async function startServer(
     const exit = await Promise.race([exited, ready]).finally(() => over.abort());
     if (exit === undefined) return candidate;
     const { log } = exit;
-    if (log.includes('lock file "postmaster.pid" is empty') && lockTries < LOCK_TRIES) {
-      lockTries += 1;
-      await sleep(100);
-      continue;
+    if (/lock file "postmaster.pid" (?:is empty|already exists)/.test(log)) {
+      if ((await readLock(pgdata)).state === 'ready') readyTries += 1;
+      if (readyTries < READY_TRIES) {
+        await sleep(100);
+        continue;
+      }
     }
     const portTaken = log.includes('could not create any TCP/IP sockets');
     if (!portTaken || port !== undefined || portTries === PORT_TRIES) {
@@ -176,11 +184,17 @@ async function untilReady(
   signal: AbortSignal,
 ): Promise<undefined> {
   while (!signal.aborted) {
-    const lock = await readFile(join(pgdata, 'postmaster.pid'), 'utf8').catch(() => '');
-    const lines = lock.split('\n');
-    if (lines[0] === String(pid) && lines[7]?.trim() === 'ready') return;
+    const lock = await readLock(pgdata);
+    if (lock.pid === String(pid) && lock.state === 'ready') return;
     await sleep(10);
   }
+}
+
+/** What a server on these data says of itself; nothing if there is none. */
+async function readLock(pgdata: string): Promise<{ pid?: string; state?: string }> {
+  const lock = await readFile(join(pgdata, 'postmaster.pid'), 'utf8').catch(() => '');
+  const lines = lock.split('\n');
+  return { pid: lines[0], state: lines[7]?.trim() };
 }
 
 /**
@@ -188,11 +202,11 @@ async function untilReady(
  * (common after a container restart). Where the system tells that this is no PostgreSQL, remove it.
  */
 async function removeStaleLock(pgdata: string): Promise<void> {
-  const lock = join(pgdata, 'postmaster.pid');
-  const [pid] = (await readFile(lock, 'utf8').catch(() => '')).split('\n');
+  const { pid } = await readLock(pgdata);
   if (!pid) return;
   const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => undefined);
-  if (name !== undefined && name.trim() !== 'postgres') await rm(lock, { force: true });
+  if (name === undefined || name.trim() === 'postgres') return;
+  await rm(join(pgdata, 'postmaster.pid'), { force: true });
 }
 
 function startFailure({ code, log }: Exit, pgdata: string): ConfigurationError {
@@ -215,8 +229,9 @@ async function findFreePort(): Promise<number> {
   return port;
 }
 
+/** Whatever PGOPTIONS says: `pg` reads it where the options are empty. */
 async function ensureDatabase(url: string, database: string): Promise<void> {
-  const client = new Client({ connectionString: `${url}postgres`, ssl: false });
+  const client = new Client({ connectionString: url, options: ' ' });
   await client.connect();
   try {
     const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);

@@ -1,25 +1,17 @@
 import type { EntityManager } from 'typeorm';
-import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { Is, readInput } from '../input/input.js';
 
 /** The option that most methods take last. */
 export class TransactionOptions {
-  /**
-   * Makes the call part of this manager's transaction; without it the call is one of its own. A key that
-   * is there and undefined is refused: it would commit what the caller may mean to roll back.
-   */
+  /** Makes the call part of this manager's transaction; without it the call is one of its own. */
   @Is(
     {
       name: 'manager',
-      message:
-        'must be an EntityManager of TypeORM; leave it out for a call that is a transaction of its own',
+      message: 'must be an EntityManager of TypeORM',
       // Not instanceof: libraries that carry transactions hand out proxies.
-      accepts: (value) =>
-        typeof value === 'object' &&
-        value !== null &&
-        dataSourceOf(value as EntityManager) !== undefined,
+      accepts: (value) => (value as EntityManager | null)?.dataSource !== undefined,
     },
-    'omittable',
+    'optional',
   )
   manager?: EntityManager;
 }

@@ -1,29 +1,63 @@
-import { TestSession } from './test.session.js';
+import { currentRun, TestSession } from './test.session.js';
 
 let session: Promise<TestSession> | undefined;
 
 /**
- * Name this as Jest's `globalSetup` and `globalTeardown`, or as a `globalSetup` of Vitest. It starts
- * the server before the first test file, so that no test waits for it, and after the last one removes
- * all that it started. In watch mode the server stays from one run to the next.
+ * Starts the server that all test files share, before the first of them, and removes it after the last.
+ * Name this module as Jest's `globalSetup` and `globalTeardown`, or as a `globalSetup` of Vitest. For
+ * other runners, call it once before they start the processes of the test files. In watch mode the
+ * server stays from one run to the next; the migrations run anew for each, because they may read files.
  *
- * @param jest - Jest's configuration, which tells whether it watches
- * @param project - Jest's too; no other runner gives a second argument
- * @returns the teardown, for Vitest
+ * @param runner - Jest's configuration, or Vitest's project
+ * @param project - Jest's project; no other runner gives a second argument
+ * @returns the teardown, for Vitest and for other runners
+ * @throws ConfigurationError, DatabaseUnavailableError if there is no server to test on
  */
 export default async function setUpOrTearDown(
-  jest?: { readonly watch?: boolean; readonly watchAll?: boolean },
+  runner?: {
+    readonly watch?: boolean;
+    readonly watchAll?: boolean;
+    onTestsRerun?(prepare: () => Promise<void>): void;
+  },
   project?: object,
 ): Promise<() => Promise<void>> {
-  const watching = jest?.watch === true || jest?.watchAll === true;
-  // Jest's second call is the teardown, except when it watches: then it calls at each run.
-  if (session !== undefined && project !== undefined && !watching) await tearDown();
-  else await (session ??= TestSession.open(true));
+  const watching = runner?.watch === true || runner?.watchAll === true;
+  if (session !== undefined) {
+    // Jest's second call is the teardown, except when it watches: then it calls at each run.
+    await (project !== undefined && !watching ? tearDown() : removeTemplates());
+  } else if (currentRun() === undefined) {
+    await setUp();
+    runner?.onTestsRerun?.(removeTemplates);
+  }
   return tearDown;
 }
+
+async function setUp(): Promise<void> {
+  try {
+    session = TestSession.open();
+    // The watch mode of `node --test` tells of no runs, before which the templates could be removed.
+    const isWatching = process.execArgv.some((option) => option.startsWith('--watch'));
+    (await session).share(!isWatching);
+  } catch (error) {
+    session = undefined;
+    throw error;
+  }
+}
+
+async function removeTemplates(): Promise<void> {
+  await (await session)?.removeDatabases();
+}
+
+/** The setup for `node --test --test-global-setup` of Node 24 and later, with {@link globalTeardown}. */
+export async function globalSetup(): Promise<void> {
+  await setUpOrTearDown();
+}
+
+/** Removes all that {@link globalSetup} started. */
+export const globalTeardown = (): Promise<void> => tearDown();
 
 async function tearDown(): Promise<void> {
   const ending = session;
   session = undefined;
-  await (await ending)?.end();
+  await (await ending)?.close();
 }

@@ -5,10 +5,8 @@ import { resolveOptions } from '../database.options.js';
 import type { FrameForgeDatabaseOptions } from '../database.options.js';
 import { ConfigurationError } from '../errors.js';
 import { closeAtEndOfFile, isClosed } from './end.of.file.js';
-import { holdSession } from './held.session.js';
-import type { HeldSession } from './held.session.js';
 import { digestOf } from './template.digest.js';
-import { templateName } from './test.session.js';
+import { currentSession } from './test.session.js';
 import type { TestSession } from './test.session.js';
 import { truncateTables } from './truncate.js';
 
@@ -39,8 +37,6 @@ export interface TestDatabase extends AsyncDisposable {
   drop(): Promise<void>;
 }
 
-const TRIES = 5;
-
 const logger = new Logger('createTestDatabase');
 const quiet = { log: (): void => {}, warn: (message: string): void => logger.warn(message) };
 
@@ -62,61 +58,34 @@ export async function createTestDatabase(options: TestDatabaseOptions = {}): Pro
         `To choose the server, set TEST_DATABASE_URL.`,
     );
   }
-  return open(options, (session) => copyTemplate(session, options));
+  const session = await currentSession();
+  const { dataSource } = resolveOptions({ ...options, url: session.url('any') });
+  const migrate = async (url: string): Promise<void> => {
+    const migrated = resolveOptions({ ...options, url, migrationsRun: true });
+    await (await openDataSource(migrated.dataSource, migrated.boot, quiet)).destroy();
+  };
+  return new Database(session, await session.copy(await digestOf(dataSource), migrate), options);
 }
 
 /** Makes a database without tables, for tests of migrations. */
-export function createEmptyDatabase(): Promise<TestDatabase> {
-  return open({}, (session) => session.create());
-}
-
-async function copyTemplate(
-  session: TestSession,
-  options: TestDatabaseOptions,
-): Promise<string | undefined> {
-  const { dataSource } = resolveOptions({ ...options, url: session.url('any') });
-  const template = templateName(await digestOf(dataSource));
-  for (let tries = 0; tries < TRIES; tries += 1) {
-    const name = await session.create(template);
-    if (name !== undefined) return name;
-    await session.makeTemplate(template, (url) => migrate({ ...options, url }));
-  }
-  return undefined;
-}
-
-async function migrate(options: FrameForgeDatabaseOptions): Promise<void> {
-  const { dataSource, boot } = resolveOptions({ ...options, migrationsRun: true });
-  await (await openDataSource(dataSource, boot, quiet)).destroy();
-}
-
-async function open(
-  options: TestDatabaseOptions,
-  create: (session: TestSession) => Promise<string | undefined>,
-): Promise<TestDatabase> {
-  const held = await holdSession();
-  try {
-    const name = await create(held.session);
-    if (name === undefined) throw new Error('The template was removed again and again.');
-    return new Database(held, name, options);
-  } catch (error) {
-    await held.letGo();
-    throw error;
-  }
+export async function createEmptyDatabase(): Promise<TestDatabase> {
+  const session = await currentSession();
+  return new Database(session, await session.create(), {});
 }
 
 class Database implements TestDatabase {
   readonly url: string;
   readonly options: FrameForgeDatabaseOptions;
-  readonly #held: HeldSession;
+  readonly #session: TestSession;
   readonly #name: string;
   readonly #close = (): Promise<void> => this.drop();
   #dataSource?: Promise<DataSource>;
   #dropped?: Promise<void>;
 
-  constructor(held: HeldSession, name: string, options: TestDatabaseOptions) {
-    this.#held = held;
+  constructor(session: TestSession, name: string, options: TestDatabaseOptions) {
+    this.#session = session;
     this.#name = name;
-    this.url = held.session.url(name);
+    this.url = session.url(name);
     // A test that forgets a data source ends all the same.
     const extra = { allowExitOnIdle: true, ...(options.extra as object | undefined) };
     this.options = { ...options, url: this.url, extra };
@@ -142,12 +111,11 @@ class Database implements TestDatabase {
 
   async #drop(): Promise<void> {
     isClosed(this.#close);
+    const dataSource = await this.#dataSource?.catch(() => undefined);
     try {
-      const dataSource = await this.#dataSource?.catch(() => undefined);
       if (dataSource?.isInitialized === true) await dataSource.destroy();
-      await this.#held.session.drop(this.#name);
     } finally {
-      await this.#held.letGo();
+      await this.#session.drop(this.#name);
     }
   }
 }

@@ -1,39 +1,42 @@
-import { joinSharedPostgres } from '../embedded/shared.server.js';
+import { existsSync, statfsSync } from 'node:fs';
+import { readUrl } from '../database.url.js';
+import { startPostgresIn } from '../embedded/embedded.server.js';
 import { ConfigurationError } from '../errors.js';
 
-/** The server that the databases of a test run are made on. */
+/** A server that test databases are made on. */
 export interface TestServer {
   /** How tests connect to it. */
   readonly url: string;
   /** How databases are made: on the server itself, where `url` is a connection pooler before it. */
   readonly adminUrl: string;
-  /** Whether it is there after the run. */
-  readonly outlives: boolean;
-  /** How it copies a template fastest; its own way if undefined. */
-  readonly strategy?: string;
-  /** Lets go of it: this process does not need it any more. */
-  release(): void;
-  /** Declares the run over, and resolves when what was started for it is gone. */
-  end(): Promise<void>;
+  /** Whether it is an embedded one in memory, where copying files is the fastest way to copy a database. */
+  readonly inMemory: boolean;
+  /** Stops it and resolves when it is gone; undefined for a server that is not ours to stop. */
+  readonly stop?: () => Promise<void>;
 }
 
+const SETTINGS = { max_connections: 400, max_wal_size: '256MB' };
+const MEMORY_DISK = '/dev/shm';
+const ENOUGH_BYTES = 2 * 1024 ** 3;
+
 /**
- * The server of TEST_DATABASE_URL, else the embedded one that all processes of the run share. Where
- * TEST_DATABASE_URL is a connection pooler, TEST_ADMIN_URL is the server itself.
+ * The server of TEST_DATABASE_URL, else an embedded one, started here. Where TEST_DATABASE_URL is a
+ * connection pooler, TEST_ADMIN_URL is the server itself.
  *
- * @throws ConfigurationError when no embedded server can be started
+ * @throws ConfigurationError when no embedded server can be started, or one of these is no URL of a server
  */
 export async function findTestServer(): Promise<TestServer> {
-  const url = environment('TEST_DATABASE_URL');
-  if (url !== undefined) {
-    const adminUrl = environment('TEST_ADMIN_URL') ?? url;
-    return { url, adminUrl, outlives: true, release: () => {}, end: () => Promise.resolve() };
+  const given = urlOf('TEST_DATABASE_URL');
+  if (given !== undefined) {
+    return { url: given, adminUrl: urlOf('TEST_ADMIN_URL') ?? given, inMemory: false };
   }
   try {
-    const server = await joinSharedPostgres();
-    // Copying files is the fastest in memory, and the slowest on a disk.
-    const strategy = server.inMemory ? 'FILE_COPY' : undefined;
-    return { ...server, adminUrl: server.url, outlives: false, strategy };
+    const inMemory = hasMemoryDisk();
+    const base = inMemory ? MEMORY_DISK : undefined;
+    const server = await startPostgresIn(base, { settings: SETTINGS });
+    // Whatever the shell has for `psql`: an empty value would be read as none.
+    const url = `${server.url}&options=%20`;
+    return { url, adminUrl: url, inMemory, stop: () => server.stop() };
   } catch (error) {
     if (!(error instanceof ConfigurationError)) throw error;
     throw new ConfigurationError(
@@ -42,6 +45,22 @@ export async function findTestServer(): Promise<TestServer> {
       { cause: error },
     );
   }
+}
+
+/** A new database is some 300 files: in memory where there is room, unless TMPDIR says where. */
+function hasMemoryDisk(): boolean {
+  if (environment('TMPDIR') !== undefined || !existsSync(MEMORY_DISK)) return false;
+  const { bavail, bsize } = statfsSync(MEMORY_DISK);
+  return bavail * bsize >= ENOUGH_BYTES;
+}
+
+function urlOf(name: string): string | undefined {
+  const given = environment(name);
+  if (given === undefined) return undefined;
+  const problems: string[] = [];
+  const read = readUrl(name, given, problems);
+  if (read !== undefined && problems.length === 0) return read.url;
+  throw new ConfigurationError(`There is no server for test databases: ${problems.join('; ')}.`);
 }
 
 function environment(name: string): string | undefined {

@@ -1,57 +1,58 @@
 import { randomBytes } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Pool as PgPool, PoolClient } from 'pg';
 import { Pool } from '../embedded/pg.client.js';
 import { ConfigurationError, fromDriver, reasonOf } from '../errors.js';
-import { startSweeper } from './sweeper.process.js';
+import { closeAtEndOfFile, isClosed } from './end.of.file.js';
 import { findTestServer } from './test.server.js';
 import type { TestServer } from './test.server.js';
 
+/** What the setup of a run tells the processes of the run. */
+interface Run extends Omit<TestServer, 'stop'> {
+  /** Whose templates they copy; each its own if undefined. */
+  readonly templates?: string;
+}
+
+const RUN = 'FRAMEFORGE_TEST_RUN';
+
 const PREFIX = 'frameforge_test_';
 const ID_LENGTH = 12;
-const TEMPLATE_PREFIX = 'frameforge_template_';
-/** Whoever makes a template holds this advisory lock; any number will do. */
-const LOCK = 7_036_874_417;
-
-/** Databases of sessions that are over: the session's name is the first part of theirs. */
-const STALE_DATABASES = `
-  SELECT d.datname AS name FROM pg_database d
-  WHERE starts_with(d.datname, '${PREFIX}') AND NOT EXISTS (
-    SELECT FROM pg_stat_activity a
-    WHERE a.application_name = substr(d.datname, 1, ${PREFIX.length + ID_LENGTH}))`;
-
-/** $1 the template to keep, $2 our own session: the others, if nobody else has a session. */
-const UNUSED_TEMPLATES = `
-  SELECT d.datname AS name FROM pg_database d
-  WHERE starts_with(d.datname, '${TEMPLATE_PREFIX}') AND d.datname <> $1 AND NOT EXISTS (
-    SELECT FROM pg_stat_activity a
-    WHERE starts_with(a.application_name, '${PREFIX}') AND a.application_name <> $2)`;
-
-/** $1 our own session: the others. */
-const OTHER_SESSIONS = `
-  SELECT FROM pg_stat_activity
-  WHERE starts_with(application_name, '${PREFIX}') AND application_name <> $1`;
-
-/** How often to look, 50 ms apart, whether the workers of a run that is over have gone. */
-const LOOKS = 40;
-
-/** The name of a template, which ends with the digest of what it holds. */
-export const templateName = (digest: string): string => TEMPLATE_PREFIX + digest;
+const NAME_LENGTH = PREFIX.length + ID_LENGTH;
+const EXACT_NAME = `^${PREFIX}[0-9a-f]{${ID_LENGTH}}_(\\d+|template_[0-9a-f]{16})$`;
 
 /**
- * What one process makes on the server. It keeps a connection open, named like its databases: one
- * without such a connection was left by a process that was killed, and the next session removes it,
- * where no sweeper has.
+ * The mark of a database that was made here: its connection limit, a number that nobody chooses. Unlike
+ * a comment, it is there from the moment when the database is, so that a process which is killed in
+ * between leaves none without it.
+ */
+const MARK = 1_702_389_091;
+
+/** Whoever makes a template holds this advisory lock; any number will do. */
+const LOCK = 7_036_874_417;
+const TRIES = 5;
+
+/** Databases of the session $1, and of those that are over: the first part of a name is its session's. */
+const TO_REMOVE = `
+  SELECT d.datname AS name FROM pg_database d
+  WHERE d.datname ~ '${EXACT_NAME}' AND d.datconnlimit = ${MARK}
+    AND (starts_with(d.datname, $1 || '_') OR NOT EXISTS (
+      SELECT FROM pg_stat_activity a WHERE a.application_name = left(d.datname, ${NAME_LENGTH})))`;
+
+/**
+ * What one process makes on the server. It keeps a connection open, named like its databases: those
+ * without such a connection were left by a process that was killed, and the next session removes them.
  */
 export class TestSession {
   readonly #server: TestServer;
   readonly #name = PREFIX + randomBytes(ID_LENGTH / 2).toString('hex');
+  /** The session whose templates this one copies: that of the run, or its own. */
+  readonly #templates: string;
   readonly #pool: PgPool;
   #count = 0;
-  #endSweeper = ignore;
+  #shares = false;
 
-  private constructor(server: TestServer) {
+  private constructor(server: TestServer, templates?: string) {
     this.#server = server;
+    this.#templates = templates ?? this.#name;
     this.#pool = new Pool({
       connectionString: server.adminUrl,
       application_name: this.#name,
@@ -63,23 +64,29 @@ export class TestSession {
     this.#pool.on('error', ignore); // a broken connection is replaced by the next query
   }
 
-  /**
-   * @param run - whether it is the one that is open during a whole run
-   * @throws DatabaseUnavailableError, ConfigurationError if there is no server to test on
-   */
-  static async open(run = false): Promise<TestSession> {
-    const session = new TestSession(await findTestServer());
+  /** @throws DatabaseUnavailableError, ConfigurationError if there is no server to test on */
+  static async open(): Promise<TestSession> {
+    const run = currentRun();
+    const session = new TestSession(run ?? (await findTestServer()), run?.templates);
     try {
-      for (const name of await namesOf(session.#pool, STALE_DATABASES)) {
-        // Another session may be removing it too; one that resists is for the session after.
-        await session.drop(name).catch(ignore);
-      }
-      session.#startSweeper(run);
+      await session.removeDatabases();
       return session;
     } catch (error) {
-      await session.close();
-      throw fromDriver(error, 'Connecting to the server for test databases');
+      await session.#end();
+      throw error;
     }
+  }
+
+  /**
+   * Makes the processes that are started from now on use this session's server.
+   *
+   * @param templates - whether they copy its templates too
+   */
+  share(templates: boolean): void {
+    const { url, adminUrl, inMemory } = this.#server;
+    const run: Run = { url, adminUrl, inMemory, templates: templates ? this.#name : undefined };
+    process.env[RUN] = JSON.stringify(run);
+    this.#shares = true;
   }
 
   /** The URL of a database: for tests, or `direct`, which no pooler comes before. */
@@ -89,99 +96,75 @@ export class TestSession {
     return url.href;
   }
 
-  /**
-   * Makes a database.
-   *
-   * @param template - what it is a copy of; empty if left out
-   * @returns its name, or undefined if there is no such template
-   */
-  async create(template?: string): Promise<string | undefined> {
+  /** Makes an empty database, and returns its name. */
+  async create(): Promise<string> {
     const name = this.#nextName();
-    const strategy = this.#server.strategy === undefined ? '' : `STRATEGY ${this.#server.strategy}`;
-    const source = template === undefined ? '' : `TEMPLATE ${template} ${strategy}`;
-    try {
-      await this.#query(`CREATE DATABASE ${name} ${source}`);
-      return name;
-    } catch (error) {
-      if (template !== undefined && codeOf(error) === '3D000') return undefined;
-      throw explain(error);
+    await this.#run((client) => createDatabase(client, name));
+    return name;
+  }
+
+  /**
+   * Makes a copy of a template, and the template if there is none.
+   *
+   * @param digest - of what the template holds
+   * @param migrate - is given the URL of an empty database
+   */
+  async copy(digest: string, migrate: (url: string) => Promise<void>): Promise<string> {
+    const template = `${this.#templates}_template_${digest}`;
+    const strategy = this.#server.inMemory ? 'STRATEGY FILE_COPY' : '';
+    for (let tries = 0; tries < TRIES; tries += 1) {
+      const name = this.#nextName();
+      const copied = await this.#run((client) =>
+        createDatabase(client, name, `TEMPLATE ${template} ${strategy}`).then(
+          () => true,
+          isMissing,
+        ),
+      );
+      if (copied) return name;
+      await this.#run((client) => this.#makeTemplate(client, template, migrate));
     }
+    throw new Error('The template was removed again and again.');
   }
 
   /** Removes a database, and ends the connections that are open to it. */
   async drop(name: string): Promise<void> {
-    await this.#query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`);
+    await this.#run((client) => client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
   }
 
-  /**
-   * Makes a template, unless another process makes it meanwhile. It replaces those of other
-   * migrations where nobody else is testing.
-   *
-   * @param migrate - is given the URL of an empty database
-   */
-  async makeTemplate(template: string, migrate: (url: string) => Promise<void>): Promise<void> {
-    const client = await this.#pool.connect();
-    client.on('error', ignore); // the query that it breaks tells
-    try {
-      await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
-      const existing = await client.query('SELECT FROM pg_database WHERE datname = $1', [template]);
-      if (existing.rowCount === 0) await this.#makeTemplate(client, template, migrate);
-    } catch (error) {
-      throw explain(error);
-    } finally {
-      await client.query('SELECT pg_advisory_unlock_all()').catch(ignore);
-      client.off('error', ignore);
-      client.release();
-    }
-  }
-
-  /** Closes the session. What it made and did not drop, the next one removes. */
-  async close(): Promise<void> {
-    await this.#pool.end();
-    this.#endSweeper();
-    this.#server.release();
-  }
-
-  /** Closes the session that was open during a whole run, which leaves nothing behind. */
-  async end(): Promise<void> {
-    const client = await this.#pool.connect();
-    try {
-      if (this.#server.outlives) await this.#untilAlone(client);
-      await this.#removeTemplates(client, '');
-    } finally {
-      client.release();
-    }
-    await this.#pool.end();
-    this.#endSweeper();
-    await this.#server.end();
-  }
-
-  /** The server notices in its own time that a worker has ended. */
-  async #untilAlone(client: PoolClient): Promise<void> {
-    for (let looks = 0; looks < LOOKS; looks += 1) {
-      const others = await client.query(OTHER_SESSIONS, [this.#name]);
-      if (others.rowCount === 0) return;
-      await sleep(50);
-    }
-  }
-
-  /** A server of our own goes with all that is on it. */
-  #startSweeper(run: boolean): void {
-    if (!this.#server.outlives) return;
-    const templates = { query: UNUSED_TEMPLATES, values: ['', this.#name] };
-    this.#endSweeper = startSweeper({
-      url: this.#server.adminUrl,
-      session: this.#name,
-      also: run ? templates : undefined,
+  /** Removes what this session and those that are over have made and not dropped. */
+  async removeDatabases(): Promise<void> {
+    await this.#run(async (client) => {
+      const { rows } = await client.query<{ name: string }>(TO_REMOVE, [this.#name]);
+      for (const { name } of rows) {
+        // Another session may be removing it too; one that resists is for the session after.
+        await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`).catch(ignore);
+      }
     });
   }
 
-  /** The pool's own method closes the connection after an error, which lets go of the databases. */
-  async #query(text: string): Promise<void> {
+  /** Closes the session, and stops a server that was started for it. */
+  async close(): Promise<void> {
+    if (this.#shares) delete process.env[RUN];
+    try {
+      if (this.#server.stop === undefined) await this.removeDatabases();
+    } finally {
+      await this.#end();
+    }
+  }
+
+  async #end(): Promise<void> {
+    await this.#pool.end();
+    await this.#server.stop?.();
+  }
+
+  /** The pool's own method closes the connection after an error, which would end the session. */
+  async #run<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect();
     client.on('error', ignore); // the query that it breaks tells
     try {
-      await client.query(text);
+      return await work(client);
+    } catch (error) {
+      throw explain(error);
     } finally {
       client.off('error', ignore);
       client.release();
@@ -193,24 +176,21 @@ export class TestSession {
     template: string,
     migrate: (url: string) => Promise<void>,
   ): Promise<void> {
-    // Until it is complete, it has the name of a database of this session, and goes the way of those.
+    await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
+    // Until it is complete, it has another name.
     const name = this.#nextName();
-    await client.query(`CREATE DATABASE ${name}`);
     try {
+      const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [template]);
+      if (found.rowCount !== 0) return; // another process has made it meanwhile
+      await createDatabase(client, name);
       await migrate(this.url(name, true));
       await client.query(`ALTER DATABASE ${name} WITH ALLOW_CONNECTIONS false`);
       await client.query(`ALTER DATABASE ${name} RENAME TO ${template}`);
     } catch (error) {
       await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`).catch(ignore);
       throw error;
-    }
-    await this.#removeTemplates(client, template);
-  }
-
-  async #removeTemplates(client: PoolClient, kept: string): Promise<void> {
-    for (const name of await namesOf(client, UNUSED_TEMPLATES, [kept, this.#name])) {
-      // A process that has just come may be copying it.
-      await client.query(`DROP DATABASE IF EXISTS ${name}`).catch(ignore);
+    } finally {
+      await client.query('SELECT pg_advisory_unlock_all()').catch(ignore);
     }
   }
 
@@ -220,19 +200,48 @@ export class TestSession {
   }
 }
 
-async function namesOf(
-  db: Pick<PoolClient, 'query'>,
-  query: string,
-  values: readonly string[] = [],
-): Promise<string[]> {
-  const { rows } = await db.query<{ name: string }>(query, [...values]);
-  return rows.map(({ name }) => name);
+let current: Promise<TestSession> | undefined;
+
+/** The session of this test file, opened when it is first asked for. */
+export function currentSession(): Promise<TestSession> {
+  return (current ??= openUntilEndOfFile());
+}
+
+async function openUntilEndOfFile(): Promise<TestSession> {
+  try {
+    const session = await TestSession.open();
+    const close = async (): Promise<void> => {
+      isClosed(close);
+      current = undefined;
+      await session.close();
+    };
+    closeAtEndOfFile(close);
+    return session;
+  } catch (error) {
+    current = undefined;
+    throw error;
+  }
+}
+
+/** The run that this process is part of, if it has a setup. */
+export function currentRun(): Run | undefined {
+  const run = process.env[RUN];
+  return run === undefined ? undefined : (JSON.parse(run) as Run);
+}
+
+const createDatabase = (client: PoolClient, name: string, how = ''): Promise<unknown> =>
+  client.query(`CREATE DATABASE ${name} ${how} CONNECTION LIMIT ${MARK}`);
+
+/** Says of an error that there is no such template, or throws it. */
+function isMissing(error: unknown): false {
+  if (codeOf(error) === '3D000') return false;
+  throw error;
 }
 
 const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
 
 function explain(error: unknown): unknown {
-  if (codeOf(error) !== '42501') return fromDriver(error, 'Making a test database');
+  if (codeOf(error) !== '42501') return fromDriver(error, 'Working on the test databases');
   return new ConfigurationError(
     `The database role of TEST_DATABASE_URL may not make databases: ${reasonOf(error)}. ` +
       `Let it: ALTER ROLE name CREATEDB.`,

@@ -2,7 +2,6 @@ import { claimNotifications } from '../notifications/notification.claiming.js';
 import { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
-import { LazyAbort } from './lazy-abort.js';
 import { NotificationRunner } from './notification.runner.js';
 import type { Delivery } from './notification.runner.js';
 import { remove } from './remove.js';
@@ -57,7 +56,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     telemetry.count('deliveries.failed', claimed.failed);
     const items = claimed.items.map((notification) => ({
       notification,
-      abort: new LazyAbort(),
+      abort: new AbortController(),
       deadline: sentAt + options.deliveryLeaseMs,
       released: false,
     }));

@@ -10,6 +10,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import { User } from '../../src/schema/entities/index.js';
 import { Boot, failedBoot } from '../connection/boot.js';
 import { query } from '../support/query.js';
+import { otherDatabase } from '../support/server.js';
 import { until } from '../support/until.js';
 
 const directory = mkdtempSync(join(tmpdir(), 'frameforge-replication-'));
@@ -33,7 +34,7 @@ beforeAll(async () => {
   primary = await startEmbeddedPostgres({ dataDir: PRIMARY });
   replica = await startEmbeddedPostgres({
     dataDir: REPLICA,
-    settings: { primary_conninfo: primary.url.replace(/frameforge$/, 'postgres') },
+    settings: { primary_conninfo: otherDatabase(primary.url, 'postgres') },
   });
   dataSource = await new Boot().open({
     replication: { master: { url: primary.url }, slaves: [{ url: replica.url }] },

@@ -62,9 +62,10 @@ export async function run(
   [file, ...args]: readonly [string, ...string[]],
   env: NodeJS.ProcessEnv = {},
 ): Promise<Ended> {
-  // Jest's own options must not reach the processes of a stranger.
+  // Jest's own options must not reach the processes of a stranger, nor must the server of this run.
   const {
     NODE_OPTIONS: _jest,
+    FRAMEFORGE_TEST_RUN: _run,
     NODE_ENV: _test,
     JEST_WORKER_ID: _worker,
     ...inherited

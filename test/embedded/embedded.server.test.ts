@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -12,7 +13,7 @@ import {
 } from 'node:fs';
 import { type AddressInfo, Server, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { ConfigurationError } from '../../src/errors.js';
@@ -108,6 +109,38 @@ describe('a temporary server', () => {
 
 const onLinux = process.platform === 'linux' ? it : it.skip;
 
+/** Directories as this process makes them, of the process of this pid. */
+async function filesOf(...pids: number[]): Promise<string[]> {
+  const server = await start();
+  const scratch = dirname(String(await setting(server, 'data_directory')));
+  const prefix = scratch.slice(0, scratch.lastIndexOf(`${process.pid}-`));
+  const all = pids.map((pid) => `${prefix}${pid}-abcdef`);
+  for (const directory of all) mkdirSync(directory);
+  return all;
+}
+
+/** It has ended, and no other has its pid. */
+const gone = (): number => Number(spawnSync(process.execPath, ['--version']).pid);
+
+describe('the files of a process that is gone', () => {
+  const asRoot = process.geteuid?.() === 0 ? it : it.skip;
+
+  it('are removed by the next start, and those of one that lives are not', async () => {
+    const [dead, alive] = await filesOf(gone(), process.ppid);
+    await start();
+    expect([existsSync(String(dead)), existsSync(String(alive))]).toEqual([false, true]);
+    rmSync(String(alive), { recursive: true });
+  });
+
+  asRoot('are left alone where they belong to another user (tried by root)', async () => {
+    const [directory] = await filesOf(gone());
+    chownSync(String(directory), 65534, 65534);
+    await start();
+    expect(existsSync(String(directory))).toBe(true);
+    rmSync(String(directory), { recursive: true });
+  });
+});
+
 onLinux('stop() rejects when the guardian was killed and could not clean up', async () => {
   const dataDir = join(home, 'data');
   const server = await startEmbeddedPostgres({ dataDir });
@@ -189,6 +222,21 @@ describe('a persistent server', () => {
     const second = start({ dataDir });
     await sleep(1000);
     rmSync(lockFile());
+    expect(await query((await second).url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+  });
+
+  onLinux('waits for the one before, which is stopping', async () => {
+    const dataDir = join(home, 'data');
+    const first = await start({ dataDir });
+    const checkpointer = `SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'`;
+    const pid = Number((await query(first.url, checkpointer))[0]?.['pid']);
+    // The last thing that a server does is a checkpoint.
+    process.kill(pid, 'SIGSTOP');
+    const stopping = first.stop();
+    const second = start({ dataDir });
+    await sleep(1500);
+    process.kill(pid, 'SIGCONT');
+    await stopping;
     expect(await query((await second).url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
   });
 

@@ -1,11 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { canEnter, chooseAccount } from '../../src/embedded/server.account.js';
 
 const NOBODY = { uid: 65534, gid: 65534 };
@@ -119,6 +120,25 @@ describe('nothing is left of a server', () => {
     expect(await exit).toEqual([expected, null]);
     await expectNothingLeft(pid);
   });
+});
+
+it('is said to be missing where this code was bundled', async () => {
+  // Beside the packages that it needs, and without the guardian's program.
+  const bundle = mkdtempSync(path('../../node_modules/.bundle-'));
+  try {
+    cpSync(path('../../src'), join(bundle, 'src'), { recursive: true });
+    rmSync(join(bundle, 'src/embedded/guardian.program.js'));
+    const module = pathToFileURL(join(bundle, 'src/embedded/index.ts')).href;
+    const program = `import('${module}').then((it) => it.startEmbeddedPostgres())`;
+    const running = promisify(execFile)(
+      process.execPath,
+      ['--import', path('../support/typescript.mjs'), '-e', program],
+      { env: { ...process.env, NODE_OPTIONS: '', TMPDIR: temporary } },
+    );
+    await expect(running).rejects.toThrow(/runs from a bundle. Exclude the package/);
+  } finally {
+    rmSync(bundle, { recursive: true });
+  }
 });
 
 describe('the account of the server', () => {

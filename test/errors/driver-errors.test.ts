@@ -17,7 +17,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
-import { createDatabase, onServer } from '../support/server.js';
+import { createDatabase, onServer, otherDatabase } from '../support/server.js';
 import { until } from '../support/until.js';
 
 let h: Harness;
@@ -303,7 +303,7 @@ describe('ConfigurationError', () => {
   });
 
   it('is a database that does not exist (3D000)', async () => {
-    const error = await failureOf(connect({ url: `${h.url}_not` }));
+    const error = await failureOf(connect({ url: otherDatabase(h.url, 'not_there') }));
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error).toMatchObject({ cause: { code: '3D000' } });
   });

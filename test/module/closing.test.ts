@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, otherDatabase } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
 
 let database: TestDatabase;
@@ -25,7 +25,11 @@ it('leaves nothing open when the application is closed', async () => {
 
 it.each([
   ['options that are wrong', () => 'mysql://h', /is not a PostgreSQL URL/],
-  ['a database that is not there', () => `${database.url}_not`, /database "\w+" does not exist/],
+  [
+    'a database that is not there',
+    () => otherDatabase(database.url, 'not_there'),
+    /database "\w+" does not exist/,
+  ],
 ])('leaves nothing open when the boot fails: %s', async (_, url, message) => {
   expect(await run(url())).toMatch(message);
 });

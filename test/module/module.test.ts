@@ -18,7 +18,7 @@ import type {
   FrameForgeDatabaseOptions,
   FrameForgeDatabaseOptionsFactory,
 } from '../../src/index.js';
-import { createDatabase, onServer } from '../support/server.js';
+import { createDatabase, onServer, otherDatabase } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
 import { until } from '../support/until.js';
 
@@ -244,7 +244,7 @@ const refusal = async (metadata: ModuleMetadata): Promise<Error> => {
 
 describe('what is wrong', () => {
   it('fails the boot, once, with the message that names it', async () => {
-    const url = `${database.url}x`;
+    const url = otherDatabase(database.url, 'not_there');
     const given = { ulr: url, migrationsRun: 'yes' } as never;
     const expected = {
       name: 'ConfigurationError',
@@ -279,7 +279,7 @@ describe('what is wrong', () => {
     );
     expect(() => FrameForgeDatabaseModule.forFeature({ datasource: 'x' } as never)).toThrow(
       'FrameForgeDatabaseModule.forFeature does not take `datasource`: ' +
-        'it takes dataSource, preparedStatements, replyTimeoutMs, notifyWorkers.',
+        'it takes dataSource, preparedStatements.',
     );
     expect(() =>
       FrameForgeDatabaseModule.forFeature({ dataSource: '', preparedStatements: 'no' } as never),

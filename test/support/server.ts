@@ -9,11 +9,16 @@ export interface TestDatabase {
 /** An empty database for one test file, on the server of this run: see docs/testing.md. */
 export const createDatabase = (): Promise<TestDatabase> => createEmptyDatabase();
 
+/** The URL of another database on the same server. */
+export function otherDatabase(databaseUrl: string, name: string): string {
+  const url = new URL(databaseUrl);
+  url.pathname = name;
+  return url.href;
+}
+
 /** The same database on the server itself, where the URL goes through a pooler. */
 export function onServer(databaseUrl: string): string {
   const server = process.env['TEST_ADMIN_URL'];
   if (server === undefined) return databaseUrl;
-  const url = new URL(server);
-  url.pathname = new URL(databaseUrl).pathname;
-  return url.href;
+  return otherDatabase(server, new URL(databaseUrl).pathname);
 }

@@ -9,7 +9,7 @@ import { ConsumerProject, current, packPackage } from '../consumer/consumer.proj
 import type { PackedPackage } from '../consumer/consumer.project.js';
 import { query } from '../support/query.js';
 import { filesOf, packagesOf } from './consumer.blocks.js';
-import { expectSoon, TestPlace } from './test.run.js';
+import { expectSoon, TestPlace, withoutRun } from './test.run.js';
 
 const JEST = ['--experimental-vm-modules', 'node_modules/jest/bin/jest.js'] as const;
 const VITEST = ['node_modules/vitest/vitest.mjs', 'run'] as const;
@@ -49,6 +49,26 @@ test('hangs', async () => {
 }, 600_000);
 `;
 
+/** Has a migration that reads its SQL from a file, and tells the name of the column that it makes. */
+const READING = `
+import { createTestDatabase } from '@frameforge/shared-types/testing';
+import { appendFileSync, readFileSync } from 'node:fs';
+
+class CreateTags1800000001000 {
+  name = 'CreateTags1800000001000';
+  up = (queryRunner) => queryRunner.query(readFileSync('watch/table.sql', 'utf8'));
+  down = async () => {};
+}
+
+test('a migration', async () => {
+  const database = await createTestDatabase({ migrations: [CreateTags1800000001000] });
+  const found = \`SELECT column_name AS name FROM information_schema.columns
+    WHERE table_name = 'tags'\`;
+  const [{ name }] = await (await database.dataSource()).query(found);
+  appendFileSync(process.env.LOG, name + ' ' + database.url + '\\n');
+}, 60_000);
+`;
+
 const SUITE = ['a', 'b', 'c'];
 const HANG = ['a', 'b'];
 /** For `node --test`, which has no globals, and where a test has all the time it wants. */
@@ -61,18 +81,21 @@ let server: EmbeddedPostgres;
 beforeAll(async () => {
   [packed, server] = await Promise.all([packPackage(), startEmbeddedPostgres()]);
   const nest = ['common', 'core', 'platform-express'].map((name) => `@nestjs/${name}`);
-  const present = [...nest, 'reflect-metadata', 'rxjs', '@types/node', 'jest', '@types/jest'];
+  const present = [...nest, 'reflect-metadata', 'rxjs', 'jest', '@types/jest'];
   const documented = packagesOf();
   project = await ConsumerProject.create('module', [
     '--ignore-scripts',
     packed.tarball,
     ...[...present, ...documented].map(current),
+    // The newest of those that run on this Node, and the types that it asks for.
     'vitest',
+    '@types/node',
   ]);
   for (const [file, text] of filesOf()) project.write(file, text);
   project.write('src/globals.d.ts', '/// <reference types="jest" />');
   await project.compile();
   for (const name of SUITE) project.write(`suite/${name}.test.js`, GLOBALS);
+  project.write('watch/a.test.js', READING);
   for (const name of HANG) {
     project.write(`hang/${name}.test.js`, HANGING);
     project.write(`node/${name}.test.js`, forNode(GLOBALS));
@@ -107,20 +130,34 @@ const env = (): NodeJS.ProcessEnv => ({
 });
 /** The databases that the tests told of. */
 const urls = (): string[] => readFileSync(log, 'utf8').split('\n').filter(Boolean);
+/** What `startEmbeddedPostgres` makes. */
+const OWN = [{ name: 'frameforge' }];
 const leftOnServer = async (prefix: string): Promise<unknown[]> => {
   const rows = await query(server.url, 'SELECT datname AS name FROM pg_database');
   return rows.filter(({ name }) => String(name).startsWith(prefix));
 };
 const portsOf = (all: string[]): Set<string> => new Set(all.map((url) => new URL(url).port));
 
-const RUNNERS = [
-  ['Jest with its setup', ['node', ...JEST, '--rootDir=suite', '-w=2']],
-  ['Jest without a setup', ['node', ...JEST, '--config=suite/jest.config.js', '-w=2']],
-  ['Jest in one process', ['node', ...JEST, '--config=suite/jest.config.js', '-i']],
-  ['Vitest with its setup', ['node', ...VITEST, '--dir=suite', '--maxWorkers=2']],
-  ['Vitest without a setup', ['node', ...VITEST, '--root=suite', '--maxWorkers=2']],
-  ['node --test', ['node', '--test', ...HANG.map((name) => `node/${name}.test.js`)]],
-] as const;
+const NODE_FILES = HANG.map((name) => `node/${name}.test.js`);
+const HANGING_FILES = HANG.map((name) => `hang-node/${name}.test.js`);
+const NODE_TEST = ['--test', '--test-concurrency=2'];
+const NODE_TEST_WITH_SETUP = [...NODE_TEST, '--test-global-setup=./setup.js'];
+/** Before Node 24, `node --test` has no common setup. */
+const hasNodeSetup = Number.parseInt(process.versions.node, 10) >= 24;
+
+type Runner = [name: string, hasSetup: boolean, command: string[]];
+
+const RUNNERS: Runner[] = [
+  ['Jest with its setup', true, [...JEST, '--rootDir=suite', '-w=2']],
+  ['Jest without a setup', false, [...JEST, '--config=suite/jest.config.js', '-w=2']],
+  ['Jest in one process', false, [...JEST, '--config=suite/jest.config.js', '-i']],
+  ['Vitest with its setup', true, [...VITEST, '--dir=suite', '--maxWorkers=2']],
+  ['Vitest without a setup', false, [...VITEST, '--root=suite', '--maxWorkers=2']],
+  ['node --test without a setup', false, [...NODE_TEST, ...NODE_FILES]],
+];
+if (hasNodeSetup) {
+  RUNNERS.push(['node --test with its setup', true, [...NODE_TEST_WITH_SETUP, ...NODE_FILES]]);
+}
 
 describe('the documented tests', () => {
   it('run in Jest, compiled', async () => {
@@ -138,22 +175,22 @@ describe('the documented tests', () => {
   });
 });
 
-describe.each(RUNNERS)('%s', (name, command) => {
-  it('has one server for all files, and leaves nothing', async () => {
-    await project.runOk(command, env());
+describe.each(RUNNERS)('%s', (name, hasSetup, command) => {
+  const files = name.startsWith('node --test') ? HANG : SUITE;
+
+  it('has a server for all files with a setup, else one for each, and leaves nothing', async () => {
+    await project.runOk(['node', ...command], env());
     const all = urls();
-    expect(all).toHaveLength(2 * (name === 'node --test' ? HANG : SUITE).length);
+    expect(all).toHaveLength(2 * files.length);
     expect(new Set(all).size).toBe(all.length);
-    expect(portsOf(all).size).toBe(1);
+    expect(portsOf(all).size).toBe(hasSetup ? 1 : files.length);
     await place.expectNothingLeft();
   });
 
   it('drops at the end of a file what the file has not', async () => {
-    await project.runOk(command, { ...env(), TEST_DATABASE_URL: server.url });
+    await project.runOk(['node', ...command], { ...env(), TEST_DATABASE_URL: server.url });
     expect(portsOf(urls())).toEqual(portsOf([server.url]));
-    expect(await leftOnServer('frameforge_test_')).toEqual([]);
-    const templates = await leftOnServer('frameforge_template_');
-    expect(templates).toHaveLength(name.endsWith('with its setup') ? 0 : 1);
+    expect(await leftOnServer('frameforge')).toEqual(OWN);
   });
 });
 
@@ -161,7 +198,12 @@ describe.each(RUNNERS)('%s', (name, command) => {
 async function hangingRun(command: readonly string[], databaseUrl = ''): Promise<ChildProcess> {
   const child = spawn('node', command, {
     cwd: project.directory,
-    env: { ...process.env, NODE_OPTIONS: '', ...env(), TEST_DATABASE_URL: databaseUrl },
+    env: {
+      ...withoutRun(process.env),
+      NODE_OPTIONS: '',
+      ...env(),
+      TEST_DATABASE_URL: databaseUrl,
+    },
     stdio: 'ignore',
     // As a terminal does it: Ctrl-C is for all of the group.
     detached: true,
@@ -178,18 +220,19 @@ const endGroup = ({ pid }: ChildProcess, signal: NodeJS.Signals): void => {
   process.kill(-Number(pid), signal);
 };
 
-const HANGING_RUNS = [
-  ['Jest with its setup', [...JEST, '--rootDir=hang', '-w=2']],
-  ['Jest without a setup', [...JEST, '--config=hang/jest.config.js', '-w=2']],
-  ['Vitest with its setup', [...VITEST, '--dir=hang', '--maxWorkers=2']],
-  ['Vitest without a setup', [...VITEST, '--root=hang', '--maxWorkers=2']],
-  [
-    'node --test',
-    ['--test', '--test-concurrency=2', ...HANG.map((name) => `hang-node/${name}.test.js`)],
-  ],
-] as const;
+const HANGING_RUNS: Runner[] = [
+  ['Jest with its setup', true, [...JEST, '--rootDir=hang', '-w=2']],
+  ['Jest without a setup', false, [...JEST, '--config=hang/jest.config.js', '-w=2']],
+  ['Vitest with its setup', true, [...VITEST, '--dir=hang', '--maxWorkers=2']],
+  ['Vitest without a setup', false, [...VITEST, '--root=hang', '--maxWorkers=2']],
+  ['node --test without a setup', false, [...NODE_TEST, ...HANGING_FILES]],
+];
+if (hasNodeSetup) {
+  const command = [...NODE_TEST_WITH_SETUP, ...HANGING_FILES];
+  HANGING_RUNS.push(['node --test with its setup', true, command]);
+}
 
-describe.each(HANGING_RUNS)('a run of %s', (_name, command) => {
+describe.each(HANGING_RUNS)('a run of %s', (_name, hasSetup, command) => {
   it('that is ended by Ctrl-C leaves nothing', async () => {
     const child = await hangingRun(command);
     endGroup(child, 'SIGINT');
@@ -197,22 +240,24 @@ describe.each(HANGING_RUNS)('a run of %s', (_name, command) => {
     await place.expectNothingLeft().finally(() => endLeft(child));
   });
 
-  it('that is ended by SIGKILL leaves nothing, although its workers go on', async () => {
+  it('that is ended by SIGKILL leaves nothing, with a setup although its workers go on', async () => {
     const child = await hangingRun(command);
     child.kill('SIGKILL');
     await once(child, 'exit');
+    if (!hasSetup) endLeft(child);
     await place.expectNothingLeft().finally(() => endLeft(child));
   });
 });
 
 it.each(['SIGINT', 'SIGKILL'] as const)(
-  'a run on a server of ours that is ended by %s leaves no database',
+  'a run on a server of ours that is ended by %s leaves databases for the next to remove',
   async (signal) => {
     const child = await hangingRun([...JEST, '--rootDir=hang', '-w=2'], server.url);
-    expect(await leftOnServer('frameforge_test_')).toHaveLength(HANG.length);
     endGroup(child, signal);
     await once(child, 'exit');
-    await expectSoon(async () => expect(await leftOnServer('frameforge_')).toEqual([]));
+    const next = ['node', ...JEST, '--rootDir=suite', '-w=2'] as const;
+    await project.runOk(next, { ...env(), TEST_DATABASE_URL: server.url });
+    expect(await leftOnServer('frameforge')).toEqual(OWN);
   },
 );
 
@@ -225,23 +270,42 @@ function endLeft(child: ChildProcess): void {
   }
 }
 
-it('keeps the server from one run to the next in watch mode, and leaves nothing', async () => {
-  const child = spawn('node', [...JEST, '--rootDir=suite', '--watchAll', '-w=2'], {
-    cwd: project.directory,
-    env: { ...process.env, NODE_OPTIONS: '', ...env(), CI: '' },
-    stdio: ['pipe', 'ignore', 'pipe'],
-  });
-  let said = '';
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    said += text;
-  });
-  const runs = (): number => said.split('Ran all test suites').length - 1;
-  await expectSoon(() => expect(runs()).toBe(1));
-  appendFileSync(join(project.directory, 'suite/a.test.js'), '// changed\n');
-  await expectSoon(() => expect(runs()).toBe(2));
-  expect(urls()).toHaveLength(2 * 2 * SUITE.length);
-  expect(portsOf(urls()).size).toBe(1);
-  child.kill('SIGINT');
-  await once(child, 'exit');
-  await place.expectNothingLeft();
-});
+const WATCHING = [
+  ['Jest', [...JEST, '--rootDir=watch', '--watchAll', '-w=2'], 'Ran all test suites'],
+  [
+    'Vitest',
+    ['node_modules/vitest/vitest.mjs', 'watch', '--dir=watch'],
+    'Waiting for file changes',
+  ],
+] as const;
+
+it.each(WATCHING)(
+  'in watch mode %s keeps the server from run to run, migrates anew, and leaves nothing',
+  async (_name, command, said) => {
+    const column = (name: string): void =>
+      project.write('watch/table.sql', `CREATE TABLE tags (${name} integer)`);
+    column('before');
+    const child = spawn('node', command, {
+      cwd: project.directory,
+      env: { ...withoutRun(process.env), NODE_OPTIONS: '', ...env(), CI: '' },
+      stdio: ['pipe', 'pipe', 'pipe'],
+    });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    }
+    const runs = (): number => output.split(said).length - 1;
+    await expectSoon(() => expect(runs()).toBe(1));
+    column('after');
+    appendFileSync(join(project.directory, 'watch/a.test.js'), '// changed\n');
+    await expectSoon(() => expect(runs()).toBe(2));
+    const told = urls().map((line) => line.split(' '));
+    expect(told.map(([name]) => name)).toEqual(['before', 'after']);
+    expect(portsOf(told.map(([, url]) => String(url))).size).toBe(1);
+    child.kill('SIGINT');
+    await once(child, 'exit');
+    await place.expectNothingLeft();
+  },
+);

@@ -49,7 +49,7 @@ async function compare(): Promise<void> {
     const cells = [at(create, 0.5), at(create, 0.95), at(drop, 0.5)];
     print(`| ${workers} | ${cells.map((ms) => `${ms.toFixed(0)} ms`).join(' | ')} |`);
   }
-  await session.end();
+  await session.close();
 }
 
 async function measure(workers: number): Promise<Times> {

@@ -82,7 +82,7 @@ export class TestPlace {
     env: NodeJS.ProcessEnv = {},
     account: { uid?: number; gid?: number } = {},
   ): Tester {
-    const { TEST_DATABASE_URL: _url, TEST_ADMIN_URL: _admin, ...inherited } = process.env;
+    const inherited = withoutRun(process.env);
     const args = ['--import', path('../support/typescript.mjs'), path(`./${script}.process.ts`)];
     const options: SpawnOptions = {
       ...account,
@@ -121,19 +121,15 @@ export class TestPlace {
   }
 }
 
-/** The processes that a process has started, and that are its children still. */
-export function childrenOf(pid: number): number[] {
-  return readdirSync('/proc')
-    .map(Number)
-    .filter((it) => it > 0 && new RegExp(`^PPid:\\s+${pid}$`, 'm').test(statusOf(it)));
-}
-
-function statusOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, 'utf8');
-  } catch {
-    return '';
-  }
+/** An environment without the server of the run that this test is part of. */
+export function withoutRun(env: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const {
+    FRAMEFORGE_TEST_RUN: _run,
+    TEST_DATABASE_URL: _url,
+    TEST_ADMIN_URL: _admin,
+    ...rest
+  } = env;
+  return rest;
 }
 
 function commandLine(pid: number): string {

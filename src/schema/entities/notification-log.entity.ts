@@ -7,11 +7,10 @@ import {
   ManyToOne,
   PrimaryGeneratedColumn,
 } from 'typeorm';
-import { NOW } from '../now.js';
 import type { Relation } from 'typeorm';
 import { IS_UNDELIVERED } from '../queue.indexes.js';
 import { DeliveryStatus, NotificationType } from './notification-status.js';
-import { VideoJob } from './video-job.entity.js';
+import { AVAILABLE_NOW, VideoJob } from './video-job.entity.js';
 
 /**
  * A message that the user of a finished job is owed, and how far its delivery has come.
@@ -71,7 +70,7 @@ export class NotificationLog {
     name: 'availableAt',
     type: 'timestamptz',
     precision: 3,
-    default: () => NOW,
+    default: () => AVAILABLE_NOW,
     update: false,
   })
   availableAt!: Date;
