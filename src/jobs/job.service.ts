@@ -39,8 +39,14 @@ import {
 import type { JobCompletion } from './job.inputs.js';
 import { toJob } from './job.row.js';
 import type { Row } from './job.row.js';
-import { movedJob, settleJob, settleJobs, settlingTogether } from './job.settlement.js';
-import type { JobRefusal, SettledJob, Settlement } from './job.settlement.js';
+import {
+  completeJob,
+  completionsTogether,
+  movedJob,
+  settleJob,
+  settleJobs,
+} from './job.settlement.js';
+import type { Completion, JobRefusal, SettledJob } from './job.settlement.js';
 import { ATTEMPT_ERROR_COLUMNS } from './job.columns.js';
 import { startJob } from './job.claiming.sql.js';
 import { pruneJobs } from './job.pruning.js';
@@ -80,7 +86,7 @@ export class JobService {
   readonly preparedStatements: boolean;
   private readonly db: SqlRunner;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
-  private readonly completions: RequestBatcher<Settlement, SettledJob>;
+  private readonly completions: RequestBatcher<Completion, SettledJob>;
   /** Who holds the leases that this service takes, unless the caller names another holder. */
   readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
 
@@ -99,7 +105,7 @@ export class JobService {
     this.preparedStatements = preparedStatements ?? preparedByDefault();
     this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
     this.creations = creatingTogether(this.db);
-    this.completions = settlingTogether(this.db, 'completeJob', 'completed');
+    this.completions = completionsTogether(this.db);
   }
 
   /**
@@ -272,15 +278,11 @@ export class JobService {
     const operation = 'completeJob';
     const tx = readOptions(operation, options);
     const handle = readHandle(operation, job);
-    const completion = {
-      handle,
-      next: JobStatus.COMPLETED,
-      ...readInput(operation, JobResult, result),
-    };
+    const completion = { handle, result: readInput(operation, JobResult, result) };
     const settled =
       tx.manager === undefined
         ? this.completions.run(completion)
-        : settleJob(this.db, operation, 'completed', completion, tx);
+        : completeJob(this.db, completion, tx);
     return settled as Promise<CompletedJob>;
   }
 
@@ -312,7 +314,7 @@ export class JobService {
         return {
           handle,
           next: JobStatus.COMPLETED,
-          ...collect(JobResult, result, `${path}.result`, true, problems),
+          result: collect(JobResult, result, `${path}.result`, true, problems),
         };
       },
     );

@@ -1,54 +1,63 @@
-import { arrays, columns, NEW_ID, NOW, sql } from '../sql/statement.js';
+import { arrays, columns, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
-import { NOTIFICATION_COLUMNS } from '../notifications/notification.sql.js';
 import type { Tables } from '../schema/tables.js';
 import { job, JOB_COLUMNS } from './job.columns.js';
 
+/** The e-mail address of the user of the job `j`, at this moment. */
+const recipient = (t: Tables): string =>
+  `(SELECT u."email" FROM ${t.users} u WHERE u."userId" = j."userId")`;
+
+/** Logs the notification of each job in `ended`, a row of which has all that it needs. */
+const logNotifications = (t: Tables, ended: string): string => `
+    INSERT INTO ${t.notificationLog}
+      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
+        "availableAt")
+    SELECT e."notificationId", e."jobId",
+      CASE e."status" WHEN 'completed' THEN 'success' ELSE 'failure' END,
+      e."recipientEmail", e."runNumber", ${NOW}, ${NOW}
+    FROM ${ended} e
+    WHERE e."status" <> 'pending'`;
+
+const SETTLEMENT_TYPES = [
+  ...['uuid', 'integer', 'varchar', 'varchar', 'text', 'integer'],
+  ...['text', 'text', 'integer', 'integer', 'uuid'],
+];
+
 /**
- * Every move out of `processing`. $1 jobId, $2 runNumber, $3 workerId, $4 the next status,
- * $5 resultUrl, $6 frameCount, $7 errorMessage, $8 ms until a pending job is available, $9 the
- * attempts given back.
+ * Every move out of `processing`, of one job or of many: it waits for their locks, in `jobId` order. The
+ * parameters are arrays with an entry for each job: $1 jobId, $2 runNumber, $3 workerId, $4 the next
+ * status, $5 resultUrl, $6 frameCount, $7 errorMessage, $8 what `job_attempt_errors` keeps, $9 ms until
+ * a pending job is due, $10 the attempts given back, $11 the notification's id.
  *
  * One row for each job that exists, by its "position" in the input: its state before, and, if the
- * caller held it, the job and its notification after. The row is locked first, so that the verdict
- * and the update see the same version of it whatever else runs. The run's notification is in the
- * same statement: neither exists without the other.
+ * caller held it, the job after, and who is told. The row is locked first, so that the verdict and the
+ * update see the same version of it whatever else runs. The run's notification is in the same
+ * statement: neither exists without the other.
  *
  * A run that a service without runs started after a retry has the number of the run before, which is
  * reported already: it gets the next number when it ends.
- *
- * @param input - the parameters as a relation
- * @param locking - what to do about a row that is locked: wait, or pass over it
- * @param result - whether to return the job and the notification after, or the verdict alone
  */
-const settle = (
-  t: Tables,
-  input: string,
-  locking: '' | 'SKIP LOCKED' = '',
-  result: 'whole' | 'verdict' = 'whole',
-): Statement => sql`
+export const settleJobs = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
-    SELECT i."position", i."next", i."resultUrl", i."frameCount", i."errorMessage",
-      i."delay", i."refund", i."workerId", j."jobId", j."status", j."runNumber",
+    SELECT i.*, j."status" AS "statusBefore", j."runNumber" AS "runNumberBefore",
       j."runNumber" + CASE
         WHEN j."workerId" IS NULL AND i."next" <> 'pending' AND EXISTS (
           SELECT FROM ${t.notificationLog} n
           WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber") THEN 1
         ELSE 0 END AS "runNumberAfter",
-      j."status" = 'processing' AND j."runNumber" = i."runNumber"
-        AND j."workerId" IS NOT DISTINCT FROM i."workerId" AS "accepted",
-      j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "lost"
-    FROM ${input}
-      AS i("jobId", "runNumber", "workerId", "next", "resultUrl",
-        "frameCount", "errorMessage", "delay", "refund", "position")
+      j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "isLost"
+    FROM ${arrays(...SETTLEMENT_TYPES)}
+      WITH ORDINALITY AS i("jobId", "runNumber", "workerId", "next", "resultUrl", "frameCount",
+        "errorMessage", "attemptError", "delay", "refund", "notificationId", "position")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     ORDER BY j."jobId"
-    FOR NO KEY UPDATE OF j ${locking}
+    FOR NO KEY UPDATE OF j
   ), settled AS (
     UPDATE ${t.videoJobs} j
     SET "status" = l."next",
       "resultUrl" = l."resultUrl",
       "frameCount" = l."frameCount",
+      "progress" = CASE l."next" WHEN 'completed' THEN 100 ELSE j."progress" END,
       "errorMessage" =
         CASE l."next" WHEN 'completed' THEN NULL ELSE COALESCE(l."errorMessage", j."errorMessage") END,
       "startedAt" = CASE l."next" WHEN 'pending' THEN NULL ELSE j."startedAt" END,
@@ -60,73 +69,96 @@ const settle = (
       "workerId" = NULL,
       "attempts" = GREATEST(j."attempts" - l."refund", 0)
     FROM locked l
-    WHERE j."jobId" = l."jobId" AND l."accepted"
-    RETURNING ${job}
-  ), notified AS (
-    INSERT INTO ${t.notificationLog} AS n
-      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
-        "availableAt")
-    SELECT ${NEW_ID}, s."jobId", CASE s."status" WHEN 'completed' THEN 'success' ELSE 'failure' END,
-      u."email", s."runNumber", ${NOW}, ${NOW}
-    FROM settled s JOIN ${t.users} u ON u."userId" = s."userId"
-    WHERE s."status" <> 'pending'
-    RETURNING ${columns(NOTIFICATION_COLUMNS, 'n')}
+    WHERE j."jobId" = l."jobId" AND l."statusBefore" = 'processing' AND NOT l."isLost"
+    RETURNING ${job}, l."position", l."statusBefore", l."runNumberBefore", l."isLost",
+      l."workerId" AS "workerIdBefore", l."attemptError", l."notificationId",
+      ${recipient(t)} AS "recipientEmail"
+  ), notified AS (${logNotifications(t, 'settled')}
   ), noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
-    SELECT l."jobId", l."runNumberAfter", l."workerId", l."errorMessage", ${NOW}
-    FROM locked l
-    WHERE l."accepted" AND l."errorMessage" IS NOT NULL
+    SELECT "jobId", "runNumber", "workerIdBefore", "attemptError", ${NOW}
+    FROM settled
+    WHERE "attemptError" IS NOT NULL
     ON CONFLICT DO NOTHING
   )
-  SELECT l."position"::integer, l."jobId", l."accepted", l."lost", l."status" AS "statusBefore",
-    l."runNumber" AS "runNumberBefore"${
-      result === 'verdict'
-        ? ''
-        : `,
-    ${columns(JOB_COLUMNS, 's', 'job.')},
-    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}`
-    }
+  SELECT s."position"::integer, s."statusBefore", s."runNumberBefore", s."isLost", s."recipientEmail",
+    ${columns(JOB_COLUMNS, 's')}
+  FROM settled s
+  UNION ALL
+  SELECT l."position"::integer, l."statusBefore", l."runNumberBefore", l."isLost", NULL,
+    ${JOB_COLUMNS.map(() => 'NULL').join(', ')}
   FROM locked l
-  ${
-    result === 'verdict'
-      ? ''
-      : `LEFT JOIN settled s ON s."jobId" = l."jobId"
-  LEFT JOIN notified n ON n."jobId" = l."jobId"`
-  }`;
+  WHERE l."statusBefore" <> 'processing' OR l."isLost"`;
 
-/** One job. */
-export const settleJob = (t: Tables): Statement =>
-  settle(
-    t,
-    `(VALUES ($1::uuid, $2::integer, $3::varchar, $4::varchar, $5::text,
-        $6::integer, $7::text, $8::integer, $9::integer, 1))`,
-  );
-
-const SETTLEMENT = [
-  'uuid',
-  'integer',
-  'varchar',
-  'varchar',
-  'text',
-  'integer',
-  'text',
-  'integer',
-  'integer',
-] as const;
-
-/** Any number of jobs, as arrays with an entry for each. Planned for the number that they are. */
-export const settleJobs = (t: Tables): Statement => {
-  const parameters = SETTLEMENT.map((type, index) => `$${index + 1}::${type}[]`);
-  return settle(t, `unnest(${parameters.join(', ')}) WITH ORDINALITY`);
+/**
+ * Completes jobs that have nothing to do with each other, by their workers. It passes over each that is
+ * locked, or that its caller does not hold, and so it needs no order: it waits for nobody. A job
+ * without a worker is none of these. The fence stands in a CASE: as a plain condition it makes the
+ * planner read an index of the status.
+ *
+ * Arrays: $1 jobId, $2 runNumber, $3 resultUrl, $4 frameCount, $5 the notification's id; then $6.
+ *
+ * @param worker - the type of the array $6 of those who hold the jobs; or of $6, if all have one holder
+ * @param returning - what to keep of a job that was completed
+ * @param result - what to select of `completed`
+ */
+const completeTogether = (
+  t: Tables,
+  worker: 'varchar[]' | 'varchar',
+  returning: string,
+  result: string,
+): Statement => {
+  const [types, name, holder] =
+    worker === 'varchar[]' ? [['varchar'], '"workerId",', 'i."workerId"'] : [[], '', '$6::varchar'];
+  return sql`
+  WITH held AS MATERIALIZED (
+    SELECT i.*
+    FROM ${arrays('uuid', 'integer', 'text', 'integer', 'uuid', ...types)}
+      WITH ORDINALITY AS i("jobId", "runNumber", "resultUrl", "frameCount", "notificationId",
+        ${name} "position")
+    JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+    WHERE CASE WHEN j."status" = 'processing'
+      THEN j."runNumber" = i."runNumber" AND j."workerId" = ${holder} END
+    FOR NO KEY UPDATE OF j SKIP LOCKED
+  ), completed AS (
+    UPDATE ${t.videoJobs} j
+    SET "status" = 'completed',
+      "resultUrl" = h."resultUrl",
+      "frameCount" = h."frameCount",
+      "progress" = 100,
+      "errorMessage" = NULL,
+      "completedAt" = ${NOW},
+      "workerId" = NULL
+    FROM held h
+    WHERE j."jobId" = h."jobId"
+    RETURNING ${returning}, h."position", h."notificationId", ${recipient(t)} AS "recipientEmail"
+  ), notified AS (${logNotifications(t, 'completed')}
+  )
+  ${result}`;
 };
 
-/** Some jobs that have nothing to do with each other: no row also for those that are locked. */
-export const settleJobsTogether = (t: Tables): Statement =>
-  settle(t, `${arrays(...SETTLEMENT)} WITH ORDINALITY`, 'SKIP LOCKED');
+/** $6 the array of workerIds. One row for each job that was completed, by its "position". */
+export const completeJobsTogether = (t: Tables): Statement =>
+  completeTogether(
+    t,
+    'varchar[]',
+    job,
+    `SELECT c."position"::integer, c."recipientEmail", ${columns(JOB_COLUMNS, 'c')} FROM completed c`,
+  );
 
-/** The same, any number of them. */
-export const settleJobsBriefly = (t: Tables): Statement =>
-  settle(t, `${arrays(...SETTLEMENT)} WITH ORDINALITY`, 'SKIP LOCKED', 'verdict');
+/**
+ * $6 the workerId of all jobs. One row: how many were completed, and if that is not all of them, their
+ * positions.
+ */
+export const completeJobsOfWorker = (t: Tables): Statement =>
+  completeTogether(
+    t,
+    'varchar',
+    columns(['jobId', 'status', 'runNumber'], 'j'),
+    `SELECT count(*)::integer AS "count",
+    CASE WHEN count(*) < cardinality($1::uuid[]) THEN array_agg("position"::integer) END AS "positions"
+  FROM completed`,
+  );
 
 /**
  * $1 jobId, $2 userId or null for any. One row unless the job does not exist: its state before, and the

@@ -1,28 +1,37 @@
 import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
-import type { Statement } from '../sql/statement.js';
 import { InvalidJobTransitionError, JobNotFoundError, LeaseLostError } from '../errors.js';
-import { toNotification } from '../notifications/notification.row.js';
-import type { JobStatus, NotificationLog, VideoJob } from '../schema/entities/index.js';
-import type { Tables } from '../schema/tables.js';
+import { newNotification } from '../notifications/notification.row.js';
+import { JobStatus } from '../schema/entities/index.js';
+import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';
-import type { JobHandle } from './job.inputs.js';
+import type { JobHandle, JobResult } from './job.inputs.js';
 import { handleColumns, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.settlement.sql.js';
+import { uuidV7 } from './uuid.js';
 
 /** A move out of `processing`. */
 export interface Settlement {
   readonly handle: JobHandle;
   readonly next: JobStatus;
-  readonly resultUrl?: string;
-  readonly frameCount?: number;
+  /** Of a completed job. */
+  readonly result?: JobResult;
+  /** What the job's user reads of a run that failed. */
   readonly errorMessage?: string;
+  /** What `job_attempt_errors` keeps of it; the `errorMessage` if left out. */
+  readonly attemptError?: string;
   /** How long, in ms, until a job that becomes pending is due. */
   readonly delayMs?: number;
   /** How many attempts are given back. */
   readonly refund?: number;
+}
+
+/** A run that ended well. */
+export interface Completion {
+  readonly handle: JobHandle;
+  readonly result: JobResult;
 }
 
 /** A job after such a move, and the notification of it if the move was final. */
@@ -46,13 +55,43 @@ export async function settleJobs(
   settlements: readonly Settlement[],
   tx: TransactionOptions,
 ): Promise<(SettledJob | { readonly error: JobRefusal })[]> {
-  const byPosition = await settle(db, operation, statements.settleJobs, settlements, tx);
-  return settlements.map(({ handle: { jobId } }, index) =>
-    verdict(jobId, move, byPosition.get(index + 1)),
-  );
+  const notificationIds = settlements.map(() => uuidV7());
+  const values = [
+    ...handleColumns(settlements.map(({ handle }) => handle)),
+    settlements.map(({ next }) => next),
+    settlements.map(({ result }) => result?.resultUrl ?? null),
+    settlements.map(({ result }) => result?.frameCount ?? null),
+    settlements.map(({ errorMessage }) => errorMessage ?? null),
+    settlements.map(({ errorMessage, attemptError }) => attemptError ?? errorMessage ?? null),
+    settlements.map(({ delayMs }) => delayMs ?? 0),
+    settlements.map(({ refund }) => refund ?? 0),
+    notificationIds,
+  ];
+  const rows = await db.run<Row>(operation, statements.settleJobs, values, tx);
+  const verdicts = settlements.map(({ handle: { jobId } }) => ({
+    error: new JobNotFoundError(jobId),
+  })) as (SettledJob | { readonly error: JobRefusal })[];
+  let notifications = 0;
+  for (const row of rows) {
+    const index = (row['position'] as number) - 1;
+    const { handle } = settlements[index] as Settlement;
+    if (row['jobId'] === null) verdicts[index] = { error: refusal(handle.jobId, move, row) };
+    else {
+      const settled = settledJob(row, notificationIds[index] as string);
+      verdicts[index] = settled;
+      if (settled.notification !== null) notifications += 1;
+    }
+  }
+  announce(db.dataSource, 'notifications', notifications, tx.manager);
+  return verdicts;
 }
 
-/** The same for one job, whose refusal is thrown. */
+/**
+ * Moves one job out of `processing`.
+ *
+ * @param move - what the job is to be, for the message of a refusal
+ * @throws JobRefusal; nothing was written
+ */
 export async function settleJob(
   db: SqlRunner,
   operation: string,
@@ -60,101 +99,83 @@ export async function settleJob(
   settlement: Settlement,
   tx: TransactionOptions,
 ): Promise<SettledJob> {
-  const values = columnsOf([settlement]).map(([value]) => value);
-  const [row] = await db.run<Row>(operation, statements.settleJob, values, tx);
-  announceNotifications(db, row === undefined ? [] : [row], tx);
-  return accepted(verdict(settlement.handle.jobId, move, row));
+  const [verdict] = await settleJobs(db, operation, move, [settlement], tx);
+  if (verdict === undefined || 'error' in verdict) throw verdict?.error;
+  return verdict;
 }
 
-/**
- * Jobs that are settled at the same time by calls that have nothing to do with each other. A job that
- * somebody has locked holds up its own call alone.
- */
-export const settlingTogether = (
+/** Completes one job. @throws JobRefusal; nothing was written */
+export const completeJob = (
   db: SqlRunner,
-  operation: string,
-  move: string,
-): RequestBatcher<Settlement, SettledJob> =>
+  completion: Completion,
+  tx: TransactionOptions,
+): Promise<SettledJob> =>
+  settleJob(db, 'completeJob', 'completed', { ...completion, next: JobStatus.COMPLETED }, tx);
+
+/** Completes jobs for callers that have nothing to do with each other, and come at the same time. */
+export const completionsTogether = (db: SqlRunner): RequestBatcher<Completion, SettledJob> =>
   new RequestBatcher({
-    operation,
+    operation: 'completeJob',
     rowOf: ({ handle }) => handle.jobId.toLowerCase(),
-    alone: (settlement) => settleJob(db, operation, move, settlement, {}),
-    together: async (settlements) => {
-      const byPosition = await settle(
-        db,
-        operation,
-        statements.settleJobsTogether,
-        settlements,
-        {},
+    alone: (completion) => completeJob(db, completion, {}),
+    together: async (completions) => {
+      const notificationIds = completions.map(() => uuidV7());
+      const [jobIds, runNumbers, workerIds] = handleColumns(
+        completions.map(({ handle }) => handle),
       );
-      return settlements.map(({ handle: { jobId } }, index) => {
-        const row = byPosition.get(index + 1);
-        return row?.['accepted'] === true ? accepted(verdict(jobId, move, row)) : undefined;
-      });
+      const results = completions.map(({ result }) => result);
+      const values = [jobIds, runNumbers, ...resultColumns(results), notificationIds, workerIds];
+      const rows = await db.run<Row>('completeJob', statements.completeJobsTogether, values);
+      announce(db.dataSource, 'notifications', rows.length, undefined);
+      const settled = Array.from<SettledJob | undefined>({ length: completions.length });
+      for (const row of rows) {
+        const index = (row['position'] as number) - 1;
+        settled[index] = settledJob(row, notificationIds[index] as string);
+      }
+      return settled;
     },
   });
 
 /**
- * Completes jobs by one statement, for a caller that needs neither job nor notification.
+ * Completes jobs that one worker holds, for a caller that needs neither job nor notification.
  *
- * @returns whether each was completed; if not, it is locked, or it is refused
+ * @returns whether each was completed; if not, it is locked, or it is to be refused
  */
-export async function completeBriefly(
+export async function completeJobsOfWorker(
   db: SqlRunner,
-  operation: string,
-  settlements: readonly Settlement[],
+  workerId: string | null,
+  completions: readonly Completion[],
 ): Promise<boolean[]> {
-  const values = columnsOf(settlements);
-  const rows = await db.run<Row>(operation, statements.settleJobsBriefly, values);
-  const done = new Set(rows.filter((row) => row['accepted']).map((row) => row['position']));
-  announce(db.dataSource, 'notifications', done.size, undefined);
-  return settlements.map((_, index) => done.has(index + 1));
+  const [jobIds, runNumbers] = handleColumns(completions.map(({ handle }) => handle));
+  const results = completions.map(({ result }) => result);
+  const notificationIds = completions.map(() => uuidV7());
+  const values = [jobIds, runNumbers, ...resultColumns(results), notificationIds, workerId];
+  const [row] = await db.run<{ count: number; positions: number[] | null }>(
+    'completeJob',
+    statements.completeJobsOfWorker,
+    values,
+  );
+  const { count = 0, positions = null } = row ?? {};
+  announce(db.dataSource, 'notifications', count, undefined);
+  const isAll = count === completions.length;
+  const completed = new Set(positions);
+  return completions.map((_, index) => isAll || completed.has(index + 1));
 }
 
-/** Settles jobs by one statement of several. @returns its rows by the jobs' places in the list, from 1 */
-async function settle(
-  db: SqlRunner,
-  operation: string,
-  statement: (tables: Tables) => Statement,
-  settlements: readonly Settlement[],
-  tx: TransactionOptions,
-): Promise<Map<unknown, Row>> {
-  const rows = await db.run<Row>(operation, statement, columnsOf(settlements), tx);
-  announceNotifications(db, rows, tx);
-  return new Map(rows.map((row) => [row['position'], row]));
-}
-
-/** The statements' parameters, as arrays with an entry for each job. */
-const columnsOf = (settlements: readonly Settlement[]): unknown[][] => [
-  ...handleColumns(settlements.map(({ handle }) => handle)),
-  settlements.map(({ next }) => next),
-  settlements.map(({ resultUrl }) => resultUrl ?? null),
-  settlements.map(({ frameCount }) => frameCount ?? null),
-  settlements.map(({ errorMessage }) => errorMessage ?? null),
-  settlements.map(({ delayMs }) => delayMs ?? 0),
-  settlements.map(({ refund }) => refund ?? 0),
+const resultColumns = (results: readonly JobResult[]): unknown[][] => [
+  results.map(({ resultUrl }) => resultUrl),
+  results.map(({ frameCount }) => frameCount),
 ];
 
-function announceNotifications(db: SqlRunner, rows: readonly Row[], tx: TransactionOptions): void {
-  const logged = rows.filter((row) => row['notification.notificationId'] !== null);
-  announce(db.dataSource, 'notifications', logged.length, tx.manager);
-}
-
-function verdict(
-  jobId: string,
-  move: string,
-  row: Row | undefined,
-): SettledJob | { readonly error: JobRefusal } {
-  if (row === undefined) return { error: new JobNotFoundError(jobId) };
-  if (row['accepted'] !== true) return { error: refusal(jobId, move, row) };
-  const notification =
-    row['notification.notificationId'] === null ? null : toNotification(row, 'notification.');
-  return { job: toJob(row, 'job.'), notification };
-}
-
-function accepted(settled: SettledJob | { readonly error: JobRefusal }): SettledJob {
-  if ('error' in settled) throw settled.error;
-  return settled;
+/** What a statement has made of a job that its caller held. */
+function settledJob(row: Row, notificationId: string): SettledJob {
+  const job = toJob(row);
+  const recipientEmail = row['recipientEmail'] as string;
+  const isFinal = job.status !== JobStatus.PENDING;
+  return {
+    job,
+    notification: isFinal ? newNotification(notificationId, job, recipientEmail) : null,
+  };
 }
 
 /** The job of a statement that moves one job by its id, or the error that says why it did not. */
@@ -172,7 +193,7 @@ function refusal(
 ): LeaseLostError | InvalidJobTransitionError {
   const status = row['statusBefore'] as JobStatus;
   const runNumber = row['runNumberBefore'] as number;
-  return row['lost'] === true
+  return row['isLost'] === true
     ? new LeaseLostError({ jobId, status, runNumber })
     : new InvalidJobTransitionError(jobId, move, status, runNumber);
 }

@@ -1,5 +1,6 @@
 import { hydrate } from '../sql/hydrate.js';
-import { NotificationLog } from '../schema/entities/index.js';
+import { DeliveryStatus, NotificationLog, NotificationType } from '../schema/entities/index.js';
+import type { VideoJob } from '../schema/entities/index.js';
 import { NOTIFICATION_COLUMNS } from './notification.sql.js';
 
 export type Row = Record<string, unknown>;
@@ -7,3 +8,25 @@ export type Row = Record<string, unknown>;
 /** @param prefix - what stands before the notification's columns in the row */
 export const toNotification = (row: Row, prefix?: string): NotificationLog =>
   hydrate(NotificationLog, NOTIFICATION_COLUMNS, row, prefix);
+
+/** The notification that was logged with the end of a job: its row is known without reading it. */
+export function newNotification(
+  notificationId: string,
+  { jobId, status, runNumber, completedAt }: VideoJob,
+  recipientEmail: string,
+): NotificationLog {
+  return hydrate(NotificationLog, NOTIFICATION_COLUMNS, {
+    notificationId,
+    jobId,
+    notificationType: status === 'completed' ? NotificationType.SUCCESS : NotificationType.FAILURE,
+    recipientEmail,
+    deliveryStatus: DeliveryStatus.PENDING,
+    retryCount: 0,
+    errorMessage: null,
+    createdAt: new Date(completedAt as Date),
+    sentAt: null,
+    availableAt: new Date(completedAt as Date),
+    deliveryNumber: 0,
+    runNumber,
+  });
+}

@@ -153,8 +153,6 @@ export class RequestBatcher<Input, Output> {
  */
 function wasUndone(error: unknown): boolean {
   if (error instanceof DatabaseUnavailableError) return false;
-  const { cause } = error as { cause?: unknown };
-  return [error, cause].some(
-    (one) => typeof (one as { severity?: unknown })?.severity === 'string',
-  );
+  const { severity, cause } = (error ?? {}) as { severity?: unknown; cause?: unknown };
+  return typeof severity === 'string' || (error instanceof Error && wasUndone(cause));
 }

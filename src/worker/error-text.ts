@@ -2,10 +2,10 @@ import { reasonOf } from '../errors.js';
 
 const MAX_CHARACTERS = 10_000;
 
-/** What a handler threw, as text that can be stored: never empty, bounded, without what no `text` holds. */
-export function errorText(error: unknown): string {
-  const text = reasonOf(error).replaceAll('\0', '').toWellFormed().trim();
-  return (
-    text.slice(0, MAX_CHARACTERS).toWellFormed() || 'The handler threw an error without a message.'
-  );
-}
+/** A text as a column of a table can hold it: bounded, and without what no `text` holds. */
+export const storable = (text: string): string =>
+  text.replaceAll('\0', '').toWellFormed().trim().slice(0, MAX_CHARACTERS).toWellFormed();
+
+/** What a handler threw, as a text that can be stored and is never empty. */
+export const errorText = (error: unknown): string =>
+  storable(reasonOf(error)) || 'The handler threw an error without a message.';

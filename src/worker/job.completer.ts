@@ -3,50 +3,58 @@ import type { EntityManager } from 'typeorm';
 import { canHeal } from '../connection/healing.js';
 import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
-import { FrameForgeError, fromDriver } from '../errors.js';
+import { DatabaseUnavailableError, FrameForgeError, fromDriver } from '../errors.js';
 import type { JobResult } from '../jobs/job.inputs.js';
 import type { JobService } from '../jobs/job.service.js';
-import { completeBriefly, settleJob } from '../jobs/job.settlement.js';
-import type { Settlement } from '../jobs/job.settlement.js';
+import { completeJob, completeJobsOfWorker } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
-import type { VideoJob } from '../schema/entities/index.js';
 import type { Lease } from './lease.keeper.js';
+import { NotRecordedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
+import { UnrecoverableJobError } from './worker.types.js';
 
 /** How many jobs one statement completes at the most. */
 const MAX_BATCH = 1_000;
-/** How often a transaction with the application's own writes is tried, which takes some 20 s. */
+/** How often a statement of several jobs is tried, if it fails for another reason than an outage. */
+const BATCH_TRIES = 3;
+/** How often a transaction with the application's own writes is broken off, which takes some 20 s. */
 const TRANSACTION_TRIES = 10;
 
+/** A run whose handler has come to its end. */
+interface Finished {
+  readonly lease: Lease;
+  readonly result: JobResult;
+}
+
 /**
- * Completes jobs. It waits out a database that is away; a completion whose reply was lost is repeated,
- * and the fence tells whether it had been done.
+ * Completes jobs. It waits out a database that is away, and tries again what the server could not do; a
+ * completion whose reply was lost is repeated, and the fence tells whether it had been done.
  */
 export class JobCompleter {
-  private readonly completions: RequestBatcher<Settlement, boolean>;
+  private readonly completions: RequestBatcher<Finished, true>;
 
-  /** @param db - on the application's pool, as `jobs` is */
+  /**
+   * @param workerId - who holds the leases
+   * @param db - on the application's pool, as `jobs` is
+   */
   constructor(
     private readonly jobs: JobService,
-    db: SqlRunner,
+    private readonly workerId: string,
+    private readonly db: SqlRunner,
     private readonly recording: Activity,
   ) {
-    const operation = 'completeJob';
     this.completions = new RequestBatcher(
       {
-        operation,
-        rowOf: ({ handle }) => handle.jobId.toLowerCase(),
-        alone: async (settlement) => {
-          await recording.untilAnswered(() =>
-            settleJob(db, operation, 'completed', settlement, {}),
+        operation: 'completeJob',
+        rowOf: ({ lease }) => lease.run.jobId,
+        together: (finished) => this.completeTogether(finished),
+        alone: async ({ lease, result }) => {
+          const completion = { handle: lease.run, result };
+          await recording.untilRecorded(
+            () => completeJob(db, completion, {}),
+            () => lease.isHeld,
           );
-          return true;
-        },
-        together: async (settlements) => {
-          const done = await recording.untilAnswered(() =>
-            completeBriefly(db, operation, settlements),
-          );
-          return done.map((isDone) => isDone || undefined);
+          return true as const;
         },
       },
       { maxBatch: MAX_BATCH },
@@ -56,19 +64,30 @@ export class JobCompleter {
   /**
    * Completes a job. What ends while statements are under way is completed by the next one.
    *
-   * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError, WorkerStoppedError, and whatever
-   *   the database says of this completion alone, when trying again cannot help
+   * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError, NotRecordedError, and what the
+   *   database says of this result
    */
-  async complete(handle: VideoJob, result: JobResult): Promise<void> {
-    await this.completions.run({ handle, next: JobStatus.COMPLETED, ...result });
+  async complete(lease: Lease, result: JobResult): Promise<void> {
+    await this.completions.run({ lease, result });
+  }
+
+  private async completeTogether(finished: readonly Finished[]): Promise<(true | undefined)[]> {
+    const completions = finished.map(({ lease, result }) => ({ handle: lease.run, result }));
+    let tries = 0;
+    const done = await this.recording.untilRecorded(
+      () => completeJobsOfWorker(this.db, this.workerId, completions),
+      () => (tries += 1) < BATCH_TRIES,
+    );
+    return done.map((isDone) => isDone || undefined);
   }
 
   /**
    * Completes a job in a transaction with the application's own writes. Those count as the handler's
-   * work, so that the lease can be lost in the middle of them. A transaction that the database undid is
-   * run again.
+   * work, so that the lease can be lost in the middle of them. A transaction that the database undid,
+   * or whose connection broke, is run again.
    *
-   * @throws whatever `write` throws, LeaseLostError, WorkerStoppedError; nothing was written
+   * @param write - resolves to the result
+   * @throws whatever `write` throws, and as `complete` does; nothing was written
    */
   async completeWith(
     lease: Lease,
@@ -76,48 +95,71 @@ export class JobCompleter {
   ): Promise<void> {
     const recording = this.recording.another();
     try {
-      await this.transactions(lease, write, recording);
+      for (let tries = 1; ; tries += 1) {
+        const attempt = { writing: false };
+        try {
+          if (tries > 1 && (await this.wasCompleted(lease))) return;
+          await this.transaction(lease, write, attempt);
+          return recording.succeeded();
+        } catch (error) {
+          lease.settling = false;
+          lease.abort.signal.throwIfAborted();
+          const reason = attempt.writing ? error : fromDriver(error, 'completeJob');
+          if (attempt.writing && !canHeal(reason)) throw error;
+          if (attempt.writing && tries === TRANSACTION_TRIES) {
+            const message = `The transaction broke ${tries} times`;
+            throw new NotRecordedError(message, { cause: error });
+          }
+          await recording.again(reason, () => lease.isHeld);
+          lease.abort.signal.throwIfAborted();
+        }
+      }
     } finally {
       recording.forget();
     }
   }
 
-  private async transactions(
+  /** @param attempt - whether the application's own code is at work */
+  private async transaction(
     lease: Lease,
     write: (manager: EntityManager) => Promise<JobResult>,
-    recording: Activity,
+    attempt: { writing: boolean },
   ): Promise<void> {
-    const { job, abort } = lease;
-    for (let tries = 1; ; tries += 1) {
-      let writing = false;
-      try {
-        if (tries > 1 && (await this.wasCompleted(job))) return;
-        await this.jobs.dataSource.transaction(async (manager) => {
-          writing = true;
-          const result = await write(manager);
-          writing = false;
-          abort.signal.throwIfAborted();
-          lease.settling = true;
-          await this.jobs.completeJob(job, result, { manager });
-        });
-        return recording.succeeded();
-      } catch (error) {
-        // What the handler's code got from a service of its own is no matter of this database.
-        const reason = writing && !isOfDatabase(error) ? error : fromDriver(error, 'completeJob');
-        if (tries === TRANSACTION_TRIES || !canHeal(reason)) throw error;
-        lease.settling = false;
-        await recording.wait(reason);
-        abort.signal.throwIfAborted();
-      }
-    }
+    await this.jobs.dataSource.transaction(async (manager) => {
+      attempt.writing = true;
+      const result = await write(manager).catch((error: unknown) => {
+        throw reasonOfBreak(error, manager);
+      });
+      // An application that caught the error does not know of the break.
+      if (isBroken(manager)) throw broken();
+      attempt.writing = false;
+      lease.abort.signal.throwIfAborted();
+      lease.settling = true;
+      await completeJob(this.db, { handle: lease.run, result }, { manager });
+    });
   }
 
   /** Whether a commit that nobody heard of was done after all. */
-  private async wasCompleted({ jobId, runNumber }: VideoJob): Promise<boolean> {
-    const current = await this.jobs.getJob(jobId);
-    return current.runNumber === runNumber && current.status === JobStatus.COMPLETED;
+  private async wasCompleted({ run }: Lease): Promise<boolean> {
+    const current = await this.jobs.getJob(run.jobId);
+    return current.runNumber === run.runNumber && current.status === JobStatus.COMPLETED;
   }
 }
 
-const isOfDatabase = (error: unknown): boolean =>
-  error instanceof TypeORMError || error instanceof FrameForgeError;
+const broken = (cause: unknown = new Error('the connection of its transaction broke')): Error =>
+  new DatabaseUnavailableError('completeJob', { cause });
+
+const isBroken = (manager: EntityManager): boolean => manager.queryRunner?.isReleased === true;
+
+/**
+ * Why the application's own code failed in a transaction: because the database did, or its connection, or
+ * for a reason of its own. What it got from a service of its own is no matter of this database.
+ */
+function reasonOfBreak(error: unknown, manager: EntityManager): unknown {
+  if (error instanceof UnrecoverableJobError) return error;
+  // Whatever it was told by then: TypeORM has many words for a connection that is gone.
+  if (isBroken(manager)) return broken(error);
+  const isOfDatabase = error instanceof TypeORMError || error instanceof FrameForgeError;
+  const reason = isOfDatabase ? fromDriver(error, 'completeJob') : error;
+  return canHeal(reason) ? reason : error;
+}

@@ -64,10 +64,10 @@ export class JobQueue implements WorkQueue<Lease> {
           `until its handler ends.`,
       );
     });
-    const completer = new JobCompleter(jobs, db, recording);
+    const completer = new JobCompleter(jobs, jobs.workerId, db, recording);
     this.runner = new JobRunner(
       handler,
-      jobs,
+      db,
       ownJobs,
       this.keeper,
       completer,

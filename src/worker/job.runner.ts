@@ -1,5 +1,6 @@
 import type { Logger } from '@nestjs/common';
 import {
+  InvalidInputError,
   InvalidJobTransitionError,
   JobNotFoundError,
   LeaseLostError,
@@ -8,32 +9,33 @@ import {
 import { readInput } from '../input/input.js';
 import { JobResult } from '../jobs/job.inputs.js';
 import type { JobService } from '../jobs/job.service.js';
+import { settleJob } from '../jobs/job.settlement.js';
 import type { JobRefusal } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
-import type { VideoJob } from '../schema/entities/index.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
 import { backoffMs } from './backoff.js';
+import { errorText, storable } from './error-text.js';
 import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from './lease.keeper.js';
-import { WorkerStoppedError } from './outage.watch.js';
+import { NotRecordedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
-import { errorText } from './error-text.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 import { UnrecoverableJobError } from './worker.types.js';
 import type { JobOutcome, VideoJobHandler } from './worker.types.js';
 
-/** What became of a run, as the statistics count it. */
-export type RunOutcome = 'completed' | 'retried' | 'failed' | 'lost' | 'released';
+/** How a run ended, as the statistics count it. */
+export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released';
 
 /** Runs claimed jobs in their handler, and records what came of them. Nothing escapes it. */
 export class JobRunner {
   /**
-   * @param jobs - records outcomes
+   * @param db - records outcomes
    * @param ownJobs - gives jobs back, on a connection that no handler's transaction holds
    */
   constructor(
     private readonly handler: VideoJobHandler,
-    private readonly jobs: JobService,
+    private readonly db: SqlRunner,
     private readonly ownJobs: JobService,
     private readonly keeper: LeaseKeeper,
     private readonly completer: JobCompleter,
@@ -48,17 +50,15 @@ export class JobRunner {
    *
    * @param onHandled - is told when there is no more to do than to record the outcome
    */
-  async run(lease: Lease, onHandled: () => void = () => {}): Promise<RunOutcome> {
-    const { job } = lease;
+  async run(lease: Lease, onHandled: () => void = () => {}): Promise<RunEnd> {
+    const { jobId, attempts } = lease.run;
     try {
-      return await this.telemetry.span('process', job.jobId, job.attempts, (recordError) =>
+      return await this.telemetry.span('process', jobId, attempts, (recordError) =>
         this.attempt(lease, recordError, onHandled),
       );
     } catch (error) {
-      // What is left: an error that no retry mends. The lease ends, and the next claim counts the run.
-      this.logger.error(
-        `The outcome of job ${job.jobId} could not be recorded: ${reasonOf(error)}`,
-      );
+      // The lease ends by itself, and the next claim counts the run.
+      this.logger.error(`The outcome of job ${jobId} could not be recorded: ${reasonOf(error)}`);
       return 'lost';
     } finally {
       this.keeper.drop(lease);
@@ -69,12 +69,12 @@ export class JobRunner {
   async release(lease: Lease): Promise<void> {
     lease.settling = true;
     try {
-      await this.ownJobs.releaseJob(lease.job);
+      await this.ownJobs.releaseJob(lease.run);
       this.telemetry.count('jobs.released');
     } catch (error) {
       // It was finished or taken meanwhile, or the database is away: then its lease ends by itself.
       if (!(error instanceof LeaseLostError)) {
-        this.logger.warn(`Job ${lease.job.jobId} could not be released: ${reasonOf(error)}`);
+        this.logger.warn(`Job ${lease.run.jobId} could not be released: ${reasonOf(error)}`);
       }
     } finally {
       this.keeper.drop(lease);
@@ -85,58 +85,82 @@ export class JobRunner {
     lease: Lease,
     recordError: RecordError,
     onHandled: () => void,
-  ): Promise<RunOutcome> {
-    const { job, abort } = lease;
+  ): Promise<RunEnd> {
+    const { run, abort } = lease;
     try {
-      const context = { signal: abort.signal, attempt: job.attempts };
-      const outcome = await this.handler.process(job, context);
+      const context = { signal: abort.signal, attempt: run.attempts };
+      const outcome = await this.handler.process(lease.job, context);
       abort.signal.throwIfAborted();
       if (typeof outcome !== 'function') onHandled();
       return await this.complete(lease, outcome);
     } catch (error) {
       if (abort.signal.aborted) return lease.released ? 'released' : 'lost';
       // The work was done, only not recorded: that is no failure of it.
-      if (error instanceof WorkerStoppedError) throw error;
-      if (error instanceof LeaseLostError && error.jobId === job.jobId) {
-        return this.lost(job, error, JobStatus.COMPLETED);
+      if (error instanceof NotRecordedError) throw error;
+      if (error instanceof LeaseLostError && error.jobId === run.jobId) {
+        return this.refused(lease, error, JobStatus.COMPLETED);
       }
       recordError(error);
       lease.settling = true;
-      return await this.fail(job, error);
+      return await this.fail(lease, error);
     }
   }
 
-  private async complete(lease: Lease, outcome: JobOutcome): Promise<RunOutcome> {
+  private async complete(lease: Lease, outcome: JobOutcome): Promise<RunEnd> {
     if (typeof outcome === 'function') {
-      await this.completer.completeWith(lease, outcome);
+      await this.completer.completeWith(lease, async (manager) => resultOf(await outcome(manager)));
       return 'completed';
     }
-    const result = readInput('The outcome of a job', JobResult, outcome);
+    const result = resultOf(outcome);
     lease.settling = true;
     try {
-      await this.completer.complete(lease.job, result);
+      await this.completer.complete(lease, result);
       return 'completed';
     } catch (error) {
-      if (isRefusal(error)) return this.lost(lease.job, error, JobStatus.COMPLETED);
+      if (isRefusal(error)) return this.refused(lease, error, JobStatus.COMPLETED);
       throw error;
     }
   }
 
-  private async fail(job: VideoJob, cause: unknown): Promise<RunOutcome> {
-    const final =
-      cause instanceof UnrecoverableJobError || job.attempts >= this.options.maxAttempts;
-    const retryInMs = final ? undefined : backoffMs(job.attempts, this.options.backoff);
+  private async fail(lease: Lease, cause: unknown): Promise<RunEnd> {
+    const { jobId, runNumber, attempts } = lease.run;
+    const final = cause instanceof UnrecoverableJobError || attempts >= this.options.maxAttempts;
+    const retryInMs = final ? undefined : backoffMs(attempts, this.options.backoff);
     this.logger.warn(
-      `Run ${job.runNumber} of job ${job.jobId} failed (attempt ${job.attempts}), ` +
+      `Run ${runNumber} of job ${jobId} failed (attempt ${attempts}), ` +
         `${final ? 'for good' : `next try in ${retryInMs} ms`}: ${reasonOf(cause)}`,
     );
-    const failure = { errorMessage: errorText(cause), retryInMs };
+    const failure = {
+      handle: lease.run,
+      next: final ? JobStatus.FAILED : JobStatus.PENDING,
+      errorMessage: this.messageForUser(lease, cause),
+      attemptError: errorText(cause),
+      delayMs: retryInMs,
+    };
     try {
-      await this.recording.untilAnswered(() => this.jobs.failJob(job, failure));
+      await this.recording.untilRecorded(
+        () => settleJob(this.db, 'failJob', 'failed', failure, {}),
+        () => lease.isHeld,
+      );
       return final ? 'failed' : 'retried';
     } catch (error) {
       if (!(error instanceof LeaseLostError)) throw error;
-      return this.lost(job, error, final ? JobStatus.FAILED : JobStatus.PENDING);
+      return this.refused(lease, error, failure.next);
+    }
+  }
+
+  /** What the job's user reads of an error: the application decides. */
+  private messageForUser({ job, run }: Lease, cause: unknown): string {
+    const { errorMessage } = this.options;
+    try {
+      const text = errorMessage === undefined ? '' : storable(errorMessage(cause, job));
+      return text === '' ? errorText(cause) : text;
+    } catch (error) {
+      this.logger.error(
+        `\`errorMessage\` of FrameForgeWorkerModule failed for job ${run.jobId}, ` +
+          `so that its user reads the error itself: ${reasonOf(error)}`,
+      );
+      return errorText(cause);
     }
   }
 
@@ -145,22 +169,34 @@ export class JobRunner {
    *
    * @param written - the status that this write would have left
    */
-  private lost(job: VideoJob, error: Error, written: JobStatus): RunOutcome {
+  private refused({ run }: Lease, error: JobRefusal, written: JobStatus): RunEnd {
     const { runNumber, status } = error instanceof LeaseLostError ? error : {};
     // Nobody else can have completed this run.
     const own = status === written || status === JobStatus.COMPLETED;
-    if (runNumber === job.runNumber && own) return OUTCOMES[status];
-    this.logger.warn(`The outcome of run ${job.runNumber} was discarded: ${error.message}`);
+    if (runNumber === run.runNumber && own) return ENDS[status];
+    this.logger.warn(`The outcome of run ${run.runNumber} was discarded: ${error.message}`);
     return 'lost';
   }
 }
 
-const OUTCOMES: Record<JobStatus, RunOutcome> = {
+const ENDS: Record<JobStatus, RunEnd> = {
   processing: 'lost',
   completed: 'completed',
   failed: 'failed',
   pending: 'retried',
 };
+
+/** @throws UnrecoverableJobError if it is no valid result: the same work would come to the same end */
+function resultOf(outcome: unknown): JobResult {
+  try {
+    return readInput("The handler's outcome", JobResult, outcome);
+  } catch (error) {
+    if (!(error instanceof InvalidInputError)) throw error;
+    const problems = error.problems.map(({ property, message }) => `${property} ${message}`);
+    const message = `The handler's outcome is no valid result: ${problems.join('; ')}.`;
+    throw new UnrecoverableJobError(message, { cause: error });
+  }
+}
 
 const isRefusal = (error: unknown): error is JobRefusal =>
   error instanceof LeaseLostError ||

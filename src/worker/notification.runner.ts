@@ -73,13 +73,11 @@ export class NotificationRunner {
     } finally {
       clearTimeout(timer);
     }
-    return this.record(() => this.notifications.markSent(notification), 'sent');
+    return this.record(delivery, () => this.notifications.markSent(notification), 'sent');
   }
 
-  private async fail(
-    { notification, released }: Delivery,
-    cause: unknown,
-  ): Promise<DeliveryOutcome> {
+  private async fail(delivery: Delivery, cause: unknown): Promise<DeliveryOutcome> {
+    const { notification, released } = delivery;
     const { notificationId, deliveryNumber } = notification;
     const final = deliveryNumber >= this.options.maxDeliveryAttempts;
     // What was broken off here can go on elsewhere at once: nothing is wrong with the provider.
@@ -91,6 +89,7 @@ export class NotificationRunner {
     );
     const failure = { errorMessage: errorText(cause), retryInMs };
     return this.record(
+      delivery,
       () => this.notifications.markFailed(notification, failure),
       final ? 'failed' : 'retried',
     );
@@ -98,11 +97,12 @@ export class NotificationRunner {
 
   /** Writes an outcome, waiting out a database that is away. */
   private async record(
+    { deadline }: Delivery,
     write: () => Promise<NotificationLog>,
     outcome: DeliveryOutcome,
   ): Promise<DeliveryOutcome> {
     try {
-      await this.recording.untilAnswered(write);
+      await this.recording.untilRecorded(write, () => performance.now() < deadline);
       return outcome;
     } catch (error) {
       if (!(error instanceof LeaseLostError || error instanceof NotificationNotFoundError)) {

@@ -3,14 +3,41 @@ import type { Logger } from '@nestjs/common';
 import {
   DatabaseUnavailableError,
   FrameForgeError,
+  InvalidInputError,
   reasonOf,
   TransactionConflictError,
 } from '../errors.js';
 import { canHeal } from '../connection/healing.js';
 import { backoffMs, OUTAGE_BACKOFF } from './backoff.js';
 
+/** The codes of the errors that refuse a write: it is about something that has changed since. */
+const REFUSALS: ReadonlySet<unknown> = new Set([
+  'JOB_NOT_FOUND',
+  'NOTIFICATION_NOT_FOUND',
+  'INVALID_JOB_TRANSITION',
+  'LEASE_LOST',
+]);
+
+/** SQLSTATE classes 22 and 23: what was to be written is wrong, or a constraint forbids it. */
+const OF_DATA = /^2[23][0-9A-Z]{3}$/;
+
+/** Whether an error is about what was to be written, so that no other try can succeed. */
+function isFinal(error: unknown): boolean {
+  if (error instanceof InvalidInputError) return true;
+  const { code, driverError } = (error ?? {}) as { code?: unknown; driverError?: unknown };
+  if (driverError !== undefined) return isFinal(driverError);
+  return REFUSALS.has(code) || (typeof code === 'string' && OF_DATA.test(code));
+}
+
+/** What came of some work could not be recorded. That is no failure of the work. */
+export class NotRecordedError extends Error {
+  static {
+    this.prototype.name = 'NotRecordedError';
+  }
+}
+
 /** The worker ended before a statement succeeded that was tried again and again. */
-export class WorkerStoppedError extends Error {
+export class WorkerStoppedError extends NotRecordedError {
   static {
     this.prototype.name = 'WorkerStoppedError';
   }
@@ -103,28 +130,41 @@ export class Activity {
   }
 
   /**
-   * Runs a statement until the database answers, waiting longer after each try.
+   * Runs a statement that records what came of some work until it succeeds, waiting longer after each
+   * try. An outage is waited out. What else goes wrong, such as a timeout of the server, a password that
+   * is being changed or a full disk, is tried again for as long as the work is the worker's own.
    *
-   * @throws what the database answers, if that is an error; WorkerStoppedError once the worker has stopped
+   * @param isHeld - whether it still is, as far as is known here
+   * @throws what the database says about the data, and a refusal
+   * @throws NotRecordedError when the work is no longer held, or the worker has stopped
    */
-  async untilAnswered<T>(statement: () => Promise<T>): Promise<T> {
+  async untilRecorded<T>(statement: () => Promise<T>, isHeld: () => boolean): Promise<T> {
     const tries = this.another();
-    for (;;) {
-      try {
-        const result = await statement();
-        tries.succeeded();
-        return result;
-      } catch (error) {
-        if (!canHeal(error)) {
-          tries.forget();
-          throw error;
+    try {
+      for (;;) {
+        try {
+          const result = await statement();
+          tries.succeeded();
+          return result;
+        } catch (error) {
+          await tries.again(error, isHeld);
         }
-        await tries.wait(error);
       }
+    } finally {
+      tries.forget();
     }
   }
 
-  /** The same for one caller of many, whose failures are counted apart from those of the others. */
+  /** Waits before the next try to record something. @throws as `untilRecorded` does */
+  async again(error: unknown, isHeld: () => boolean): Promise<void> {
+    if (isFinal(error)) throw error;
+    if (!canHeal(error) && !isHeld()) {
+      throw new NotRecordedError(`${this.what} did not work: ${reasonOf(error)}`, { cause: error });
+    }
+    await this.wait(error);
+  }
+
+  /** An activity of one caller of many, whose failures are counted apart from those of the others. */
   another(): Activity {
     return new Activity(this.what, this.watch);
   }

@@ -1,7 +1,9 @@
 import { ConfigurationError } from '../errors.js';
+import type { VideoJob } from '../schema/entities/index.js';
 import { DEFAULT_LEASE_MS, DEFAULT_MAX_ATTEMPTS } from '../input/defaults.js';
 import type { OptionRule } from '../input/option.rules.js';
 import {
+  aFunction,
   flag,
   MAX_MS,
   milliseconds,
@@ -39,12 +41,21 @@ export interface FrameForgeWorkerOptions {
    * needs a session of its own, which a pooler in transaction mode cannot give. Default false.
    */
   readonly listen?: boolean;
+  /**
+   * Decides what a job's user reads, in its `errorMessage`, of what the handler threw. Default: the
+   * message of the error. `listAttemptErrors` has the whole text in either case.
+   *
+   * @param error - what the handler threw
+   */
+  readonly errorMessage?: (error: unknown, job: VideoJob) => string;
   /** The name of the data source, if it is not the default one. */
   readonly dataSource?: string;
 }
 
-export type ResolvedWorkerOptions = Required<Omit<FrameForgeWorkerOptions, 'dataSource'>> & {
-  readonly dataSource: string | undefined;
+type Optional = 'dataSource' | 'errorMessage';
+
+export type ResolvedWorkerOptions = Required<Omit<FrameForgeWorkerOptions, Optional>> & {
+  readonly [key in Optional]: FrameForgeWorkerOptions[key] | undefined;
 };
 
 const DEFAULTS: ResolvedWorkerOptions = {
@@ -57,6 +68,7 @@ const DEFAULTS: ResolvedWorkerOptions = {
   pollMs: 500,
   shutdownMs: 20_000,
   listen: false,
+  errorMessage: undefined,
   dataSource: undefined,
 };
 
@@ -79,6 +91,7 @@ const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
   pollMs: wholeNumber(1, Math.floor(MAX_MS / 1.5)),
   shutdownMs: wholeNumber(0),
   listen: flag,
+  errorMessage: aFunction,
   dataSource: text,
 };
 

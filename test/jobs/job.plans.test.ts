@@ -3,7 +3,11 @@ import type { EntityManager } from 'typeorm';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
-import { settleJobs } from '../../src/jobs/job.settlement.js';
+import {
+  completeJobsOfWorker,
+  completionsTogether,
+  settleJobs,
+} from '../../src/jobs/job.settlement.js';
 import type { Settlement } from '../../src/jobs/job.settlement.js';
 import { JobStatus } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
@@ -119,8 +123,8 @@ describe('a claim', () => {
 
 describe('settleJobs', () => {
   it.each<[string, number, Omit<Settlement, 'handle'>]>([
-    ['completes', 1, { next: JobStatus.COMPLETED, ...result }],
-    ['completes', BATCH, { next: JobStatus.COMPLETED, ...result }],
+    ['completes', 1, { next: JobStatus.COMPLETED, result }],
+    ['completes', BATCH, { next: JobStatus.COMPLETED, result }],
     ['fails', BATCH, { next: JobStatus.FAILED, errorMessage: 'no video stream' }],
   ])(
     '%s %i, with their notifications, by indexes and without comparing each with each',
@@ -134,6 +138,34 @@ describe('settleJobs', () => {
       expect(mostRowsOfANode(plan)).toBe(size);
     },
   );
+});
+
+describe('completions that share a statement', () => {
+  const db = () => new SqlRunner(h.dataSource, preparedByDefault());
+  const completions = async (size: number) =>
+    (await handles(size)).map((handle) => ({ handle, result }));
+
+  // They commit: there is enough of what workers hold.
+  it.each([1, BATCH])('of a worker: %i go by the primary key, not by the status', async (size) => {
+    const batch = await completions(size);
+    const plan = await planOf(async () => {
+      expect(await completeJobsOfWorker(db(), 'worker-1', batch)).toEqual(batch.map(() => true));
+    });
+    expect(scannedTables(plan)).toEqual([]);
+    expect(indexesOf(plan)).toContain('pk_video_jobs');
+    expect(indexesOf(plan)).not.toContain('idx_jobs_status');
+    expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(size);
+  });
+
+  it('of several callers go by the primary key, not by the status', async () => {
+    const batch = await completions(100);
+    const together = completionsTogether(db());
+    const plan = await planOf(() => Promise.all(batch.map((one) => together.run(one))));
+    expect(scannedTables(plan)).toEqual([]);
+    expect(indexesOf(plan)).toContain('pk_video_jobs');
+    expect(indexesOf(plan)).not.toContain('idx_jobs_status');
+    expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(batch.length);
+  });
 });
 
 it('extends a thousand leases by their primary key', async () => {

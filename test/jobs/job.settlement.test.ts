@@ -25,6 +25,7 @@ describe('completeJob', () => {
       ...leased,
       ...result,
       status: 'completed',
+      progress: 100,
       completedAt: expect.any(Date),
       workerId: null,
     });

@@ -4,7 +4,7 @@ import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import * as claims from '../../src/jobs/job.claiming.sql.js';
-import { settleJob, settleJobsBriefly } from '../../src/jobs/job.settlement.sql.js';
+import { completeJobsOfWorker, settleJobs } from '../../src/jobs/job.settlement.sql.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { FrameForgeWorker } from '../../src/worker/index.js';
 import { until } from '../support/until.js';
@@ -186,7 +186,7 @@ it('a busy worker claims and completes in batches', async () => {
     const worker = app.get(FrameForgeWorker);
     await until(() => worker.stats().counts['jobs.completed'] === 2_000);
     expect(statements.count(world.harness.dataSource, ...CLAIMS)).toBeLessThan(500);
-    const settled = statements.count(world.harness.dataSource, settleJob, settleJobsBriefly);
+    const settled = statements.count(world.harness.dataSource, settleJobs, completeJobsOfWorker);
     expect(settled).toBeGreaterThan(0);
     expect(settled).toBeLessThan(500);
     expect(worker.stats().counts).toMatchObject({ 'jobs.claimed': 2_000, 'jobs.completed': 2_000 });

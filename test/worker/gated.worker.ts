@@ -6,7 +6,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { JobCompleter } from '../../src/worker/job.completer.js';
 import { JobRunner } from '../../src/worker/job.runner.js';
-import type { RunOutcome } from '../../src/worker/job.runner.js';
+import type { RunEnd } from '../../src/worker/job.runner.js';
 import { LeaseKeeper } from '../../src/worker/lease.keeper.js';
 import type { Lease } from '../../src/worker/lease.keeper.js';
 import type { Activity } from '../../src/worker/outage.watch.js';
@@ -36,7 +36,7 @@ class Gate<T> {
 export class Run {
   phase: 'working' | 'writing' | 'over' = 'working';
   readonly lease: Lease;
-  readonly outcome: Promise<RunOutcome>;
+  readonly outcome: Promise<RunEnd>;
   readonly #handler = new Gate<JobOutcome>();
   readonly #commit = new Gate<void>();
   readonly #wrote = new Gate<void>();
@@ -52,14 +52,14 @@ export class Run {
   }
 
   /** Ends the handler with an outcome. */
-  resolve(outcome: JobOutcome): Promise<RunOutcome> {
+  resolve(outcome: JobOutcome): Promise<RunEnd> {
     this.phase = 'over';
     this.#handler.resolve(outcome);
     return this.outcome;
   }
 
   /** Ends the handler. @returns when that is recorded; with `write`, when its first write is done */
-  async end(how: Ending): Promise<RunOutcome | undefined> {
+  async end(how: Ending): Promise<RunEnd | undefined> {
     this.phase = how === 'write' ? 'writing' : 'over';
     if (how === 'throw') this.#handler.reject(new Error('it does not work'));
     else if (how === 'unrecoverable') this.#handler.reject(new UnrecoverableJobError('never'));
@@ -78,7 +78,7 @@ export class Run {
     return this.outcome;
   }
 
-  commit(): Promise<RunOutcome> {
+  commit(): Promise<RunEnd> {
     this.phase = 'over';
     this.#commit.resolve();
     return this.outcome;
@@ -120,10 +120,10 @@ export class Worker {
     this.keeper = new LeaseKeeper(this.db, LEASE_MS, outage.activity('Extending'), () => {});
     this.runner = new JobRunner(
       { process: (job) => this.handlers.get(job) ?? Promise.reject(new Error('no handler')) },
-      this.jobs,
+      this.db,
       this.jobs,
       this.keeper,
-      new JobCompleter(this.jobs, this.db, recording),
+      new JobCompleter(this.jobs, this.jobs.workerId, this.db, recording),
       recording,
       resolveWorkerOptions(options),
       new Telemetry(),

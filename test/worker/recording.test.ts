@@ -1,9 +1,10 @@
+import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
 import type { DataSource, EntityManager } from 'typeorm';
 import { resolveOptions } from '../../src/database.options.js';
 import { openDataSource } from '../../src/migrations/open-data-source.js';
 import type { JobResult } from '../../src/jobs/job.inputs.js';
-import type { VideoJob } from '../../src/schema/entities/index.js';
+import { User, VideoJob } from '../../src/schema/entities/index.js';
 import type { JobOutcome } from '../../src/worker/index.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
@@ -31,6 +32,7 @@ beforeEach(async () => {
   worker = new Worker({ dataSource });
 });
 afterEach(async () => {
+  jest.restoreAllMocks();
   worker.keeper.stop();
   await dataSource.destroy();
   await proxy.stop();
@@ -128,9 +130,12 @@ describe('a result', () => {
     expect(await world.errors(refused!.job)).toEqual([expect.stringContaining('refuse')]);
   });
 
-  it('that is none fails the run', async () => {
+  it.each<[string, (outcome: JobOutcome) => JobOutcome]>([
+    ['that is none', (outcome) => outcome],
+    ['of a transaction that is none', (outcome) => async () => outcome as JobResult],
+  ])('%s fails the job at once: the same work would come to the same', async (_, made) => {
     const [run] = await claim();
-    expect(await run!.resolve({ frameCount: -1 } as JobOutcome)).toBe('retried');
+    expect(await run!.resolve(made({ frameCount: -1 } as JobOutcome))).toBe('failed');
     expect(await world.errors(run!.job)).toEqual([
       expect.stringMatching(/resultUrl .*; frameCount /),
     ]);
@@ -139,15 +144,91 @@ describe('a result', () => {
 
 /** @returns the outcome, and how often it was called */
 function writing(job: VideoJob, then: (call: number) => Promise<unknown>) {
-  const calls = { count: 0 };
+  const calls: { count: number; manager?: EntityManager } = { count: 0 };
   const outcome = async (manager: EntityManager): Promise<JobResult> => {
     calls.count += 1;
+    calls.manager = manager;
     await manager.query('INSERT INTO own_writes VALUES ($1, $2)', [job.jobId, job.runNumber]);
     await then(calls.count);
     return RESULT;
   };
   return { calls, outcome };
 }
+
+/** Makes each statement that ends a job fail with an error, until it is told to stop. */
+async function sabotage(sqlState: string): Promise<() => Promise<unknown>> {
+  const { dataSource: other } = world.harness;
+  await other.query(`
+    CREATE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS $$
+      BEGIN RAISE EXCEPTION USING ERRCODE = '${sqlState}', MESSAGE = 'sabotaged'; END $$;
+    CREATE TRIGGER sabotage BEFORE UPDATE OF "status" ON video_jobs FOR EACH ROW
+      WHEN (NEW."status" <> 'processing') EXECUTE FUNCTION sabotage()`);
+  return () => other.query('DROP FUNCTION sabotage() CASCADE');
+}
+
+const tried = (): Promise<void> => until(() => worker.outage.isDown);
+
+describe('what the server could not do', () => {
+  const OUTCOMES: [string, (run: Run) => Promise<unknown>, object][] = [
+    ['a result', (run) => run.resolve(RESULT), { status: 'completed' }],
+    [
+      'a result with own writes',
+      (run) => run.resolve(writing(run.job, async () => {}).outcome),
+      { status: 'completed' },
+    ],
+    ['a failure', (run) => run.end('throw'), { status: 'pending' }],
+  ];
+  it.each(
+    ['57014', '55P03', '0A000', '53100', '25006', '28P01', 'XX000', 'P0001', '40001'].flatMap(
+      (sqlState) => OUTCOMES.map((outcome) => [sqlState, ...outcome] as const),
+    ),
+  )('is tried again: %s, %s', async (sqlState, _, end, ended) => {
+    const [run] = await claim();
+    const repair = await sabotage(sqlState);
+    const outcome = end(run!);
+    // Collisions of transactions are no outage: nobody is told.
+    if (sqlState !== '40001') await tried();
+    await repair();
+    await outcome;
+    expect(await world.job(run!.job)).toMatchObject({ ...ended, attempts: 1 });
+    const isFailure = 'status' in ended && ended.status === 'pending';
+    expect(await world.errors(run!.job)).toHaveLength(isFailure ? 1 : 0);
+    expect(await world.notifications(run!.job)).toHaveLength(isFailure ? 0 : 1);
+  });
+
+  it('while the lease was lost is lost, and no failure of the run', async () => {
+    const [run] = await claim();
+    const repair = await sabotage('57014');
+    try {
+      const outcome = run!.resolve(RESULT);
+      await tried();
+      run!.lease.deadline = performance.now();
+      expect(await outcome).toBe('lost');
+    } finally {
+      await repair();
+    }
+    expect(await world.job(run!.job)).toMatchObject({ status: 'processing', attempts: 1 });
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+});
+
+describe('a handler that changes its own job', () => {
+  it.each<[string, (run: Run) => Promise<unknown>, string]>([
+    ['completes it', (run) => run.resolve(RESULT), 'completed'],
+    ['completes it with own writes', (run) => run.resolve(async () => RESULT), 'completed'],
+    ['fails it', (run) => run.end('unrecoverable'), 'failed'],
+    ['has it tried again', (run) => run.end('throw'), 'pending'],
+    ['gives it back', (run) => run.release(), 'pending'],
+  ])('%s all the same', async (_, end, status) => {
+    const [run, other] = await claim(2);
+    const { jobId } = run!.job;
+    const changes = { jobId: other!.job.jobId, runNumber: 7, workerId: 'x', attempts: 1_000 };
+    Object.assign(run!.job, changes);
+    await end(run!);
+    expect(await world.job({ jobId })).toMatchObject({ status, runNumber: 1 });
+    expect(await world.job(other!.job)).toMatchObject({ status: 'processing' });
+  });
+});
 
 describe('a transaction with own writes', () => {
   it('that breaks in the middle is run again, in the same attempt', async () => {
@@ -158,6 +239,65 @@ describe('a transaction with own writes', () => {
     expect(await run!.resolve(outcome)).toBe('completed');
     expect(calls.count).toBe(2);
     expect(await world.ownWrites(run!.job)).toEqual([{ runNumber: 1 }]);
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+
+  // Each as an application goes on that does not know of the cut.
+  const nextSteps: [string, (manager: EntityManager, job: VideoJob) => Promise<unknown>][] = [
+    ['query', (manager) => manager.query('SELECT 1')],
+    [
+      "a repository's update",
+      (manager, { jobId }) => manager.getRepository(VideoJob).update({ jobId }, { filename: 'b' }),
+    ],
+    [
+      "a repository's save",
+      async (manager) => {
+        const user = { username: 'own', email: 'own@example.com', passwordHash: 'x' };
+        await manager.getRepository(User).save(user);
+      },
+    ],
+    ['find', (manager, { jobId }) => manager.findOneBy(VideoJob, { jobId })],
+    [
+      'a query builder',
+      (manager) => manager.createQueryBuilder(VideoJob, 'j').select('j.jobId').getMany(),
+    ],
+    ['a nested transaction', (manager) => manager.transaction((inner) => inner.query('SELECT 1'))],
+    ['a plain return', async () => {}],
+    [
+      'an error of its own',
+      async (manager) => {
+        await manager.query('SELECT 1').catch(() => {
+          throw new Error('could not write');
+        });
+      },
+    ],
+  ];
+  it.each(nextSteps)('whose idle connection broke is run again: %s', async (_, next) => {
+    const [run] = await claim();
+    const { calls, outcome } = writing(run!.job, async (call) => {
+      if (call > 1) return;
+      const { manager } = calls;
+      proxy.cut();
+      await until(() => manager?.queryRunner?.isReleased === true);
+      await next(manager!, run!.job);
+    });
+    expect(await run!.resolve(outcome)).toBe('completed');
+    expect(calls.count).toBe(2);
+    expect(await world.ownWrites(run!.job)).toEqual([{ runNumber: 1 }]);
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+
+  it('that breaks each time is lost in the end, and no failure of the run', async () => {
+    const [run] = await claim();
+    const { calls, outcome } = writing(run!.job, async () => {
+      const { manager } = calls;
+      proxy.cut();
+      await until(() => manager?.queryRunner?.isReleased === true);
+    });
+    jest.spyOn(worker.outage, 'sleep').mockResolvedValue();
+    expect(await run!.resolve(outcome)).toBe('lost');
+    expect(calls.count).toBeGreaterThan(1);
+    expect(await world.job(run!.job)).toMatchObject({ status: 'processing', attempts: 1 });
     expect(await world.errors(run!.job)).toEqual([]);
   });
 

@@ -45,6 +45,44 @@ it('processes a job and delivers its notification', async () => {
   }
 });
 
+describe('what a user reads of an error', () => {
+  const errorsOf = async (options: FrameForgeWorkerOptions) => {
+    const process = () => Promise.reject(new Error('ENOSPC at /var/secret/host-7'));
+    const app = await boot({ process }, { maxAttempts: 1, ...options });
+    try {
+      const { jobId } = await app.get(JobService).createJob(await input());
+      await until(async () => (await h.jobs.getJob(jobId)).status === 'failed');
+      const { errorMessage } = await h.jobs.getJob(jobId);
+      const [attempt] = await h.jobs.listAttemptErrors(jobId);
+      return [errorMessage, attempt?.errorMessage];
+    } finally {
+      await app.close();
+    }
+  };
+  const whole = 'ENOSPC at /var/secret/host-7';
+
+  it.each<[string, FrameForgeWorkerOptions, string]>([
+    ['is its message', {}, whole],
+    [
+      'is decided by the application',
+      { errorMessage: (error, job) => `${job.filename}: ${(error as Error).message.slice(0, 6)}` },
+      'a.mp4: ENOSPC',
+    ],
+    [
+      'is its message when the application cannot say',
+      {
+        errorMessage: () => {
+          throw new Error('broken');
+        },
+      },
+      whole,
+    ],
+    ['is its message when the application says nothing', { errorMessage: () => '\0 ' }, whole],
+  ])('%s; listAttemptErrors keeps the whole text', async (_, options, message) => {
+    expect(await errorsOf(options)).toEqual([message, whole]);
+  });
+});
+
 it('tries again, keeps the errors, and gives up', async () => {
   const app = await boot(
     { process: async (_job, { attempt }) => Promise.reject(new Error(`broken ${attempt}`)) },

@@ -4,7 +4,7 @@ import { SqlRunner } from '../../../src/sql/sql.runner.js';
 import { LeaseLostError } from '../../../src/errors.js';
 import { claimJobs } from '../../../src/jobs/job.claiming.js';
 import type { JobStatus } from '../../../src/schema/entities/index.js';
-import type { RunOutcome } from '../../../src/worker/job.runner.js';
+import type { RunEnd } from '../../../src/worker/job.runner.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
 import type { Call, Ending, Schedule, Step } from './schedule.js';
@@ -201,7 +201,7 @@ export class Lane {
   }
 
   /** @param outcome - undefined while a run is in the middle of its own writes */
-  private ended(run: Run, how: Ending, outcome: RunOutcome | undefined): void {
+  private ended(run: Run, how: Ending, outcome: RunEnd | undefined): void {
     if (outcome === undefined) return;
     run.phase = 'over';
     const job = this.jobOf(run);
