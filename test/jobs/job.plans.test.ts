@@ -140,11 +140,10 @@ describe('settleJobs', () => {
   );
 });
 
-describe('completions that share a statement', () => {
-  const db = () => new SqlRunner(h.dataSource, preparedByDefault());
-  const completions = async (size: number) =>
-    (await handles(size)).map((handle) => ({ handle, result }));
+const completions = async (size: number) =>
+  (await handles(size)).map((handle) => ({ handle, result }));
 
+describe('completions that share a statement', () => {
   // They commit: there is enough of what workers hold.
   it.each([1, BATCH])('of a worker: %i go by the primary key, not by the status', async (size) => {
     const batch = await completions(size);

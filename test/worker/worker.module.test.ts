@@ -45,20 +45,23 @@ it('processes a job and delivers its notification', async () => {
   }
 });
 
+const full = () => Promise.reject(new Error('ENOSPC at /var/secret/host-7'));
+
+/** What a user reads of a failed job, and what its attempt keeps. */
+const errorsOf = async (options: FrameForgeWorkerOptions) => {
+  const app = await boot({ process: full }, { maxAttempts: 1, ...options });
+  try {
+    const job = await app.get(JobService).createJob(await input());
+    await until(async () => (await h.jobs.getJob(job.jobId)).status === 'failed');
+    const { errorMessage } = await h.jobs.getJob(job.jobId);
+    const [attempt] = await h.jobs.listAttemptErrors(job.jobId);
+    return [errorMessage, attempt?.errorMessage];
+  } finally {
+    await app.close();
+  }
+};
+
 describe('what a user reads of an error', () => {
-  const errorsOf = async (options: FrameForgeWorkerOptions) => {
-    const process = () => Promise.reject(new Error('ENOSPC at /var/secret/host-7'));
-    const app = await boot({ process }, { maxAttempts: 1, ...options });
-    try {
-      const { jobId } = await app.get(JobService).createJob(await input());
-      await until(async () => (await h.jobs.getJob(jobId)).status === 'failed');
-      const { errorMessage } = await h.jobs.getJob(jobId);
-      const [attempt] = await h.jobs.listAttemptErrors(jobId);
-      return [errorMessage, attempt?.errorMessage];
-    } finally {
-      await app.close();
-    }
-  };
   const whole = 'ENOSPC at /var/secret/host-7';
 
   it.each<[string, FrameForgeWorkerOptions, string]>([
