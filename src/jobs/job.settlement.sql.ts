@@ -154,7 +154,7 @@ export const completeJobsOfWorker = (t: Tables): Statement =>
     'varchar',
     columns(['jobId', 'status', 'runNumber'], 'j'),
     `SELECT count(*)::integer AS "count",
-    CASE WHEN count(*) < cardinality($1::uuid[]) THEN array_agg("position"::integer) END AS "positions"
+    CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("position") END AS "positions"
   FROM completed`,
   );
 

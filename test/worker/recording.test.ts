@@ -1,5 +1,6 @@
 import { jest } from '@jest/globals';
 import { Logger } from '@nestjs/common';
+import { setImmediate } from 'node:timers/promises';
 import type { DataSource, EntityManager } from 'typeorm';
 import { resolveOptions } from '../../src/database.options.js';
 import { openDataSource } from '../../src/migrations/open-data-source.js';
@@ -294,7 +295,8 @@ describe('a transaction with own writes', () => {
       proxy.cut();
       await until(() => manager?.queryRunner?.isReleased === true);
     });
-    jest.spyOn(worker.outage, 'sleep').mockResolvedValue();
+    // The waits take some 20 s in all.
+    jest.spyOn(worker.outage, 'sleep').mockImplementation(() => setImmediate());
     expect(await run!.resolve(outcome)).toBe('lost');
     expect(calls.count).toBeGreaterThan(1);
     expect(await world.job(run!.job)).toMatchObject({ status: 'processing', attempts: 1 });
