@@ -31,6 +31,12 @@ const RULES: Record<string, string> = {
     WHERE status = 'failed'
       AND (filename NOT LIKE 'unrecoverable:%' AND attempts < ${MAX_ATTEMPTS}
         OR (SELECT count(*) FROM job_attempt_errors e WHERE e."jobId" = j."jobId") < attempts)`,
+  'errors of jobs whose handler had none': `
+    SELECT FROM job_attempt_errors e JOIN video_jobs j USING ("jobId")
+    WHERE e."errorMessage" NOT LIKE 'The worker was lost%'
+      AND (j.filename LIKE 'plain:%'
+        -- Its own statement may meet a timeout; that of the package may not fail its work.
+        OR j.filename LIKE 'write:%' AND e."errorMessage" NOT LIKE 'canceling statement%')`,
   'notifications that are not sent, or were never received': `
     SELECT FROM notification_log n
     WHERE n."deliveryStatus" <> 'sent' OR n."sentAt" IS NULL

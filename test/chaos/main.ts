@@ -1,19 +1,23 @@
 // npm run chaos -- [--seconds 60] [--seed n]
 //
-// The ledger under fire: workers are killed and the database crashes while jobs come in. At the end
-// nothing may be lost and nothing may be there twice. It exits with 1 otherwise.
+// The ledger under fire: workers are killed, statements meet the timeouts of their role, and the database
+// crashes, once without a word to those who wait for it, while jobs come in. At the end nothing may be
+// lost and nothing may be there twice. It exits with 1 otherwise.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { JobService } from '../../src/jobs/job.service.js';
 import { openHarness } from '../support/harness.js';
 import { OwnServer } from '../support/own-server.js';
+import { Proxy } from '../support/proxy.js';
 import { Fleet } from './fleet.js';
 import { Backlog } from './backlog.js';
 import { acknowledge, clearLedger, createLedger, drain, readLedger, recoveries } from './ledger.js';
+import { countTimeouts, createApplicationRole, Neighbour } from './hardships.js';
 import { Producer } from './producer.js';
 import { report, reportStarts } from './report.js';
 import type { Outage } from './report.js';
 import { measureStarts } from './starts.js';
-import { DRAIN_MS, KILL_EVERY_MS, RATE, WORKERS } from './settings.js';
+import { DRAIN_MS, KILL_EVERY_MS, RATE, REPLY_TIMEOUT_MS, WORKERS } from './settings.js';
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string' }, seed: { type: 'string' } },
@@ -34,60 +38,89 @@ function generator(state: number): () => number {
   };
 }
 
-async function fire(server: OwnServer, fleet: Fleet, random: () => number): Promise<Outage[]> {
-  const outages: Outage[] = [];
-  const crash = async (): Promise<void> => {
-    const from = Date.now();
-    await server.control('restart', 'immediate');
-    outages.push({ from, to: Date.now() });
-  };
+/** The server crashes, and is back at once. */
+async function crash(server: OwnServer): Promise<Outage> {
+  const from = Date.now();
+  await server.control('restart', 'immediate');
+  return { from, to: Date.now() };
+}
+
+/** The server vanishes: who waits for it hears nothing more, and nothing of the one that takes its place. */
+async function vanish(server: OwnServer, proxy: Proxy): Promise<Outage> {
+  proxy.silent = true;
+  proxy.freeze();
+  const outage = await crash(server);
+  proxy.silent = false;
+  return outage;
+}
+
+async function fire(
+  server: OwnServer,
+  proxy: Proxy,
+  fleet: Fleet,
+  random: () => number,
+): Promise<Outage[]> {
   const start = performance.now();
-  const restarts = [seconds / 3, (2 * seconds) / 3].map((at) => at * 1_000);
-  let restarting = Promise.resolve();
+  const strikes = [
+    { at: seconds / 3, strike: () => crash(server) },
+    { at: (2 * seconds) / 3, strike: () => vanish(server, proxy) },
+  ];
+  const outages: Promise<Outage>[] = [];
   for (let next = KILL_EVERY_MS; next <= seconds * 1_000; next += KILL_EVERY_MS) {
     await sleep(start + next - performance.now());
     fleet.killOne(random);
-    if (next >= (restarts[0] ?? Infinity)) {
-      restarts.shift();
-      restarting = crash();
+    const [due] = strikes;
+    if (due !== undefined && next >= due.at * 1_000) {
+      strikes.shift();
+      outages.push(due.strike());
     }
   }
-  await restarting;
-  return outages;
+  return Promise.all(outages);
 }
 
 async function main(): Promise<boolean> {
   const random = generator(seed);
   const server = await OwnServer.start();
   const h = await openHarness({}, { url: server.url, drop: () => server.remove() });
-  const fleet = new Fleet(server.url);
+  await createLedger(h.dataSource);
+  const { userId } = await h.user();
+  const input = { userId, filename: 'sleep:0', videoUrl: 's3://videos/a.mp4' };
+  print(reportStarts(await measureStarts(server.url, input)));
+  await clearLedger(h.dataSource);
+  const proxy = await Proxy.start(server.url);
+  const url = await createApplicationRole(h.dataSource, proxy.url);
+  const application = await openHarness({}, { url, drop: () => proxy.stop() });
+  const jobs = new JobService(application.dataSource, { replyTimeoutMs: REPLY_TIMEOUT_MS });
+  const producer = new Producer(jobs, userId, random);
+  const neighbour = new Neighbour(h.dataSource);
+  const fleet = new Fleet(url);
   const backlog = new Backlog(h.dataSource, () => fleet.readyCount);
+  const stop = (): Promise<unknown> =>
+    Promise.all([fleet.stop(), backlog.stop(), neighbour.stop()]);
   try {
-    await createLedger(h.dataSource);
-    const { userId } = await h.user();
-    const input = { userId, filename: 'sleep:0', videoUrl: 's3://videos/a.mp4' };
-    print(reportStarts(await measureStarts(server.url, input)));
-    await clearLedger(h.dataSource);
-    const producer = new Producer(h.jobs, userId, random);
     print(
       `The ledger under fire: ${WORKERS} workers, ${RATE} jobs a second, for ${seconds} s; each ` +
-        `${KILL_EVERY_MS / 1_000} s one is killed, and twice the database crashes (seed ${seed}).`,
+        `${KILL_EVERY_MS / 1_000} s one is killed, and the database crashes, once in silence (seed ${seed}).`,
     );
     fleet.start(WORKERS);
     while (fleet.readyCount < WORKERS) await sleep(50);
     producer.start(RATE);
     backlog.start();
-    const outages = await fire(server, fleet, random);
+    neighbour.start();
+    const outages = await fire(server, proxy, fleet, random);
     await producer.stop();
+    await neighbour.stop();
     await acknowledge(h.dataSource, producer.acknowledged);
     const drained = await drain(h.dataSource);
-    await Promise.all([fleet.stop(), backlog.stop()]);
+    await stop();
     const { counts, lost, mismatched, faults: broken } = await readLedger(h.dataSource);
     const recovered = await recoveries(h.dataSource, fleet.kills);
+    const timeouts = countTimeouts(server.log());
     print(
       report({
         counts,
         repeatedCalls: producer.repeated,
+        timeouts,
         kills: fleet.kills.size,
         recoveries: recovered,
         outages,
@@ -100,12 +133,15 @@ async function main(): Promise<boolean> {
       ...(drained ? [] : [`work was still under way ${DRAIN_MS / 1_000} s after the fire`]),
       // A fire that hit nothing proves nothing.
       ...(recovered.length > 0 ? [] : ['no job was in the hands of a worker that was killed']),
+      ...(timeouts.locks > 0 ? [] : ['no statement met the lock_timeout']),
+      ...(timeouts.statements > 0 ? [] : ['no statement met the statement_timeout']),
     ];
     for (const fault of faults) print(`  WRONG  ${fault}`);
     print(`${lost} lost, ${mismatched} mismatched`);
     return faults.length === 0;
   } finally {
-    await Promise.all([fleet.stop(), backlog.stop()]);
+    await stop();
+    await application.close();
     await h.close();
   }
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DatabaseUnavailableError } from '../../src/errors.js';
+import { DatabaseUnavailableError, StatementTimeoutError } from '../../src/errors.js';
 import type { JobService } from '../../src/jobs/job.service.js';
 import { KINDS } from './settings.js';
 import type { Kind } from './settings.js';
@@ -8,7 +8,7 @@ import type { Kind } from './settings.js';
 /** Creates jobs at a steady rate, and repeats each call until it is acknowledged. */
 export class Producer {
   readonly acknowledged: string[] = [];
-  /** Calls that had to be repeated, because the database was away. */
+  /** Calls that had to be repeated, because the database was away, or took longer than it may. */
   repeated = 0;
   private readonly calls = new Set<Promise<void>>();
   private timer: NodeJS.Timeout | undefined;
@@ -56,7 +56,9 @@ export class Producer {
         this.acknowledged.push(jobId);
         return;
       } catch (error) {
-        if (!(error instanceof DatabaseUnavailableError)) throw error;
+        const again =
+          error instanceof DatabaseUnavailableError || error instanceof StatementTimeoutError;
+        if (!again) throw error;
         this.repeated += 1;
         await sleep(100);
       }

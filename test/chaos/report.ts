@@ -14,6 +14,8 @@ export interface Outage {
 export interface Fire {
   readonly counts: Counts;
   readonly repeatedCalls: number;
+  /** Statements that the server ended. */
+  readonly timeouts: { readonly locks: number; readonly statements: number };
   readonly kills: number;
   readonly recoveries: readonly Recovery[];
   readonly outages: readonly Outage[];
@@ -24,7 +26,7 @@ export interface Fire {
 const PROMISED_MS = LEASE_MS + 1_000;
 
 export function report(fire: Fire): string {
-  const { counts, repeatedCalls, kills, recoveries, outages, backlog } = fire;
+  const { counts, repeatedCalls, timeouts, kills, recoveries, outages, backlog } = fire;
   const [queued, others] = split(recoveries, ({ killedAt, claimedAt }) =>
     backlog.within(killedAt, claimedAt),
   );
@@ -33,12 +35,13 @@ export function report(fire: Fire): string {
   );
   const away = outages.map(({ from, to }) => seconds(to - from)).join(' and ');
   return `
-  jobs acknowledged       ${counts.acknowledged} (${repeatedCalls} calls repeated while the database was away)
+  jobs acknowledged       ${counts.acknowledged} (${repeatedCalls} calls repeated)
   completed               ${counts.completed}, success notifications ${counts.success}
   failed                  ${counts.failed}, failure notifications ${counts.failure}
   with an own write       ${counts.ownWrites}
   messages received       ${counts.received}, of which ${counts.receivedTwice} were repetitions
   runs                    ${counts.runs}: ${counts.failedRuns} failed, ${counts.lostRuns} lost with their worker
+  statements timed out    ${timeouts.locks} that waited for a lock, ${timeouts.statements} that ran
   workers killed          ${kills}; at work were ${backlog.averageWorkers.toFixed(1)} of ${WORKERS} on average
   crashes of the database ${outages.length}, away for ${away}
   load of the machine     ${loadavg()[0]?.toFixed(1)} processes at work, on ${cpus().length} processors

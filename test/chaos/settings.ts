@@ -10,3 +10,9 @@ export const KILL_EVERY_MS = 2_000;
 export const RATE = 50;
 /** How long, in ms, all work may take to come to its end after the fire. */
 export const DRAIN_MS = 120_000;
+
+/** How long, in ms, a statement of the application may wait for a lock, and run. */
+export const LOCK_TIMEOUT_MS = 100;
+export const STATEMENT_TIMEOUT_MS = 500;
+/** How long, in ms, the producer waits for the reply to a statement. */
+export const REPLY_TIMEOUT_MS = 2_000;

@@ -2,7 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -56,7 +56,8 @@ export class OwnServer {
         binaries.pgCtl,
         directory,
       ],
-      { stdio: ['pipe', 'ignore', 'ignore'], cwd: directory, ...account },
+      // In a group of its own: the signal of a terminal ends this process, and not the one that cleans up.
+      { stdio: ['pipe', 'ignore', 'ignore'], cwd: directory, detached: true, ...account },
     );
     watcher.unref();
     const server = new OwnServer(binaries, directory, await freePort(), password, watcher);
@@ -119,6 +120,11 @@ export class OwnServer {
   private settings(more = ''): string[] {
     const options = `-c port=${this.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories='${this.data}' -c max_connections=200 ${more}`;
     return ['-l', join(this.directory, 'log'), '-o', options];
+  }
+
+  /** What it has logged since its first start. */
+  log(): string {
+    return readFileSync(join(this.directory, 'log'), 'utf8');
   }
 
   /** Stops it and removes all of it. */
