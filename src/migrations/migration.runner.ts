@@ -107,13 +107,18 @@ class Ends {
   };
 }
 
+/** `idle_in_transaction_session_timeout` has ended the connection. */
+const IDLE_TIMEOUT = '25P03';
+
 function failure(
   cause: unknown,
   operation: string,
   { current, mode }: LockedMigrationExecutor,
 ): unknown {
   const error = fromDriver(cause, operation);
-  if (healsSoon(error)) return error;
+  // A migration that idles for longer than the server allows would do so each time.
+  const { code } = (error as { cause?: { code?: unknown } } | undefined)?.cause ?? {};
+  if (healsSoon(error) && code !== IDLE_TIMEOUT) return error;
   if (cause instanceof MigrationError) return cause;
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(
