@@ -71,12 +71,3 @@ export function sslModeProblems(env: NodeJS.ProcessEnv): string[] {
     ? []
     : [`PGSSLMODE is '${mode}': set it to ${SSL_MODES.join(' or ')}`];
 }
-
-/** Whether plans are kept by name: a property of what is between application and server. */
-export function preparedStatementsFrom(env: NodeJS.ProcessEnv, problems: string[]): boolean {
-  const wanted = env['DB_PREPARED_STATEMENTS'] ?? '';
-  if (!['', 'true', 'false'].includes(wanted)) {
-    problems.push(`DB_PREPARED_STATEMENTS is '${wanted}': set it to true or false`);
-  }
-  return wanted !== 'false';
-}

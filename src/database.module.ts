@@ -11,9 +11,18 @@ import type {
   FrameForgeDatabaseOptions,
   ResolvedOptions,
 } from './database.options.js';
+import { SERVICES, serviceOn } from './database.services.js';
 import { ConfigurationError } from './errors.js';
 import type { OptionRule } from './input/option.rules.js';
-import { aFunction, anything, flag, list, optionProblems, text } from './input/option.rules.js';
+import {
+  aFunction,
+  anything,
+  flag,
+  list,
+  wholeNumber,
+  optionProblems,
+  text,
+} from './input/option.rules.js';
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
@@ -25,6 +34,10 @@ export interface FrameForgeFeatureOptions {
   readonly dataSource?: string;
   /** Keep plans by name, as the option of `forRoot`. Default what that says, where it opened the data source. */
   readonly preparedStatements?: boolean;
+  /** How long to wait for a connection and for a reply, in ms, as the option of `forRoot`. Default what that says, else 30,000. */
+  readonly replyTimeoutMs?: number;
+  /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
+  readonly notifyWorkers?: boolean;
 }
 
 /** The class that `forRootAsync({ useClass })` or `useExisting` names implements this. */
@@ -32,7 +45,8 @@ export interface FrameForgeDatabaseOptionsFactory {
   createFrameForgeDatabaseOptions(): FrameForgeDatabaseOptions | Promise<FrameForgeDatabaseOptions>;
 }
 
-const GIVEN = Symbol('FrameForgeDatabaseOptions');
+/** The token of the options as the application gave them, not checked yet. */
+const GIVEN_OPTIONS = Symbol('FrameForgeDatabaseOptions');
 
 /**
  * Holds the options of one data source for whoever needs them: TypeORM's module, which opens it, and
@@ -42,7 +56,7 @@ const GIVEN = Symbol('FrameForgeDatabaseOptions');
 class OptionsModule {}
 
 const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
-  new ConfigurableModuleBuilder<FrameForgeDatabaseOptions>({ optionsInjectionToken: GIVEN })
+  new ConfigurableModuleBuilder<FrameForgeDatabaseOptions>({ optionsInjectionToken: GIVEN_OPTIONS })
     .setClassMethodName('forRoot')
     .setFactoryMethodName('createFrameForgeDatabaseOptions')
     .setExtras<{ name?: string }>(
@@ -55,7 +69,7 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
           imports,
           providers: [
             ...providers,
-            { provide: token, inject: [GIVEN], useFactory: resolveOptions },
+            { provide: token, inject: [GIVEN_OPTIONS], useFactory: resolveOptions },
           ],
           exports: [token],
         };
@@ -71,14 +85,8 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
           }),
           dataSourceFactory: open,
         });
-        const { providers: services = [], ...rest } = room(module, name, [options, connection]);
-        const announcer = {
-          provide: QueueAnnouncer,
-          inject: [getDataSourceToken(name), token],
-          useFactory: (dataSource: DataSource, { notifyWorkers }: ResolvedOptions) =>
-            QueueAnnouncer.start(dataSource, notifyWorkers, (message) => logger.warn(message)),
-        };
-        return { ...rest, providers: [...services, announcer], global: isDefault(name) };
+        const onDataSource = repositoriesAndServices(module, name, [options, connection]);
+        return { ...onDataSource, global: isDefault(name) };
       },
     )
     .build();
@@ -94,48 +102,42 @@ function open(given?: object): Promise<DataSource> {
 }
 
 /**
- * The repositories and services on one data source.
+ * A module with the repositories and services on one data source.
  *
- * @param preparedStatements - what this module asks for; if left out, what the data source's own
- *   options say
+ * @param wanted - what this module asks for; where that is left out, what the data source was opened with
  */
-function room(
+function repositoriesAndServices(
   module: DynamicModule['module'],
   name: string | undefined,
   imports: DynamicModule['imports'] & object,
-  preparedStatements?: boolean,
+  wanted: Omit<FrameForgeFeatureOptions, 'dataSource'> = {},
 ): DynamicModule {
-  const services = [JobService, NotificationService].map((Service) => ({
+  const inject = [getDataSourceToken(name), { token: optionsToken(name), optional: true }];
+  const services = SERVICES.map((Service) => ({
     provide: Service,
-    inject: [getDataSourceToken(name), { token: optionsToken(name), optional: true }],
-    useFactory: (dataSource: DataSource, options?: ResolvedOptions) => {
-      requireEntities(dataSource);
-      return new Service(dataSource, {
-        preparedStatements: preparedStatements ?? options?.preparedStatements,
-      });
-    },
+    inject,
+    useFactory: (dataSource: DataSource, options?: ResolvedOptions) =>
+      serviceOn(Service, dataSource, wanted, options),
   }));
-  const named = [JobService, NotificationService]
-    .filter(() => !isDefault(name))
-    .map((Service) => ({ provide: serviceToken(Service, name), useExisting: Service }));
+  const named = SERVICES.filter(() => !isDefault(name)).map((Service) => ({
+    provide: serviceToken(Service, name),
+    useExisting: Service,
+  }));
+  const announcer = {
+    provide: QueueAnnouncer,
+    inject,
+    useFactory: (dataSource: DataSource, options?: ResolvedOptions) => {
+      const notifyWorkers = wanted.notifyWorkers ?? options?.notifyWorkers ?? false;
+      return new QueueAnnouncer(dataSource, notifyWorkers, (message) => logger.warn(message));
+    },
+  };
   const repositories = TypeOrmModule.forFeature(frameForgeEntities, name);
   return {
     module,
     imports: [...imports, repositories],
-    providers: [...services, ...named],
+    providers: [...services, ...named, announcer],
     exports: [repositories, ...[...services, ...named].map(({ provide }) => provide)],
   };
-}
-
-function requireEntities(dataSource: DataSource): void {
-  const missing = frameForgeEntities.filter((entity) => !dataSource.hasMetadata(entity));
-  if (missing.length > 0) {
-    throw new ConfigurationError(
-      `The data source that FrameForgeDatabaseModule is to use lacks the entities ` +
-        `${missing.map(({ name }) => name).join(', ')}. Add frameForgeEntities to its \`entities\` ` +
-        `and frameForgeMigrations to its \`migrations\`.`,
-    );
-  }
 }
 
 /** TypeORM's name of the data source that has none. */
@@ -204,7 +206,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   }
 
   /**
-   * Likewise, with options that are made at boot: `{ imports, inject, useFactory }`, or `useClass` or
+   * Opens a data source of the package's own, with options that are made at boot: `{ imports, inject, useFactory }`, or `useClass` or
    * `useExisting` with a `FrameForgeDatabaseOptionsFactory`; and `name`.
    *
    * @throws ConfigurationError unless exactly one of the three ways is given
@@ -229,21 +231,26 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   }
 
   /**
-   * The same repositories and services on a data source that the application has already, or that a
-   * `forRoot` with a `name` opened. Options of the application's own need `frameForgeEntities` (or
+   * Repositories and services on a data source that the application has already, or that a `forRoot` with
+   * a `name` opened: one of each for a data source, in however many modules this is imported. Options of the application's own need `frameForgeEntities` (or
    * `autoLoadEntities`) and `frameForgeMigrations`; `installExtensions: false` and
    * `uuidExtension: 'pgcrypto'` keep TypeORM from wanting an extension for keys that need none.
    *
-   * @throws ConfigurationError at boot if the data source lacks the entities
+   * @throws ConfigurationError at boot if the data source lacks the entities, or has others of their names
    */
   static forFeature(options: FrameForgeFeatureOptions = {}): DynamicModule {
-    refuseWrong('forFeature', options, { dataSource: text, preparedStatements: flag });
-    const { dataSource, preparedStatements } = options;
-    const { providers = [], ...rest } = room(
+    refuseWrong('forFeature', options, {
+      dataSource: text,
+      preparedStatements: flag,
+      replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
+      notifyWorkers: flag,
+    });
+    const { dataSource, ...wanted } = options;
+    const { providers = [], ...rest } = repositoriesAndServices(
       FrameForgeDatabaseModule,
       dataSource,
       [],
-      preparedStatements,
+      wanted,
     );
     const drain = {
       provide: ConnectionDrain,

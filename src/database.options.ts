@@ -1,9 +1,11 @@
 import type { PostgresOptions } from './peers/typeorm.internals.js';
-import { connectionFrom, preparedStatementsFrom, sslModeProblems } from './database.environment.js';
+import { connectionFrom, sslModeProblems } from './database.environment.js';
 import { readUrl, sslProblems } from './database.url.js';
 import { remedyOf, RULES } from './database.rules.js';
 import { ConfigurationError } from './errors.js';
 import { optionProblems } from './input/option.rules.js';
+import { preparedByDefault } from './sql/prepared-by-default.js';
+import { DEFAULT_REPLY_TIMEOUT_MS } from './sql/runner.defaults.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { frameForgeMigrations } from './schema/migrations/index.js';
 
@@ -42,6 +44,11 @@ export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions,
    */
   readonly preparedStatements?: boolean;
   /**
+   * How long to wait, in ms, for a connection and for the reply to a statement outside of a caller's
+   * transaction, before the database counts as unavailable. Default 30,000.
+   */
+  readonly replyTimeoutMs?: number;
+  /**
    * Wake up workers in other processes (`listen` of `FrameForgeWorkerModule`) by a `NOTIFY` after the
    * commit, at most one each 10 ms. Without it they find new work by polling. Default false.
    */
@@ -64,6 +71,7 @@ export interface ResolvedOptions {
   readonly dataSource: PostgresOptions;
   readonly boot: BootOptions;
   readonly preparedStatements: boolean;
+  readonly replyTimeoutMs: number;
   readonly notifyWorkers: boolean;
   readonly autoLoadEntities: boolean;
 }
@@ -92,7 +100,8 @@ export function resolveOptions(
     requireCurrentSchema = false,
     connectRetryMs = 60_000,
     shutdownTimeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS,
-    preparedStatements = preparedStatementsFrom(env, problems),
+    preparedStatements = preparedByDefault(env, problems),
+    replyTimeoutMs = DEFAULT_REPLY_TIMEOUT_MS,
     notifyWorkers = false,
     autoLoadEntities = false,
     entities = [],
@@ -130,6 +139,7 @@ export function resolveOptions(
       shutdownTimeoutMs,
     },
     preparedStatements,
+    replyTimeoutMs,
     notifyWorkers,
     autoLoadEntities,
   };

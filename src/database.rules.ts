@@ -102,6 +102,7 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions, OptionRule> = {
   connectRetryMs: milliseconds,
   shutdownTimeoutMs: milliseconds,
   preparedStatements: flag,
+  replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
   notifyWorkers: flag,
   autoLoadEntities: flag,
 };

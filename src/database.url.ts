@@ -79,7 +79,8 @@ const withHost = (url: string): string =>
     ? url.replace(/^(postgres(?:ql)?:\/\/[^/?#]*@)(:\d+)?\//, '$1localhost$2/')
     : url;
 
-function isPostgresUrl(value: unknown): value is string {
+/** Whether it is a URL of a PostgreSQL, with nothing in it that should have been encoded. */
+export function isPostgresUrl(value: unknown): value is string {
   if (typeof value !== 'string' || !/^postgres(ql)?:\/\//.test(value)) return false;
   if (!URL.canParse(value)) return false;
   const { username, password, pathname, search, hash } = new URL(value);

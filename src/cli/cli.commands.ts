@@ -1,14 +1,16 @@
 import type { DataSource } from 'typeorm';
+import { adopt } from '../migrations/adoption.js';
 import { bringUpToDate, lockOptions } from '../migrations/migrate.js';
 import type { BootLogger } from '../connection/boot.logger.js';
 import { revertMigration } from '../migrations/migration.runner.js';
 import { migrationStatus } from '../migrations/migration.status.js';
+import { olderDatabaseError } from '../migrations/older.database.js';
 import { connect } from '../connection/connect.js';
 import { describe } from '../migrations/schema.difference.js';
 import { schemaDrift } from '../migrations/schema.drift.js';
 import { fromDriver, reasonOf } from '../errors.js';
 import { readArguments, USAGE, UsageError } from './cli.arguments.js';
-import type { Command } from './cli.arguments.js';
+import type { Adoption, Command } from './cli.arguments.js';
 import { readDataSource } from './cli.data-source.js';
 
 /** Where a command writes its lines. */
@@ -21,6 +23,7 @@ interface Context extends Output {
   readonly dataSource: DataSource;
   readonly lockTimeoutMs: number;
   readonly online: boolean;
+  readonly adoption: Adoption | undefined;
   readonly logger: BootLogger;
 }
 
@@ -29,6 +32,7 @@ const COMMAND: Record<Command, (context: Context) => Promise<number>> = {
   revert,
   status,
   check,
+  adopt: adoptOlder,
 };
 
 /** How long a deployment step waits for a database that is not up yet. */
@@ -46,11 +50,18 @@ export async function run(args: readonly string[], output: Output): Promise<numb
       output.out(USAGE);
       return 0;
     }
-    const { command, file, online, lockTimeoutMs = 300_000 } = given;
+    const { command, file, online, adoption, lockTimeoutMs = 300_000 } = given;
     const logger = { log: output.out, warn: output.err };
     const dataSource = await connect(await readDataSource(file), PATIENCE, logger);
     try {
-      return await COMMAND[command]({ ...output, dataSource, lockTimeoutMs, online, logger });
+      return await COMMAND[command]({
+        ...output,
+        dataSource,
+        lockTimeoutMs,
+        online,
+        adoption,
+        logger,
+      });
     } catch (error) {
       throw fromDriver(error, `frameforge-db ${command}`);
     } finally {
@@ -93,16 +104,17 @@ async function revert({ dataSource, lockTimeoutMs, logger, out }: Context): Prom
 }
 
 async function status({ dataSource, out }: Context): Promise<number> {
-  const { applied, pending, unknown, others } = await migrationStatus(dataSource);
+  const { applied, pending, unknown, others, older } = await migrationStatus(dataSource);
   for (const name of applied) out(`[x] ${name}`);
   for (const name of others) out(`[-] ${name}`);
   for (const name of unknown) out(`[?] ${name}`);
   for (const name of pending) out(`[ ] ${name}`);
+  if (older.length > 0) throw olderDatabaseError(older);
   return 0;
 }
 
 async function check({ dataSource, out }: Context): Promise<number> {
-  const { pending } = await migrationStatus(dataSource);
+  const { pending, older } = await migrationStatus(dataSource);
   const drift = await schemaDrift(dataSource);
   if (pending.length > 0) out(`Pending migrations: ${pending.join(', ')}.`);
   if (drift.length > 0) {
@@ -115,7 +127,35 @@ async function check({ dataSource, out }: Context): Promise<number> {
       );
     }
   }
-  if (pending.length + drift.length > 0) return 1;
+  if (older.length > 0) out(olderDatabaseError(older).message);
+  if (pending.length + drift.length + older.length > 0) return 1;
   out('The schema is what the entities say, and no migration is pending.');
+  return 0;
+}
+
+async function adoptOlder({
+  dataSource,
+  lockTimeoutMs,
+  adoption,
+  logger,
+  out,
+}: Context): Promise<number> {
+  // The command line was read: it is there.
+  if (adoption === undefined) return 2;
+  const { yes, ...choices } = adoption;
+  const tables = await adopt(dataSource, choices, yes, lockOptions(lockTimeoutMs, logger));
+  if (tables.length === 0) {
+    out('Nothing to do: there is no older database here.');
+    return 0;
+  }
+  for (const { name, rows, steps } of tables) {
+    out(`${name}: ${rows} rows`);
+    for (const step of steps) out(`  ${step}`);
+  }
+  out(
+    yes
+      ? 'Adopted. Now run: npx frameforge-db migrate, and npx frameforge-db check.'
+      : 'Nothing was changed. Stop all services, back up the database, and run this again with --yes.',
+  );
   return 0;
 }

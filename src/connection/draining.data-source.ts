@@ -75,6 +75,8 @@ export class DrainingDataSource extends DataSource {
   }
 }
 
+const drains = new WeakMap<DataSource, Promise<boolean>>();
+
 /**
  * Lets what is running finish before a data source closes that is the application's own, which
  * `TypeOrmModule` closes in the same phase, after the modules that use it.
@@ -86,10 +88,15 @@ export class ConnectionDrain implements OnApplicationShutdown {
     private readonly drainMs: number,
   ) {
     prepareDataSource(dataSource);
+    drains.delete(dataSource);
   }
 
   async onApplicationShutdown(): Promise<void> {
-    await drained(this.dataSource, this.drainMs);
+    // One of this package's does so by itself. Several modules may ask for the same data source.
+    if (this.dataSource instanceof DrainingDataSource) return;
+    const draining = drains.get(this.dataSource) ?? drained(this.dataSource, this.drainMs);
+    drains.set(this.dataSource, draining);
+    await draining;
   }
 }
 

@@ -43,6 +43,8 @@ export async function closeHalfOpen(dataSource: DataSource): Promise<void> {
   await Promise.all(poolsOf(dataSource).map((pool) => pool.end()));
 }
 
+const preparedSources = new WeakSet<DataSource>();
+
 /**
  * Makes a data source ready for this package.
  *
@@ -55,7 +57,9 @@ export async function closeHalfOpen(dataSource: DataSource): Promise<void> {
  * @throws ConfigurationError if TypeORM or `pg` lacks a part that this package uses
  */
 export function prepareDataSource(dataSource: DataSource): void {
+  if (preparedSources.has(dataSource)) return;
   requireTypeormParts(dataSource);
+  preparedSources.add(dataSource);
   onEachPool(dataSource, preparePool);
 }
 

@@ -1,5 +1,7 @@
 import type { DataSource } from 'typeorm';
 import { onQueueEvent } from './job.events.js';
+import { whileWanted } from './while-wanted.js';
+import type { Wanted } from './while-wanted.js';
 
 /** The name under which this package reports metrics and traces. */
 export const INSTRUMENTATION = '@frameforge/shared-types';
@@ -17,13 +19,12 @@ export async function findOpenTelemetry(): Promise<OpenTelemetry | undefined> {
   }
 }
 
-/** The data sources whose jobs are counted: several modules may ask for the same one. */
-const counted = new WeakSet<DataSource>();
+const counted = new WeakMap<DataSource, Wanted<() => void>>();
 
 /**
  * Counts the jobs that this process creates, as `frameforge.jobs.created`. Here and not in the worker,
  * because most services that create jobs have none. OpenTelemetry is looked for when there is something
- * to count: a boot does not wait for it.
+ * to count: a boot does not wait for it. Several modules may ask for the same data source.
  *
  * @param warn - is told if it is there and cannot be loaded
  * @returns how to end that
@@ -32,21 +33,18 @@ export function countCreatedJobs(
   dataSource: DataSource,
   warn: (error: unknown) => void,
 ): () => void {
-  if (counted.has(dataSource)) return () => {};
-  counted.add(dataSource);
-  let created: Promise<(count: number) => void> | undefined;
-  const end = onQueueEvent(dataSource, (event) => {
-    if (event.queue !== 'jobs' || !event.created) return;
-    created ??= createdCounter().catch((error: unknown) => {
-      warn(error);
-      return () => {};
+  const start = (): (() => void) => {
+    let created: Promise<(count: number) => void> | undefined;
+    return onQueueEvent(dataSource, (event) => {
+      if (event.queue !== 'jobs' || !event.created) return;
+      created ??= createdCounter().catch((error: unknown) => {
+        warn(error);
+        return () => {};
+      });
+      void created.then((add) => add(event.count));
     });
-    void created.then((add) => add(event.count));
-  });
-  return () => {
-    counted.delete(dataSource);
-    end();
   };
+  return whileWanted(counted, dataSource, start, (end) => end()).end;
 }
 
 async function createdCounter(): Promise<(count: number) => void> {

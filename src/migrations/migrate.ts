@@ -6,6 +6,7 @@ import { fromDriver, MigrationError } from '../errors.js';
 import type { LockOptions } from './migration.lock.js';
 import { runMigrations } from './migration.runner.js';
 import { migrationStatus } from './migration.status.js';
+import { olderDatabaseError } from './older.database.js';
 
 /** How {@link migrate} does its work. */
 export interface MigrateOptions {
@@ -67,7 +68,8 @@ export async function bringUpToDate(
   logger: BootLogger,
   online = false,
 ): Promise<void> {
-  const { pending, unknown } = await migrationStatus(dataSource);
+  const { pending, unknown, older } = await migrationStatus(dataSource);
+  if (older.length > 0) throw olderDatabaseError(older);
   if (unknown.length > 0) {
     const message =
       `The database has migrations that this release does not know: ${unknown.join(', ')}. ` +

@@ -93,6 +93,12 @@ export class LockedMigrationExecutor {
     return name;
   }
 
+  /** Does other work on the database, in one transaction that excludes all migrations. */
+  async alone<T>(work: (runner: QueryRunner, record: MigrationRecord) => Promise<T>): Promise<T> {
+    await this.record.applied();
+    return this.inTransaction(() => work(this.runner, this.record));
+  }
+
   private async runEach(migrations: readonly KnownMigration[]): Promise<string[]> {
     const done: string[] = [];
     for (const migration of migrations) {

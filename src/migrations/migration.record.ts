@@ -2,6 +2,8 @@ import type { DataSource, MigrationInterface, QueryRunner } from 'typeorm';
 import { MigrationError } from '../errors.js';
 import type { PgClient, PgResult } from '../peers/pg.internals.js';
 import { isFrameForgeMigration } from '../schema/migrations/index.js';
+import type { FoundColumn } from './older.database.js';
+import { columnsQuery } from './older.database.js';
 
 /** A migration that a data source has. */
 export interface KnownMigration {
@@ -37,6 +39,11 @@ export function knownMigrations(dataSource: DataSource): KnownMigration[] {
   return known.toSorted((a, b) => a.timestamp - b.timestamp);
 }
 
+interface Row {
+  readonly names?: string;
+  readonly columns: string;
+}
+
 /**
  * What the database has recorded of migrations. This package's are in the table `migrations`, which
  * TypeORM's commands and other services read too. The application's are there as well, or in a table
@@ -48,6 +55,7 @@ export class MigrationRecord {
   /** The table that has this package's. */
   private home: string;
   private readonly absent = new Set<string>();
+  private found?: FoundColumn[];
 
   /** @param runner - a connection, on which every statement runs */
   constructor(
@@ -82,6 +90,15 @@ export class MigrationRecord {
     return [...(await this.read(this.shared)), ...own];
   }
 
+  /** The columns of the first three tables that are there, as of the last reading. */
+  async columns(): Promise<readonly FoundColumn[]> {
+    if (this.found === undefined) {
+      const [row] = (await this.runner.query(columnsQuery(this.dataSource))) as Row[];
+      this.found = JSON.parse(row?.columns ?? '[]') as FoundColumn[];
+    }
+    return this.found;
+  }
+
   /** Makes the tables where they are still missing, as TypeORM would. */
   async create(): Promise<void> {
     for (const table of new Set([this.home, this.own])) {
@@ -111,13 +128,17 @@ export class MigrationRecord {
 
   private async read(table: string): Promise<string[]> {
     if (this.absent.has(table)) return [];
-    const query = `SELECT "name" FROM ${table} ORDER BY "id"`;
+    // Both in one round trip, as texts: a host may have parsers of its own for other types.
+    const query = `
+      SELECT (SELECT coalesce(json_agg("name" ORDER BY "id"), '[]')::text FROM ${table}) AS "names",
+        (${columnsQuery(this.dataSource)}) AS "columns"`;
     try {
       // By pg's client: TypeORM would log the missing table of a new database as a failed query.
       const client = (await this.runner.connect()) as PgClient;
       this.dataSource.logger.logQuery(query, [], this.runner);
-      const { rows } = (await client.query(query)) as PgResult;
-      return rows.map(({ name }) => name);
+      const [row] = ((await client.query(query)) as PgResult).rows as Row[];
+      this.found = JSON.parse(row?.columns ?? '[]') as FoundColumn[];
+      return JSON.parse(row?.names ?? '[]') as string[];
     } catch (error) {
       const { code } = error as { code?: string };
       if (code === '42P01') {

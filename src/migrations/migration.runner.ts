@@ -50,7 +50,8 @@ export function revertMigration(
   return underLock(dataSource, lock, 'Reverting', (executor) => executor.revert());
 }
 
-async function underLock<T>(
+/** Works on a connection of its own while no other replica migrates. @param operation - for messages */
+export async function underLock<T>(
   dataSource: DataSource,
   lock: LockOptions,
   operation: string,
@@ -129,7 +130,9 @@ function failure(
     );
   }
   if (current === undefined) {
-    return new MigrationError(`${operation} failed: ${clauseOf(cause)}.`, { cause });
+    return new MigrationError(`${operation} failed, and changed nothing: ${clauseOf(cause)}.`, {
+      cause,
+    });
   }
   const remains = current.online
     ? 'What it had begun to build is dropped when it is started again'

@@ -1,6 +1,7 @@
 import type { DataSource } from 'typeorm';
 import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import { knownMigrations, MigrationRecord } from './migration.record.js';
+import { olderDifferences } from './older.database.js';
 
 /** How the migrations of a database and of a data source compare. */
 export interface MigrationStatus {
@@ -10,6 +11,8 @@ export interface MigrationStatus {
   readonly applied: readonly string[];
   /** Of this package, applied, and unknown here: a newer release was at work. */
   readonly unknown: readonly string[];
+  /** In what the tables that are there differ from those that the first three migrations make. */
+  readonly older: readonly string[];
   /** Applied, and of another service that shares the record. */
   readonly others: readonly string[];
 }
@@ -25,14 +28,16 @@ export async function migrationStatus(dataSource: DataSource): Promise<Migration
   const known = knownMigrations(dataSource).map(({ name }) => name);
   const runner = dataSource.createQueryRunner('master');
   try {
-    const applied = await new MigrationRecord(dataSource, runner).applied();
+    const record = new MigrationRecord(dataSource, runner);
+    const applied = await record.applied();
     const strange = applied.filter((name) => !known.includes(name));
     // To an application that has only migrations of its own, this package is another service.
-    const isNewer = (name: string): boolean =>
-      isFrameForgeMigration(name) && known.some(isFrameForgeMigration);
+    const isOurs = known.some(isFrameForgeMigration);
+    const isNewer = (name: string): boolean => isOurs && isFrameForgeMigration(name);
     return {
       pending: known.filter((name) => !applied.includes(name)),
       applied: applied.filter((name) => known.includes(name)),
+      older: isOurs ? olderDifferences(await record.columns(), applied) : [],
       unknown: strange.filter(isNewer),
       others: strange.filter((name) => !isNewer(name)),
     };

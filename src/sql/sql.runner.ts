@@ -14,14 +14,12 @@ import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
 import { checkOut, giveBack } from './checkout.js';
 import { reply } from './reply.js';
+import { DEFAULT_REPLY_TIMEOUT_MS } from './runner.defaults.js';
 import { resultTypes } from './result.types.js';
 import { sessionOf, writesIso } from './session.js';
 import type { Session } from './session.js';
 import type { Statement } from './statement.js';
 import type { ReadOptions, TransactionOptions } from './transaction.options.js';
-
-/** How long to wait for the reply to a statement outside of a caller's transaction, in ms, by default. */
-export const DEFAULT_REPLY_TIMEOUT_MS = 30_000;
 
 /** Where and how a runner sends its statements. */
 export interface RunnerOptions {

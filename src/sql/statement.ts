@@ -1,5 +1,7 @@
 import { createHash } from 'node:crypto';
 
+export { NOW } from '../schema/now.js';
+
 /** An SQL statement, and the name under which a connection keeps its plan. */
 export interface Statement {
   readonly name: string;
@@ -38,12 +40,6 @@ export function columns(names: readonly string[], alias: string, prefix = ''): s
  */
 export const arrays = (...types: readonly string[]): string =>
   `unnest(${types.map((type, index) => `(SELECT $${index + 1}::${type}[])`).join(', ')})`;
-
-/**
- * The statement's own time, to the millisecond. Not `now()`: in an old transaction that is long
- * past. Truncated, because rounding up would put a new row into the future for half a millisecond.
- */
-export const NOW = `date_trunc('milliseconds', statement_timestamp())`;
 
 /**
  * A new id in the order of time: a UUID of version 7, as `uuidV7` makes them, of the statement's time

@@ -1,17 +1,25 @@
 import type { EntityManager } from 'typeorm';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { Is, readInput } from '../input/input.js';
 
 /** The option that most methods take last. */
 export class TransactionOptions {
-  /** Makes the call part of this manager's transaction; without it the call is one of its own. */
+  /**
+   * Makes the call part of this manager's transaction; without it the call is one of its own. A key that
+   * is there and undefined is refused: it would commit what the caller may mean to roll back.
+   */
   @Is(
     {
       name: 'manager',
-      message: 'must be an EntityManager of TypeORM',
+      message:
+        'must be an EntityManager of TypeORM; leave it out for a call that is a transaction of its own',
       // Not instanceof: libraries that carry transactions hand out proxies.
-      accepts: (value) => (value as EntityManager | null)?.dataSource !== undefined,
+      accepts: (value) =>
+        typeof value === 'object' &&
+        value !== null &&
+        dataSourceOf(value as EntityManager) !== undefined,
     },
-    'optional',
+    'omittable',
   )
   manager?: EntityManager;
 }

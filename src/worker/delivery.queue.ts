@@ -2,6 +2,7 @@ import { claimNotifications } from '../notifications/notification.claiming.js';
 import { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
+import { LazyAbort } from './lazy-abort.js';
 import { NotificationRunner } from './notification.runner.js';
 import type { Delivery } from './notification.runner.js';
 import { remove } from './remove.js';
@@ -56,7 +57,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     telemetry.count('deliveries.failed', claimed.failed);
     const items = claimed.items.map((notification) => ({
       notification,
-      abort: new AbortController(),
+      abort: new LazyAbort(),
       deadline: sentAt + options.deliveryLeaseMs,
       released: false,
     }));

@@ -17,6 +17,7 @@ import { LeaseEndedError } from './lease.keeper.js';
 import type { Delivery } from './notification.runner.js';
 import { OutageWatch } from './outage.watch.js';
 import { openOwnConnections } from './own-connections.js';
+import { tooSmallPool } from './pool.fit.js';
 import { Telemetry } from './telemetry.js';
 import type { QueueState } from './telemetry.js';
 import { WakeUpListener } from './wake-up.listener.js';
@@ -89,6 +90,9 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
           '@VideoJobProcessor() or @NotificationDeliverer(), or do not import the module.',
       );
     }
+    const handlers = (processor?.concurrency ?? 0) + (deliverer?.concurrency ?? 0);
+    const tooSmall = tooSmallPool(this.jobs.dataSource, handlers);
+    if (tooSmall !== undefined) this.logger.warn(tooSmall);
     // An application that is closed while it starts may get here after its end.
     if (this.stopping !== undefined) return;
     this.starting = this.start(processor, deliverer);

@@ -2,6 +2,7 @@ import { extendLeases } from '../jobs/job.claiming.js';
 import type { JobHandle } from '../jobs/job.inputs.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { VideoJob } from '../schema/entities/index.js';
+import { LazyAbort } from './lazy-abort.js';
 import type { Activity } from './outage.watch.js';
 
 /** Why a lease's signal was aborted. */
@@ -13,7 +14,7 @@ export class LeaseEndedError extends Error {
 
 /** The lease of one job in this process. */
 export class Lease {
-  readonly abort = new AbortController();
+  readonly abort = new LazyAbort();
   /** The outcome is being written: from here on the row in the database tells who holds the job. */
   settling = false;
   /** The process shuts down, and gives the job back. */

@@ -4,6 +4,7 @@ import type { NotificationService } from '../notifications/notification.service.
 import type { NotificationLog } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
 import { errorText } from './error-text.js';
+import type { LazyAbort } from './lazy-abort.js';
 import { LeaseEndedError } from './lease.keeper.js';
 import type { Activity } from './outage.watch.js';
 import type { RecordError, Telemetry } from './telemetry.js';
@@ -16,7 +17,7 @@ export type DeliveryOutcome = 'sent' | 'retried' | 'failed' | 'lost';
 /** A claimed notification in this process. */
 export interface Delivery {
   readonly notification: NotificationLog;
-  readonly abort: AbortController;
+  readonly abort: LazyAbort;
   /** When its lease ends, on this process's monotonic clock. */
   readonly deadline: number;
   /** The process shuts down. */
@@ -61,7 +62,12 @@ export class NotificationRunner {
       deadline - performance.now(),
     );
     try {
-      const context = { signal: abort.signal, attempt: notification.deliveryNumber };
+      const context = {
+        get signal() {
+          return abort.signal;
+        },
+        attempt: notification.deliveryNumber,
+      };
       try {
         await this.handler.deliver(notification, context);
       } finally {

@@ -129,7 +129,18 @@ export class Telemetry {
     };
   }
 
-  /** Runs work in a span of its own; its outcome is an attribute, an error is recorded. */
+  /** Whether the application has registered an SDK: without one, spans are made for nobody. */
+  private get isTraced(): boolean {
+    const provider = this.api?.trace.getTracerProvider();
+    const { ProxyTracerProvider } = this.api ?? {};
+    return !(
+      ProxyTracerProvider !== undefined &&
+      provider instanceof ProxyTracerProvider &&
+      provider.getDelegateTracer(INSTRUMENTATION) === undefined
+    );
+  }
+
+  /** Runs work in a span of its own, if there are any; its outcome is an attribute, an error is recorded. */
   span<T extends string>(
     name: 'process' | 'deliver',
     id: string,
@@ -137,7 +148,7 @@ export class Telemetry {
     work: (recordError: RecordError) => Promise<T>,
   ): Promise<T> {
     const { api, tracer } = this;
-    if (api === undefined || tracer === undefined) return work(() => {});
+    if (api === undefined || tracer === undefined || !this.isTraced) return work(() => {});
     const attributes: Attributes = { 'messaging.message.id': id, 'frameforge.attempt': attempt };
     const kind = api.SpanKind.CONSUMER;
     return tracer.startActiveSpan(`frameforge ${name}`, { kind, attributes }, async (span) => {

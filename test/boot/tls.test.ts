@@ -113,16 +113,16 @@ it('verifies nothing when it is told not to', async () => {
   expect(row).toEqual({ ssl: true });
 });
 
-describe('by what a command line has, an authority of our own is trusted', () => {
-  const status = (env: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> =>
-    new Promise((resolve) => {
-      const command = ['--import', './test/support/typescript.mjs', 'src/cli/main.ts', 'status'];
-      const options = { env: { ...process.env, ...env } };
-      execFile(process.execPath, command, options, (error, out, err) =>
-        resolve({ code: Number(error?.code ?? 0), output: out + err }),
-      );
-    });
+const status = (env: NodeJS.ProcessEnv): Promise<{ code: number; output: string }> =>
+  new Promise((resolve) => {
+    const command = ['--import', './test/support/typescript.mjs', 'src/cli/main.ts', 'status'];
+    const options = { env: { ...process.env, ...env } };
+    execFile(process.execPath, command, options, (error, out, err) =>
+      resolve({ code: Number(error?.code ?? 0), output: out + err }),
+    );
+  });
 
+describe('by what a command line has, an authority of our own is trusted', () => {
   it('NODE_EXTRA_CA_CERTS', async () => {
     const refused = await status({ DATABASE_URL: right.url, DB_SSL: 'true' });
     expect(refused.code).toBe(1);

@@ -254,6 +254,9 @@ describe('frameforge-db check', () => {
     const [first, ...lines] = out.trim().split('\n');
     expect(first).toBe('The schema differs from the entities:');
     const marked = expected.some((line) => String(line).endsWith('[!]'));
+    // Where it is a column of the first tables, it is told also what a boot would say.
+    const boot = lines.findIndex((line) => line.startsWith('The tables of the database are not'));
+    if (boot !== -1) lines.splice(boot, 1);
     expect(lines.splice(expected.length)).toEqual(
       marked ? [expect.stringMatching(/^\[!\] holds data, which dropping it would lose/)] : [],
     );

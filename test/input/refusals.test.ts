@@ -193,11 +193,37 @@ describe('what a user can get wrong', () => {
   });
 });
 
+it.each([undefined, null])(
+  'refuses a manager that is %s: only a key that is left out means none',
+  async (manager) => {
+    const jobs = h.jobs as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
+    for (const [method, ...args] of [
+      ['createJob', input],
+      ['countJobs', {}],
+      ['createJobs', [input]],
+    ] as const) {
+      await expect(jobs[method]?.(...args, { manager })).rejects.toMatchObject({
+        code: 'INVALID_INPUT',
+        problems: [
+          {
+            property: 'options.manager',
+            message:
+              'must be an EntityManager of TypeORM; leave it out for a call that is a transaction of its own',
+          },
+        ],
+      });
+    }
+    expect((await h.jobs.countJobs({ userId: input.userId })).pending).toBe(0);
+  },
+);
+
 it('runs no statement in the transaction that it refuses to join, which stays usable', async () => {
   await h.dataSource.transaction(async (manager) => {
     const client = (await manager.queryRunner?.connect()) as {
       query: (...args: unknown[]) => Promise<unknown>;
     };
+    // The first one on a connection looks what its session is set to.
+    await h.jobs.countJobs({}, { manager });
     const original = client.query;
     let statements = 0;
     client.query = (...args) => {

@@ -279,7 +279,7 @@ describe('what is wrong', () => {
     );
     expect(() => FrameForgeDatabaseModule.forFeature({ datasource: 'x' } as never)).toThrow(
       'FrameForgeDatabaseModule.forFeature does not take `datasource`: ' +
-        'it takes dataSource, preparedStatements.',
+        'it takes dataSource, preparedStatements, replyTimeoutMs, notifyWorkers.',
     );
     expect(() =>
       FrameForgeDatabaseModule.forFeature({ dataSource: '', preparedStatements: 'no' } as never),

@@ -76,6 +76,7 @@ describe('defaults', () => {
         shutdownTimeoutMs: 10_000,
       },
       preparedStatements: true,
+      replyTimeoutMs: 30_000,
       notifyWorkers: false,
       autoLoadEntities: false,
     });
@@ -104,6 +105,7 @@ describe('defaults', () => {
     const left = resolveOptions({ url: DATABASE }, {});
     const others = [
       'preparedStatements',
+      'replyTimeoutMs',
       'notifyWorkers',
       'autoLoadEntities',
       'installExtensions',

@@ -137,6 +137,7 @@ const ADDITIONS: readonly Addition[] = [
       'trigger trg_jobs_refuse_uncompleting',
       'trigger trg_jobs_set_queue_columns',
       'trigger trg_notifications_refuse_smaller_delivery',
+      'trigger trg_notifications_refuse_unsending',
     ],
   },
   {

@@ -86,6 +86,24 @@ it.each(['pending', 'processing', 'failed'])('a completed job cannot become %s',
   });
 });
 
+it('a stale save cannot have a notification sent a second time', async () => {
+  const { notification } = await h.jobs.completeJob(await claim(await create()), result);
+  const log = h.dataSource.getRepository(NotificationLog);
+  const stale = await log.findOneByOrFail({ notificationId: notification.notificationId });
+  for (const each of await h.notifications.claimNotifications({ limit: 1000 })) {
+    await h.notifications.markSent(each);
+  }
+  stale.errorMessage = 'a note';
+  await expect(log.save(stale)).rejects.toThrow(
+    'An update of notification_log was refused: what was sent is not sent again.',
+  );
+  // That it has come back is told by the one who delivers, also of what was sent.
+  await h.dataSource.query(
+    `UPDATE notification_log SET "deliveryStatus" = 'failed' WHERE "notificationId" = $1`,
+    [stale.notificationId],
+  );
+});
+
 it('a run number and a delivery number never become smaller', async () => {
   const job = await claim(await create());
   await expect(

@@ -7,10 +7,11 @@ import {
   ManyToOne,
   PrimaryGeneratedColumn,
 } from 'typeorm';
+import { NOW } from '../now.js';
 import type { Relation } from 'typeorm';
 import { IS_UNDELIVERED } from '../queue.indexes.js';
 import { DeliveryStatus, NotificationType } from './notification-status.js';
-import { AVAILABLE_NOW, VideoJob } from './video-job.entity.js';
+import { VideoJob } from './video-job.entity.js';
 
 /**
  * A message that the user of a finished job is owed, and how far its delivery has come.
@@ -70,7 +71,7 @@ export class NotificationLog {
     name: 'availableAt',
     type: 'timestamptz',
     precision: 3,
-    default: () => AVAILABLE_NOW,
+    default: () => NOW,
     update: false,
   })
   availableAt!: Date;

@@ -7,13 +7,11 @@ import {
   ManyToOne,
   PrimaryGeneratedColumn,
 } from 'typeorm';
+import { NOW } from '../now.js';
 import type { Relation } from 'typeorm';
 import { IS_LEASED, IS_PENDING } from '../queue.indexes.js';
 import { JobStatus } from './job-status.js';
 import { User } from './user.entity.js';
-
-/** The default of both queues' `availableAt`: now, never rounded up into the future. */
-export const AVAILABLE_NOW = `date_trunc('milliseconds', statement_timestamp())`;
 
 /**
  * A video to extract frames from, and the state of that work.
@@ -87,7 +85,7 @@ export class VideoJob {
     name: 'availableAt',
     type: 'timestamptz',
     precision: 3,
-    default: () => AVAILABLE_NOW,
+    default: () => NOW,
     update: false,
   })
   availableAt!: Date;

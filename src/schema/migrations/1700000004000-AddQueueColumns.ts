@@ -1,3 +1,4 @@
+import { NOW } from '../now.js';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
 import { withLockedTables } from './locked-tables.js';
 import { tableName } from './table-name.js';
@@ -17,11 +18,10 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
     const setColumns = tableName(queryRunner, 'frameforge_set_queue_columns');
     const refuse = tableName(queryRunner, 'frameforge_refuse_update');
     // Truncated, not rounded: rounding up would hide a new row for half a millisecond.
-    const now = `date_trunc('milliseconds', statement_timestamp())`;
     await withLockedTables(queryRunner, 'ACCESS EXCLUSIVE', [jobs, log], async () => {
       await queryRunner.query(`
         ALTER TABLE ${jobs}
-          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${now},
+          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${NOW},
           ADD COLUMN "runNumber" integer NOT NULL DEFAULT 0,
           ADD COLUMN "workerId" varchar(255),
           ADD COLUMN "attempts" integer NOT NULL DEFAULT 0,
@@ -39,7 +39,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
             CHECK (octet_length("output"::text) <= 65536) NOT VALID`);
       await queryRunner.query(`
         ALTER TABLE ${log}
-          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${now},
+          ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${NOW},
           ADD COLUMN "deliveryNumber" integer NOT NULL DEFAULT 0,
           ADD COLUMN "runNumber" integer`);
       // A service that does not know "workerId" leaves it behind when it ends a leased run: its next
@@ -87,6 +87,10 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           AFTER UPDATE OF "deliveryNumber" ON ${log}
           FOR EACH ROW WHEN (NEW."deliveryNumber" < OLD."deliveryNumber")
           EXECUTE FUNCTION ${refuse}('"deliveryNumber" never becomes smaller')`);
+      await queryRunner.query(`
+        CREATE TRIGGER "trg_notifications_refuse_unsending" AFTER UPDATE OF "deliveryStatus" ON ${log}
+          FOR EACH ROW WHEN (OLD."deliveryStatus" = 'sent' AND NEW."deliveryStatus" = 'pending')
+          EXECUTE FUNCTION ${refuse}('what was sent is not sent again')`);
     });
   }
 
@@ -98,6 +102,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
       await queryRunner.query(`DROP TRIGGER "trg_jobs_refuse_smaller_run" ON ${jobs}`);
       await queryRunner.query(`DROP TRIGGER "trg_jobs_refuse_uncompleting" ON ${jobs}`);
       await queryRunner.query(`DROP TRIGGER "trg_notifications_refuse_smaller_delivery" ON ${log}`);
+      await queryRunner.query(`DROP TRIGGER "trg_notifications_refuse_unsending" ON ${log}`);
       for (const name of ['frameforge_set_queue_columns', 'frameforge_refuse_update']) {
         await queryRunner.query(`DROP FUNCTION ${tableName(queryRunner, name)}()`);
       }

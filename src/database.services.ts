@@ -1,0 +1,67 @@
+import type { DataSource } from 'typeorm';
+import type { ResolvedOptions } from './database.options.js';
+import { ConfigurationError } from './errors.js';
+import { JobService } from './jobs/job.service.js';
+import { NotificationService } from './notifications/notification.service.js';
+import { frameForgeEntities } from './schema/entities/index.js';
+import { preparedByDefault } from './sql/prepared-by-default.js';
+import { DEFAULT_REPLY_TIMEOUT_MS } from './sql/runner.defaults.js';
+import type { ServiceOptions } from './sql/sql.runner.js';
+
+/** The services of this package. */
+export const SERVICES = [JobService, NotificationService] as const;
+
+type Service = (typeof SERVICES)[number];
+
+const made = new WeakMap<DataSource, Map<string, InstanceType<Service>>>();
+
+/**
+ * The service of a data source: one, however many modules ask for it, so that a process has one worker id
+ * and its calls share statements. Modules that ask for other settings get one with those.
+ *
+ * @param wanted - what the module asks for
+ * @param options - what the data source was opened with, if this package opened it
+ * @throws ConfigurationError if the data source lacks the entities, or has others of the same names
+ */
+export function serviceOn(
+  ServiceClass: Service,
+  dataSource: DataSource,
+  wanted: Pick<ServiceOptions, 'preparedStatements' | 'replyTimeoutMs'>,
+  options?: ResolvedOptions,
+): InstanceType<Service> {
+  requireEntities(dataSource);
+  const preparedStatements =
+    wanted.preparedStatements ?? options?.preparedStatements ?? preparedByDefault();
+  const replyTimeoutMs =
+    wanted.replyTimeoutMs ?? options?.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS;
+  const services = made.get(dataSource) ?? new Map<string, InstanceType<Service>>();
+  made.set(dataSource, services);
+  const key = `${ServiceClass.name} ${preparedStatements} ${replyTimeoutMs}`;
+  const service =
+    services.get(key) ?? new ServiceClass(dataSource, { preparedStatements, replyTimeoutMs });
+  services.set(key, service);
+  return service;
+}
+
+function requireEntities(dataSource: DataSource): void {
+  const missing = frameForgeEntities.filter((entity) => !dataSource.hasMetadata(entity));
+  if (missing.length > 0) {
+    throw new ConfigurationError(
+      `The data source that FrameForgeDatabaseModule is to use lacks the entities ` +
+        `${missing.map(({ name }) => name).join(', ')}. Add frameForgeEntities to its \`entities\` ` +
+        `and frameForgeMigrations to its \`migrations\`.`,
+    );
+  }
+  const twice = dataSource.entityMetadatas.find(({ name, target }) =>
+    frameForgeEntities.some((entity) => entity.name === name && entity !== target),
+  );
+  if (twice === undefined) return;
+  const { name, tableName } = twice;
+  throw new ConfigurationError(
+    `The application has an entity class ${name} on the data source that FrameForgeDatabaseModule is to ` +
+      `use, which has one of that name. Nest knows repositories by the names of classes: ` +
+      `@InjectRepository(${name}) would get the one or the other. Rename the application's class, with ` +
+      `@Entity('${tableName}') to keep its table; or give this package a data source of its own: ` +
+      `FrameForgeDatabaseModule.forRoot({ name: 'frameforge' }).`,
+  );
+}

@@ -1,0 +1,233 @@
+import type { QueryRunner } from 'typeorm';
+import { MigrationError } from '../errors.js';
+import type { FirstTable } from './first.tables.js';
+import { snake } from './first.tables.js';
+import type { FoundColumn } from './older.database.js';
+
+/** A statement, and what it does in words. */
+export interface Step {
+  readonly words: string;
+  readonly sql: string;
+  readonly parameters?: readonly unknown[];
+}
+
+/** The name of a table as SQL, in the schema that the data source is configured with. */
+export function qualified(runner: QueryRunner, table: string): string {
+  const { schema } = runner.dataSource.options as { schema?: string };
+  return (schema === undefined ? [table] : [schema, table])
+    .map((part) => runner.dataSource.driver.escape(part))
+    .join('.');
+}
+
+/** What the columns need: names, types, defaults, and a place beside for those that have none. */
+export function columnSteps(
+  table: FirstTable,
+  found: readonly FoundColumn[],
+  timeZone: string,
+): Step[] {
+  const at = `ALTER TABLE ${table.name}`;
+  const steps: Step[] = [];
+  const used = new Set<string>();
+  const changes: Step[] = [];
+  for (const wanted of table.columns) {
+    const names = [wanted.name, snake(wanted.name), wanted.was];
+    const column = names.flatMap((name) => found.filter((each) => each.name === name))[0];
+    const quoted = `"${wanted.name}"`;
+    const initial = wanted.default === undefined ? '' : ` DEFAULT ${wanted.default}`;
+    if (column === undefined) {
+      if (wanted.nullable !== true && wanted.default === undefined) {
+        throw new MigrationError(
+          `The database cannot be adopted: ${table.name} has no column for ${quoted}. If the table is ` +
+            `somebody else's, give this package a schema of its own, by the option \`schema\`.`,
+        );
+      }
+      const sql = `${at} ADD COLUMN ${quoted} ${wanted.type}${initial}${wanted.nullable === true ? '' : ' NOT NULL'}`;
+      changes.push({ words: `add the column ${quoted}`, sql });
+      continue;
+    }
+    used.add(column.name);
+    if (column.name !== wanted.name) {
+      const words = `rename the column ${column.name} to ${quoted}`;
+      changes.push({ words, sql: `${at} RENAME COLUMN "${column.name}" TO ${quoted}` });
+    }
+    if (column.name === 'type') changes.push(KINDS);
+    if (column.type !== wanted.type) {
+      changes.push(typeStep(table.name, quoted, column.type, wanted.type, timeZone));
+    }
+    if (wanted.nullable !== true && column.nullable) {
+      const words = `require a value in ${quoted}`;
+      changes.push({ words, sql: `${at} ALTER COLUMN ${quoted} SET NOT NULL` });
+    }
+    if (wanted.nullable === true && !column.nullable) {
+      const words = `allow ${quoted} to be without a value`;
+      changes.push({ words, sql: `${at} ALTER COLUMN ${quoted} DROP NOT NULL` });
+    }
+    // A change of the type takes the default away.
+    const keeps = column.type === wanted.type ? (column.default ?? '') : '';
+    if (keeps.replace(/::.*$/, '') !== (wanted.default ?? '')) {
+      const words = `set the default of ${quoted}`;
+      const action = wanted.default === undefined ? 'DROP DEFAULT' : `SET${initial}`;
+      changes.push({ words, sql: `${at} ALTER COLUMN ${quoted} ${action}` });
+    }
+  }
+  const extra = found.filter(({ name }) => !used.has(name)).map(({ name }) => `"${name}"`);
+  const copied = used.has('type') ? [...extra, '"type"'] : extra;
+  if (copied.length > 0) {
+    const beside = `${table.name}_before_adoption`;
+    const key = table.primaryKey[1];
+    const was = found.find(({ name }) => [key, snake(key)].includes(name))?.name ?? key;
+    steps.push({
+      words: `keep what has no place (${copied.join(', ')}) in the table ${beside}`,
+      sql: `CREATE TABLE ${beside} AS SELECT "${was}" AS "${key}", ${copied.join(', ')} FROM ${table.name}`,
+    });
+    for (const name of extra) {
+      steps.push({ words: `remove ${name} from here`, sql: `${at} DROP COLUMN ${name}` });
+    }
+  }
+  return [...steps, ...changes];
+}
+
+/** Where a type of notification is none of the two that there are, the job's status tells which. */
+const KINDS: Step = {
+  words: `make what "notificationType" is neither 'success' nor 'failure' what the job's status says`,
+  sql: `
+    UPDATE notification_log n SET "notificationType" =
+      CASE (SELECT "status"::text FROM video_jobs j WHERE j."jobId" = n."jobId")
+        WHEN 'completed' THEN 'success' ELSE 'failure' END
+    WHERE "notificationType" NOT IN ('success', 'failure')`,
+};
+
+function typeStep(table: string, column: string, was: string, type: string, zone: string): Step {
+  const literal = `'${zone.replaceAll("'", "''")}'`;
+  const isTime = type.startsWith('timestamp');
+  const isLocal = was.endsWith('without time zone');
+  const using = isTime
+    ? `date_trunc('milliseconds', ${column})${isLocal ? ` AT TIME ZONE ${literal}` : ''}`
+    : was.startsWith('character') || was === 'text' || type === 'integer'
+      ? undefined
+      : `${column}::text`;
+  return {
+    words: `make ${column} ${type}${isTime && isLocal ? `, its times being those of ${zone}` : ''} (it is ${was})`,
+    sql:
+      `ALTER TABLE ${table} ALTER COLUMN ${column} DROP DEFAULT, ALTER COLUMN ${column} TYPE ${type}` +
+      (using === undefined ? '' : ` USING ${using}`),
+  };
+}
+
+/** Before and after the columns are as they should be. */
+interface Sides {
+  readonly removals: Step[];
+  readonly additions: Step[];
+}
+
+/** The words that a CHECK names. */
+const literals = (text: string): string => (text.match(/'\w+'/g) ?? []).toSorted().join();
+
+/** What the constraints, indexes and triggers need, whatever they were called. */
+export async function constraintSteps(
+  runner: QueryRunner,
+  table: FirstTable,
+  found: readonly FoundColumn[],
+): Promise<Sides> {
+  const { name } = table;
+  const isNew = (column: string): string =>
+    table.columns.find(
+      (each) =>
+        each.name === column ||
+        (found.every((other) => other.name !== each.name) &&
+          [snake(each.name), each.was].includes(column)),
+    )?.name ?? column;
+  const rows = (await runner.query(
+    `SELECT conname AS "name", contype AS "kind", confdeltype AS "onDelete", confrelid::regclass::text AS "references",
+       pg_get_constraintdef(oid) AS "definition",
+       ARRAY(SELECT attname::text FROM unnest(conkey) k JOIN pg_attribute ON attrelid = conrelid AND attnum = k)::text AS "columns"
+     FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype <> 'n' ORDER BY conname`,
+    [qualified(runner, name)],
+  )) as { name: string; kind: string; onDelete: string; definition: string; columns: string }[];
+  const { removals, additions } = await indexSteps(runner, table, isNew);
+  const wanted = new Map<string, { name: string; sql: string }>();
+  const [pk, pkColumn] = table.primaryKey;
+  wanted.set(`p{${pkColumn}}`, { name: pk, sql: `PRIMARY KEY ("${pkColumn}")` });
+  for (const [each, column] of table.unique) {
+    wanted.set(`u{${column}}`, { name: each, sql: `UNIQUE ("${column}")` });
+  }
+  if (table.foreignKey !== undefined) {
+    const [each, column, references] = table.foreignKey;
+    const target = `${references} ("${column}")`;
+    const sql = `FOREIGN KEY ("${column}") REFERENCES ${target} ON DELETE CASCADE`;
+    wanted.set(`f{${column}}`, { name: each, sql });
+  }
+  const kept = new Set<string>();
+  const checks = new Map(table.checks);
+  for (const row of rows) {
+    const columns = row.columns.slice(1, -1).replaceAll('"', '');
+    const key = `${row.kind}{${isNew(columns)}}`;
+    const target = row.kind === 'f' && row.onDelete !== 'c' ? undefined : wanted.get(key);
+    if (target !== undefined && !kept.has(key)) {
+      kept.add(key);
+      if (row.name === target.name) continue;
+      const sql = `ALTER TABLE ${name} RENAME CONSTRAINT "${row.name}" TO "${target.name}"`;
+      additions.unshift({ words: `rename the constraint ${row.name} to ${target.name}`, sql });
+      continue;
+    }
+    // A CHECK under the right name is taken for the right one if it knows the same words.
+    if (row.kind === 'c' && literals(checks.get(row.name) ?? '-') === literals(row.definition)) {
+      checks.delete(row.name);
+      continue;
+    }
+    const words = `remove the constraint ${row.name}: ${row.definition}`;
+    removals.push({ words, sql: `ALTER TABLE ${name} DROP CONSTRAINT "${row.name}"` });
+  }
+  for (const [key, { name: each, sql }] of wanted) {
+    if (kept.has(key)) continue;
+    const words = `add the constraint ${each}: ${sql}`;
+    additions.push({ words, sql: `ALTER TABLE ${name} ADD CONSTRAINT "${each}" ${sql}` });
+  }
+  for (const [each, expression] of checks) {
+    const sql = `CHECK (${expression})`;
+    const words = `add the constraint ${each}: ${sql}`;
+    additions.push({ words, sql: `ALTER TABLE ${name} ADD CONSTRAINT "${each}" ${sql}` });
+  }
+  return { removals, additions };
+}
+
+async function indexSteps(
+  runner: QueryRunner,
+  { name, indexes }: FirstTable,
+  isNew: (column: string) => string,
+): Promise<Sides> {
+  const relation = qualified(runner, name);
+  const rows = (await runner.query(
+    `SELECT c.relname AS "name", pg_get_indexdef(c.oid) AS "definition"
+     FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+     WHERE i.indrelid = to_regclass($1)
+       AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid AND conrelid = i.indrelid)`,
+    [relation],
+  )) as { name: string; definition: string }[];
+  const removals: Step[] = [];
+  const additions: Step[] = [];
+  const missing = new Map(indexes);
+  for (const { name: index, definition } of rows) {
+    const [, list = ''] = / USING btree \((.*)\)$/.exec(definition) ?? [];
+    const columns = list.split(', ').map((column) => `"${isNew(column.replaceAll('"', ''))}"`);
+    if (missing.get(index) === columns.join(', ')) {
+      missing.delete(index);
+      continue;
+    }
+    const words = `remove the index ${index}: ${definition}`;
+    removals.push({ words, sql: `DROP INDEX "${index}"` });
+  }
+  for (const [index, columns] of missing) {
+    const sql = `CREATE INDEX "${index}" ON ${name} (${columns})`;
+    additions.push({ words: `add the index ${index} (${columns})`, sql });
+  }
+  const triggers = (await runner.query(
+    `SELECT tgname AS "name" FROM pg_trigger WHERE tgrelid = to_regclass($1) AND NOT tgisinternal`,
+    [relation],
+  )) as { name: string }[];
+  for (const { name: trigger } of triggers) {
+    const words = `remove the trigger ${trigger}, which knows the table as it was`;
+    removals.push({ words, sql: `DROP TRIGGER "${trigger}" ON ${name}` });
+  }
+  return { removals, additions };
+}
