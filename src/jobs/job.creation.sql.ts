@@ -1,83 +1,83 @@
-import { arrays, NOW, sql } from '../sql/statement.js';
+import { arrays, columns, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
-import { job } from './job.columns.js';
+import { JOB_COLUMNS } from './job.columns.js';
+
+const insertInto = (t: Tables): string => `
+    INSERT INTO ${t.videoJobs} AS j
+      ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
+    SELECT i."jobId", i."userId", i."filename", i."videoUrl", ${NOW},
+      GREATEST(i."availableAt", ${NOW})`;
 
 /**
- * $1 jobId, $2 userId, $3 filename, $4 videoUrl, $5 availableAt. No row: the user is unknown, or the
- * job exists. Selecting from `users` under a lock refuses an unknown user without the foreign key's
- * error, which would abort the caller's transaction.
+ * Creates all jobs of a call, or none. Arrays: $1 jobId, $2 userId, $3 filename, $4 videoUrl,
+ * $5 availableAt, $6 whether the caller gave the id; and $7 the users' ids, each once.
+ *
+ * A row for each job that is there already, with whether its content is another, or one row without a
+ * job; in each, how many were created and when, the ids of those if they are not all that were wanted,
+ * and the users who do not exist. Nothing is created if there is such a user or such a conflict. Locking
+ * the users refuses one who does not exist without the foreign key's error, which would abort the
+ * caller's transaction.
+ *
+ * Given ids in their order, so that two calls which repeat the same jobs wait for each other and never
+ * deadlock; others by user, because half of the indexes are: neighbours share their pages.
+ *
+ * @param onCollision - with a job that another call has inserted since this statement began: raise an
+ *   error, which undoes the whole of it, or pass over it, for a caller's transaction and for one job
  */
-export const createJob = (t: Tables): Statement => sql`
-  INSERT INTO ${t.videoJobs} AS j
-    ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
-  SELECT $1::uuid, u."userId", $3::varchar, $4::text, ${NOW}, GREATEST($5::timestamptz, ${NOW})
-  FROM ${t.users} u
-  WHERE u."userId" = $2::uuid
-  FOR KEY SHARE OF u
-  ON CONFLICT ("jobId") DO NOTHING
-  RETURNING ${job}`;
-
-/**
- * The same, as arrays, for jobs that have nothing to do with each other: no row for those whose user
- * is unknown, or is locked by somebody who changes or deletes it.
- */
-export const createJobsTogether = (t: Tables): Statement => sql`
-  INSERT INTO ${t.videoJobs} AS j
-    ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
-  SELECT i."jobId", u."userId", i."filename", i."videoUrl", ${NOW},
-    GREATEST(i."availableAt", ${NOW})
-  FROM ${arrays('uuid', 'uuid', 'varchar', 'text', 'timestamptz')}
-    AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
-  JOIN ${t.users} u ON u."userId" = i."userId"
-  FOR KEY SHARE OF u SKIP LOCKED
-  RETURNING ${job}`;
-
-/**
- * $1 the users' ids, each once; then arrays: $2 jobId, $3 userId, $4 filename, $5 videoUrl,
- * $6 availableAt. Inserts nothing when a user is unknown.
- */
-const insertAll = (t: Tables, order: string, after: string): string => `
-  INSERT INTO ${t.videoJobs} AS j
-    ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
-  SELECT i."jobId", i."userId", i."filename", i."videoUrl", ${NOW},
-    GREATEST(i."availableAt", ${NOW})
-  FROM unnest($2::uuid[], $3::uuid[], $4::varchar[], $5::text[], $6::timestamptz[])
-    AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
-  WHERE (SELECT count(*) FROM owner) = cardinality($1::uuid[])
-  ORDER BY ${order}
-  ${after}`;
-
-const lockOwners = (t: Tables): string => `owner AS MATERIALIZED (
+const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING'): Statement => sql`
+  WITH input AS MATERIALIZED (
+    SELECT * FROM ${arrays('uuid', 'uuid', 'varchar', 'text', 'timestamptz', 'boolean')}
+      AS i("jobId", "userId", "filename", "videoUrl", "availableAt", "isGiven")
+  ), owner AS MATERIALIZED (
     SELECT u."userId"
     FROM ${t.users} u
-    WHERE u."userId" = ANY($1::uuid[])
+    WHERE u."userId" = ANY((SELECT $7::uuid[])::uuid[])
     ORDER BY u."userId"
     FOR KEY SHARE OF u
-  )`;
+  ), existing AS MATERIALIZED (
+    SELECT ${columns(JOB_COLUMNS, 'j')},
+      (j."userId", j."filename", j."videoUrl") <> (i."userId", i."filename", i."videoUrl") AS "differs"
+    FROM input i JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+    WHERE i."isGiven"
+  ), created AS (${insertInto(t)}
+    FROM input i
+    WHERE (SELECT count(*) FROM owner) = cardinality($7::uuid[])
+      AND NOT EXISTS (SELECT FROM existing e WHERE e."differs")
+      AND i."jobId" NOT IN (SELECT e."jobId" FROM existing e)
+    ORDER BY CASE WHEN i."isGiven" THEN i."jobId" ELSE i."userId" END
+    ${onCollision}
+    RETURNING j."jobId"
+  ), summary AS (
+    SELECT count(*)::integer AS "count", ${NOW} AS "now",
+      CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("jobId") END AS "created",
+      (SELECT jsonb_agg(w."userId") FROM unnest($7::uuid[]) AS w("userId")
+        WHERE w."userId" NOT IN (SELECT o."userId" FROM owner o)) AS "unknownUsers"
+    FROM created
+  )
+  SELECT s.*, e.* FROM summary s LEFT JOIN existing e ON true`;
+
+export const createJobs = (t: Tables): Statement => create(t, 'ON CONFLICT ("jobId") DO NOTHING');
+
+export const createJobsOrRaise = (t: Tables): Statement => create(t, '');
 
 /**
- * With ids that are new. By user, because half of the indexes are: neighbours share their pages. How many
- * were created, and when: the rest of the rows is known, and to return it would take a tenth of the time.
+ * Creates jobs that have nothing to do with each other. Arrays: $1 jobId, $2 userId, $3 filename,
+ * $4 videoUrl, $5 availableAt. It passes over jobs whose user is unknown, or is locked by somebody who
+ * changes or deletes it. One row: how many were created and when, and their ids if they are not all.
  */
-export const createNewJobs = (t: Tables): Statement => sql`
-  WITH ${lockOwners(t)}, created AS (${insertAll(t, 'i."userId"', 'RETURNING 1')})
-  SELECT count(*)::integer AS "count", ${NOW} AS "createdAt" FROM created`;
+export const createJobsTogether = (t: Tables): Statement => sql`
+  WITH created AS (${insertInto(t)}
+    FROM ${arrays('uuid', 'uuid', 'varchar', 'text', 'timestamptz')}
+      AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
+    JOIN ${t.users} u ON u."userId" = i."userId"
+    FOR KEY SHARE OF u SKIP LOCKED
+    RETURNING j."jobId"
+  )
+  SELECT count(*)::integer AS "count", ${NOW} AS "now",
+    CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("jobId") END AS "created"
+  FROM created`;
 
-/**
- * The created jobs. In `jobId` order, so that two calls which repeat the same jobs wait for each other and
- * never deadlock.
- */
-export const createJobs = (t: Tables): Statement => sql`
-  WITH ${lockOwners(t)}
-  ${insertAll(t, 'i."jobId"', `ON CONFLICT ("jobId") DO NOTHING RETURNING ${job}`)}`;
-
-/** $1 userIds: those of them that do not exist. */
-export const unknownUsers = (t: Tables): Statement => sql`
-  SELECT i."userId"
-  FROM unnest($1::uuid[]) AS i("userId")
-  WHERE NOT EXISTS (SELECT FROM ${t.users} u WHERE u."userId" = i."userId")`;
-
-/** $1 jobIds. */
-export const getJobs = (t: Tables): Statement => sql`
-  SELECT ${job} FROM ${t.videoJobs} j WHERE j."jobId" = ANY($1::uuid[])`;
+/** $1 jobIds, which the same transaction has created. */
+export const removeJobs = (t: Tables): Statement => sql`
+  DELETE FROM ${t.videoJobs} WHERE "jobId" = ANY($1::uuid[])`;

@@ -10,28 +10,83 @@ import type { Row } from './job.row.js';
 import * as statements from './job.creation.sql.js';
 import { uuidV7 } from './uuid.js';
 
-/** Inserts one job, or finds the one that an earlier or simultaneous call inserted. */
+/** How often a creation is tried that collides with simultaneous ones of the same ids. */
+const TRIES = 5;
+
+/** A job to create, under an id. */
+interface Wanted {
+  readonly jobId: string;
+  readonly input: CreateJobInput;
+}
+
+interface Summary extends Row {
+  readonly count: number;
+  readonly now: Date;
+  readonly created: string[] | null;
+  readonly unknownUsers: [string, ...string[]] | null;
+}
+
+/**
+ * Creates all jobs, or none. Those whose ids exist with the same content are returned as they are.
+ *
+ * @throws UserNotFoundError, JobConflictError; nothing was created
+ */
+export async function createJobs(
+  db: SqlRunner,
+  operation: string,
+  inputs: readonly CreateJobInput[],
+  { manager }: TransactionOptions,
+): Promise<VideoJob[]> {
+  if (inputs.length === 0) return [];
+  const all = inputs.map(wanted);
+  const once = withoutRepeats(all);
+  const columns = columnsOf(once);
+  const userIds = [...new Set(once.map(({ input }) => input.userId.toLowerCase()))];
+  // What this call has created in a try before, in the caller's transaction.
+  const own = new Set<string>();
+  // One job is there or not. Several, of which one turns out to be another's, are undone: by the error
+  // of the statement, or by hand in a transaction that must not see one.
+  const undoes = manager === undefined && once.length > 1;
+  const statement = undoes ? statements.createJobsOrRaise : statements.createJobs;
+  for (let tries = 1; tries <= TRIES; tries += 1) {
+    const isGiven = once.map(({ input, jobId }) => input.jobId !== undefined || own.has(jobId));
+    const values = [...columns, isGiven, userIds];
+    const rows = await db
+      .run<Summary>(operation, statement, values, { manager })
+      .catch((error: unknown) => {
+        if (tries === TRIES || !isCollision(error)) throw error;
+      });
+    // With a job that was inserted meanwhile: the next try finds it.
+    if (rows === undefined) continue;
+    const existing = new Map(
+      rows.filter((row) => row['jobId'] !== null).map((row) => [row['jobId'] as string, row]),
+    );
+    const [{ count, now, created, unknownUsers }] = rows as [Summary];
+    const refusal = refusalOf(once, existing, unknownUsers);
+    if (refusal !== undefined) {
+      if (own.size > 0) await db.run(operation, statements.removeJobs, [[...own]], { manager });
+      throw refusal;
+    }
+    if (count + existing.size === once.length) {
+      announce(db.dataSource, 'jobs', count + own.size, manager);
+      return all.map((job) => {
+        const row = existing.get(job.jobId);
+        return row === undefined ? newJob(job, now) : toJob(row);
+      });
+    }
+    for (const jobId of created ?? []) own.add(jobId);
+  }
+  throw new TransactionConflictError(operation);
+}
+
+/** Creates one job, or finds the one that an earlier or simultaneous call created. */
 export async function createJob(
   db: SqlRunner,
   input: CreateJobInput,
   tx: TransactionOptions,
 ): Promise<VideoJob> {
-  const operation = 'createJob';
-  const jobId = input.jobId ?? uuidV7();
-  const values = columnsOf([{ input, jobId }]).map(([value]) => value);
-  // The job that stood in the way can be deleted before it is read: then it is created after all.
-  for (let tries = 0; tries < 3; tries += 1) {
-    const [created] = await db.run<Row>(operation, statements.createJob, values, tx);
-    if (created !== undefined) {
-      announce(db.dataSource, 'jobs', 1, tx.manager);
-      return toJob(created);
-    }
-    if (input.jobId === undefined) throw new UserNotFoundError([input.userId]);
-    const [existing] = await db.run<Row>(operation, statements.getJobs, [[jobId]], tx);
-    if (existing !== undefined) return sameJob(toJob(existing), input);
-    await refuseUnknownUsers(db, operation, [input.userId], tx);
-  }
-  throw new TransactionConflictError(operation);
+  const [job] = await createJobs(db, 'createJob', [input], tx);
+  return job as VideoJob;
 }
 
 /**
@@ -43,56 +98,60 @@ export const creatingTogether = (db: SqlRunner): RequestBatcher<CreateJobInput, 
     operation: 'createJob',
     alone: (input) => createJob(db, input, {}),
     together: async (inputs) => {
-      const wanted = inputs.map((input) => ({ input, jobId: uuidV7() }));
-      const values = columnsOf(wanted);
-      const rows = await db.run<Row>('createJob', statements.createJobsTogether, values);
-      announce(db.dataSource, 'jobs', rows.length, undefined);
-      const byId = new Map(rows.map((row) => [row['jobId'], row]));
-      return wanted.map(({ jobId }) => {
-        const row = byId.get(jobId);
-        return row && toJob(row);
-      });
+      const jobs = inputs.map(wanted);
+      const values = columnsOf(jobs);
+      const [row] = await db.run<Summary>('createJob', statements.createJobsTogether, values);
+      const { count, now, created } = row as Summary;
+      announce(db.dataSource, 'jobs', count, undefined);
+      const isAll = count === jobs.length;
+      const ids = new Set(created);
+      return jobs.map((job) => (isAll || ids.has(job.jobId) ? newJob(job, now) : undefined));
     },
   });
 
-/** Inserts all jobs or none. */
-export async function createJobs(
-  db: SqlRunner,
-  inputs: readonly CreateJobInput[],
-  tx: TransactionOptions,
-): Promise<VideoJob[]> {
-  if (inputs.length === 0) return [];
-  // Without given ids nothing can collide, so that one statement is the whole of it.
-  const { jobs, inserted } = inputs.every(({ jobId }) => jobId === undefined)
-    ? await insertNewJobs(db, inputs, tx)
-    : await db.atomically('createJobs', tx, (manager) => insertJobs(db, inputs, { manager }));
-  announce(db.dataSource, 'jobs', inserted, tx.manager);
-  return jobs;
-}
+const wanted = (input: CreateJobInput): Wanted => ({
+  input,
+  jobId: input.jobId?.toLowerCase() ?? uuidV7(),
+});
 
-interface Inserted {
-  readonly jobs: VideoJob[];
-  /** How many of them were not there before. */
-  readonly inserted: number;
-}
-
-async function insertNewJobs(
-  db: SqlRunner,
-  inputs: readonly CreateJobInput[],
-  tx: TransactionOptions,
-): Promise<Inserted> {
-  const operation = 'createJobs';
-  const wanted = inputs.map((input) => ({ input, jobId: uuidV7() }));
-  const userIds = [...new Set(inputs.map(({ userId }) => userId.toLowerCase()))];
-  const values = [userIds, ...columnsOf(wanted)];
-  const [row] = await db.run<Row>(operation, statements.createNewJobs, values, tx);
-  if (row?.['count'] !== inputs.length) {
-    await refuseUnknownUsers(db, operation, userIds, tx);
-    throw new TransactionConflictError(operation);
+/** Each id once. @throws JobConflictError if one is there twice with different contents */
+function withoutRepeats(jobs: readonly Wanted[]): Wanted[] {
+  const byId = new Map<string, Wanted>();
+  for (const job of jobs) {
+    const first = byId.get(job.jobId);
+    if (first === undefined) byId.set(job.jobId, job);
+    else if (!isSame(first.input, job.input)) throw new JobConflictError(job.jobId);
   }
-  const createdAt = row['createdAt'] as Date;
-  return { jobs: wanted.map((job) => newJob(job, createdAt)), inserted: inputs.length };
+  return [...byId.values()];
 }
+
+const isSame = (a: CreateJobInput, b: CreateJobInput): boolean =>
+  a.userId.toLowerCase() === b.userId.toLowerCase() &&
+  a.filename === b.filename &&
+  a.videoUrl === b.videoUrl;
+
+/** Why none of the jobs may be created. */
+function refusalOf(
+  jobs: readonly Wanted[],
+  existing: ReadonlyMap<string, Row>,
+  unknownUsers: [string, ...string[]] | null,
+): JobConflictError | UserNotFoundError | undefined {
+  const conflict = jobs.find(({ jobId }) => existing.get(jobId)?.['differs'] === true);
+  if (conflict !== undefined) return new JobConflictError(conflict.jobId);
+  return unknownUsers === null ? undefined : new UserNotFoundError(unknownUsers);
+}
+
+/** A job of the same id was inserted since the statement began. */
+const isCollision = (error: unknown): boolean => (error as { code?: unknown }).code === '23505';
+
+/** The statements' parameters, as arrays with an entry for each job. */
+const columnsOf = (jobs: readonly Wanted[]): unknown[][] => [
+  jobs.map(({ jobId }) => jobId),
+  jobs.map(({ input }) => input.userId),
+  jobs.map(({ input }) => input.filename),
+  jobs.map(({ input }) => input.videoUrl),
+  jobs.map(({ input }) => timestamp(input.availableAt)),
+];
 
 /** The row of a new job, which is known without reading it: what was given, and the defaults. */
 function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
@@ -118,74 +177,4 @@ function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
   job.parameters = null;
   job.output = null;
   return job;
-}
-
-async function insertJobs(
-  db: SqlRunner,
-  inputs: readonly CreateJobInput[],
-  tx: TransactionOptions,
-): Promise<Inserted> {
-  const operation = 'createJobs';
-  const wanted = inputs.map((input) => ({
-    input,
-    jobId: input.jobId?.toLowerCase() ?? uuidV7(),
-  }));
-  const unique = new Map(wanted.map((one) => [one.jobId, one]));
-  const jobs = [...unique.values()];
-  const userIds = [...new Set(jobs.map(({ input }) => input.userId.toLowerCase()))];
-  const values = [userIds, ...columnsOf(jobs)];
-  const rows = await db.run<Row>(operation, statements.createJobs, values, tx);
-  const stored = new Map<string, VideoJob>();
-  const keep = (row: Row): unknown => stored.set(row['jobId'] as string, toJob(row));
-  rows.forEach(keep);
-  if (stored.size < unique.size) {
-    const missing = [...unique.keys()].filter((jobId) => !stored.has(jobId));
-    const existing = await db.run<Row>(operation, statements.getJobs, [missing], tx);
-    existing.forEach(keep);
-  }
-  const created = [];
-  for (const { jobId, input } of wanted) {
-    const job = stored.get(jobId);
-    if (job === undefined) {
-      await refuseUnknownUsers(db, operation, userIds, tx);
-      throw new TransactionConflictError(operation);
-    }
-    created.push(sameJob(job, input));
-  }
-  return { jobs: created, inserted: rows.length };
-}
-
-interface Wanted {
-  readonly input: CreateJobInput;
-  readonly jobId: string;
-}
-
-/** The statements' parameters, as arrays with an entry for each job. */
-const columnsOf = (jobs: readonly Wanted[]): unknown[][] => [
-  jobs.map(({ jobId }) => jobId),
-  jobs.map(({ input }) => input.userId),
-  jobs.map(({ input }) => input.filename),
-  jobs.map(({ input }) => input.videoUrl),
-  jobs.map(({ input }) => timestamp(input.availableAt)),
-];
-
-async function refuseUnknownUsers(
-  db: SqlRunner,
-  operation: string,
-  userIds: readonly string[],
-  tx: TransactionOptions,
-): Promise<void> {
-  const rows = await db.run<{ userId: string }>(operation, statements.unknownUsers, [userIds], tx);
-  const [first, ...others] = rows.map(({ userId }) => userId);
-  if (first !== undefined) throw new UserNotFoundError([first, ...others]);
-}
-
-/** The stored job, if its content is what the caller asked for. */
-function sameJob(stored: VideoJob, input: CreateJobInput): VideoJob {
-  const same =
-    stored.userId === input.userId.toLowerCase() &&
-    stored.filename === input.filename &&
-    stored.videoUrl === input.videoUrl;
-  if (!same) throw new JobConflictError(stored.jobId);
-  return stored;
 }

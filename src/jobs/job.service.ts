@@ -139,7 +139,7 @@ export class JobService {
     const jobs = readList(operation, 'inputs', inputs, BATCH, (input, path, problems) =>
       collect(CreateJobInput, input, path, true, problems),
     );
-    return createJobs(this.db, jobs, tx);
+    return createJobs(this.db, operation, jobs, tx);
   }
 
   /**

@@ -19,7 +19,7 @@ import { resultTypes } from './result.types.js';
 import { sessionOf, writesIso } from './session.js';
 import type { Session } from './session.js';
 import type { Statement } from './statement.js';
-import type { ReadOptions, TransactionOptions } from './transaction.options.js';
+import type { ReadOptions } from './transaction.options.js';
 
 /** Where and how a runner sends its statements. */
 export interface RunnerOptions {
@@ -84,23 +84,6 @@ export class SqlRunner {
       throw new InvalidInputError(operation, [{ property: 'options.replica', message }]);
     }
     return this.runIn(operation, joined, statement, values);
-  }
-
-  /** Runs several statements as one: in a transaction, or in a savepoint of the caller's. */
-  async atomically<T>(
-    operation: string,
-    { manager = this.options.manager }: TransactionOptions,
-    work: (manager: EntityManager) => Promise<T>,
-  ): Promise<T> {
-    if (manager !== undefined) this.queryRunnerOf(operation, manager);
-    try {
-      const own = manager ?? this.dataSource.manager;
-      return await (own.queryRunner?.isTransactionActive === true
-        ? own.transaction(work)
-        : own.transaction('READ COMMITTED', work));
-    } catch (error) {
-      throw fromDriver(error, operation, true);
-    }
   }
 
   /**

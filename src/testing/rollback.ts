@@ -4,7 +4,7 @@ import { NotificationService } from '../notifications/notification.service.js';
 import type { Tables } from '../schema/tables.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
-import type { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
+import type { ReadOptions } from '../sql/transaction.options.js';
 
 /** The services, every call of which is part of one transaction. */
 export interface JoinedServices {
@@ -65,13 +65,5 @@ class JoinedSqlRunner extends SqlRunner {
     { manager = this.manager }: ReadOptions = {},
   ): Promise<Row[]> {
     return super.run(operation, make, values, { manager });
-  }
-
-  override atomically<T>(
-    operation: string,
-    { manager = this.manager }: TransactionOptions,
-    work: (manager: EntityManager) => Promise<T>,
-  ): Promise<T> {
-    return super.atomically(operation, { manager }, work);
   }
 }

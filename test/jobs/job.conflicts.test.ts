@@ -95,6 +95,56 @@ describe('identical creations at once', () => {
   });
 });
 
+describe('batches with ids in one transaction', () => {
+  it('can be created at once', async () => {
+    const wanted = await input();
+    const batches = times(3, () => times(3, () => ({ ...wanted, jobId: randomUUID() })));
+    const created = await h.dataSource.transaction((manager) =>
+      Promise.all(batches.map((batch) => h.jobs.createJobs(batch, { manager }))),
+    );
+    for (const [index, jobs] of created.entries()) expect(jobs).toMatchObject(batches[index]!);
+    expect(await h.jobs.countJobs()).toMatchObject({ pending: 9 });
+  });
+});
+
+describe("a batch that meets another's job while it runs", () => {
+  const CONTENTS: [string, object, string | undefined][] = [
+    ['with the same content', {}, undefined],
+    ['with another content', { filename: 'other.mp4' }, 'JOB_CONFLICT'],
+  ];
+  it.each(
+    CONTENTS.flatMap((content) => [
+      [...content, 'of its own', false] as const,
+      [...content, "in a caller's transaction", true] as const,
+    ]),
+  )('%s is created whole or not at all: %#', async (_, change, code, __, joined) => {
+    const wanted = await input();
+    const ids = times(3, () => randomUUID()).toSorted();
+    const batch = [...ids.map((jobId) => ({ ...wanted, jobId })), wanted];
+    const kept = { ...wanted, jobId: randomUUID() };
+    const { jobs, dataSource } = peerOf(1);
+    let outcome: Promise<unknown> = Promise.resolve();
+    await h.dataSource.transaction(async (manager) => {
+      await h.jobs.createJob({ ...batch[1]!, ...change }, { manager });
+      outcome = joined
+        ? dataSource.transaction(async (callers) => {
+            await jobs.createJob(kept, { manager: callers });
+            return jobs
+              .createJobs(batch, { manager: callers })
+              .catch((error: { code: string }) => error.code);
+          })
+        : jobs.createJobs(batch).catch((error: { code: string }) => error.code);
+      await lockWaiters(h.dataSource, 1);
+    });
+    const [done, others] = [await outcome, joined ? 1 : 0];
+    if (code === undefined) expect(done).toMatchObject(batch);
+    else expect(done).toBe(code);
+    expect(await h.jobs.countJobs()).toMatchObject({
+      pending: others + (code === undefined ? 4 : 1),
+    });
+  });
+});
+
 describe('a user who is being deleted', () => {
   it.each<[string, (job: CreateJobInput, manager?: EntityManager) => Promise<unknown>]>([
     ['createJob', (job, manager) => peerOf(0).jobs.createJob(job, { manager })],
