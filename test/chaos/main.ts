@@ -5,7 +5,6 @@
 // lost and nothing may be there twice. It exits with 1 otherwise.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { JobService } from '../../src/jobs/job.service.js';
 import { openHarness } from '../support/harness.js';
 import { OwnServer } from '../support/own-server.js';
 import { Proxy } from '../support/proxy.js';
@@ -89,9 +88,9 @@ async function main(): Promise<boolean> {
   await clearLedger(h.dataSource);
   const proxy = await Proxy.start(server.url);
   const url = await createApplicationRole(h.dataSource, proxy.url);
-  const application = await openHarness({}, { url, drop: () => proxy.stop() });
-  const jobs = new JobService(application.dataSource, { replyTimeoutMs: REPLY_TIMEOUT_MS });
-  const producer = new Producer(jobs, userId, random);
+  const options = { replyTimeoutMs: REPLY_TIMEOUT_MS };
+  const application = await openHarness(options, { url, drop: () => proxy.stop() });
+  const producer = new Producer(application.jobs, userId, random);
   const neighbour = new Neighbour(h.dataSource);
   const fleet = new Fleet(url);
   const backlog = new Backlog(h.dataSource, () => fleet.readyCount);

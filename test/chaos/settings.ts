@@ -14,5 +14,5 @@ export const DRAIN_MS = 120_000;
 /** How long, in ms, a statement of the application may wait for a lock, and run. */
 export const LOCK_TIMEOUT_MS = 100;
 export const STATEMENT_TIMEOUT_MS = 500;
-/** How long, in ms, the producer waits for the reply to a statement. */
+/** How long, in ms, the application waits for the reply to a statement. */
 export const REPLY_TIMEOUT_MS = 2_000;

@@ -18,7 +18,7 @@ import type {
   VideoJobHandler,
   WorkContext,
 } from '../../src/worker/index.js';
-import { LEASE_MS } from './settings.js';
+import { LEASE_MS, REPLY_TIMEOUT_MS } from './settings.js';
 import type { Kind } from './settings.js';
 
 process.on('disconnect', () => process.exit());
@@ -59,7 +59,10 @@ class Mailer implements NotificationHandler {
 
 @Module({
   imports: [
-    FrameForgeDatabaseModule.forRoot({ url: process.env['CHAOS_URL'] ?? '' }),
+    FrameForgeDatabaseModule.forRoot({
+      url: process.env['CHAOS_URL'] ?? '',
+      replyTimeoutMs: REPLY_TIMEOUT_MS,
+    }),
     FrameForgeWorkerModule.forRoot({
       leaseMs: LEASE_MS,
       backoff: { baseMs: 50, maxMs: 500 },
