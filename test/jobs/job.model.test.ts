@@ -37,6 +37,7 @@ const OUTCOMES = [
     ['completed', 'failed', 'retried', 'released', 'completeJobs'],
     ['done', 'LEASE_LOST', 'INVALID_JOB_TRANSITION'],
   ),
+  verdicts(['in one turn'], ['done', 'LEASE_LOST', 'INVALID_JOB_TRANSITION']),
   verdicts(['startJob', 'retryJob', 'logNotification'], ['done', 'INVALID_JOB_TRANSITION']),
   ['settled under a number of its own', 'logged under a number of its own'],
   ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],

@@ -46,6 +46,37 @@ const settle = fc.record({ worker, grip, outcome }).map(
     ),
 );
 
+const completeInOneTurn = fc.record({ worker, grip, calls: fc.integer({ min: 2, max: 3 }) }).map(
+  (args) =>
+    new Step(
+      'complete in one turn',
+      args,
+      async (m: Model, r: Real, { worker: by, grip: one, calls }) => {
+        const [job, handle] = gripOf(m, one);
+        const { jobs } = peerOf(r, by);
+        const ended = await Promise.allSettled(
+          Array.from({ length: calls }, (_, index) =>
+            jobs.completeJob(handle, { ...done, frameCount: index }),
+          ),
+        );
+        const first = ended.findIndex(({ status }) => status === 'fulfilled');
+        const accepted = ended.flatMap((end) =>
+          end.status === 'fulfilled' ? [end.value.job] : [],
+        );
+        const wanted = { to: 'completed' as const, ...done, frameCount: first };
+        const verdict = model.settle(job, handle, wanted, m.email);
+        assert.equal(accepted.length, verdict === 'done' ? 1 : 0);
+        count(r, `in one turn: ${verdict === 'done' ? 'done' : verdict.code}`);
+        // Whoever comes later finds the job as the first one left it.
+        const later = verdict === 'done' ? model.settle(job, handle, wanted, m.email) : verdict;
+        for (const end of ended) {
+          if (end.status === 'rejected') assertRefusal(end.reason, later);
+        }
+        return accepted;
+      },
+    ),
+);
+
 const completeMany = fc
   .record({ worker, grips: fc.array(grip, { minLength: 1, maxLength: 4 }) })
   .map(
@@ -122,4 +153,4 @@ const log = fc
   );
 
 /** Finishing, giving back, retrying and reporting. */
-export const settleCommands = [settle, settle, settle, completeMany, retry, log];
+export const settleCommands = [settle, settle, settle, completeInOneTurn, completeMany, retry, log];
