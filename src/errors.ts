@@ -258,7 +258,7 @@ export class ConfigurationError extends FrameForgeError {
 }
 
 /** How much of an error is read: how many errors inside of it, and characters of its text. */
-const [MAX_PARTS, MAX_LENGTH] = [20, 10_000];
+const [MAX_PARTS, MAX_LENGTH, MAX_NAME] = [20, 10_000, 100];
 
 const UNREADABLE = 'something was thrown that cannot be put into words';
 
@@ -289,6 +289,21 @@ function messageOf(error: unknown, left: { parts: number }): string {
 
 /** The message of anything thrown, without a full stop at its end, to put it inside of a sentence. */
 export const clauseOf = (error: unknown): string => reasonOf(error).replace(/\.$/, '');
+
+/** What a trace notes of anything thrown: bounded, and whatever it is. */
+export function exceptionOf(error: unknown): { name: string; message: string; stack?: string } {
+  const message = reasonOf(error);
+  try {
+    const { name, stack } = (error ?? {}) as { name?: unknown; stack?: unknown };
+    return {
+      name: typeof name === 'string' ? name.slice(0, MAX_NAME) : 'Error',
+      message,
+      ...(typeof stack === 'string' ? { stack: stack.slice(0, MAX_LENGTH) } : {}),
+    };
+  } catch {
+    return { name: 'Error', message };
+  }
+}
 
 /** What was thrown, or an error in its place if it is something that cannot even be looked at. */
 export function readable(error: unknown): unknown {

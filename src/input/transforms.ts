@@ -12,7 +12,7 @@ export const NumberFromText = (): PropertyDecorator =>
 const ISO_8601 = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
 
 /**
- * Likewise for JSON, which has no dates. Only ISO 8601 with a time zone: `new Date('1')` is some day
+ * For a host's `ValidationPipe({ transform: true })`, where the value comes from JSON, which has no dates. Only ISO 8601 with a time zone: `new Date('1')` is some day
  * of the year 2001 on the clock of the server.
  */
 export const DateFromText = (): PropertyDecorator =>

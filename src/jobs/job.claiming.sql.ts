@@ -194,6 +194,6 @@ export const extendLeases = (t: Tables): Statement => sql`
 /** No parameter: how many jobs are due, and for how long the one that waits longest has been. */
 export const jobQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
-    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::float8 AS "ageMs"
+    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::bigint AS "ageMs"
   FROM ${t.videoJobs}
   WHERE ((${IS_PENDING}) OR (${IS_LEASED})) AND "availableAt" <= statement_timestamp()`;

@@ -1,4 +1,5 @@
 import type { QueryRunner } from 'typeorm';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { MigrationError } from '../errors.js';
 import type { FirstTable } from './first.tables.js';
 import { snake } from './first.tables.js';
@@ -13,9 +14,9 @@ export interface Step {
 
 /** The name of a table as SQL, in the schema that the data source is configured with. */
 export function qualified(runner: QueryRunner, table: string): string {
-  const { schema } = runner.dataSource.options as { schema?: string };
+  const { schema } = dataSourceOf(runner).options as { schema?: string };
   return (schema === undefined ? [table] : [schema, table])
-    .map((part) => runner.dataSource.driver.escape(part))
+    .map((part) => dataSourceOf(runner).driver.escape(part))
     .join('.');
 }
 

@@ -1,4 +1,5 @@
 import type { EntityMetadata, QueryRunner } from 'typeorm';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import type { Difference } from './schema.difference.js';
 
 /** A predicate of a partial index, or the condition of a CHECK. */
@@ -24,7 +25,7 @@ export async function expressionDrift(
   queryRunner: QueryRunner,
   entity: EntityMetadata,
 ): Promise<Difference[]> {
-  const { driver } = queryRunner.dataSource;
+  const { driver } = dataSourceOf(queryRunner);
   const table = entity.tablePath
     .split('.')
     .map((part) => driver.escape(part))

@@ -169,6 +169,6 @@ export const settleNotification = (t: Tables): Statement => sql`
 /** No parameter: how many deliveries are due, and for how long the one that waits longest has been. */
 export const deliveryQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
-    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::float8 AS "ageMs"
+    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::bigint AS "ageMs"
   FROM ${t.notificationLog}
   WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()`;

@@ -1,4 +1,5 @@
 import type { DataSource, EntityManager } from 'typeorm';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { InvalidInputError } from '../errors.js';
 import { frameForgeEntities } from '../schema/entities/index.js';
 
@@ -20,8 +21,8 @@ export async function elapse(db: DataSource | EntityManager, ms: number): Promis
   const manager = 'manager' in db ? db.manager : db;
   await manager.transaction(async (transaction) => {
     for (const entity of frameForgeEntities) {
-      const { columns, tablePath } = manager.dataSource.getMetadata(entity);
-      const escape = (name: string): string => manager.dataSource.driver.escape(name);
+      const { columns, tablePath } = dataSourceOf(manager).getMetadata(entity);
+      const escape = (name: string): string => dataSourceOf(manager).driver.escape(name);
       const table = tablePath.split('.').map(escape).join('.');
       const shifted = columns
         .filter(({ type }) => type === 'timestamptz')

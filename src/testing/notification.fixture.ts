@@ -1,4 +1,5 @@
 import type { EntityManager } from 'typeorm';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { MAX_INTEGER } from '../input/rules.js';
 import { JobService } from '../jobs/job.service.js';
 import { NotificationService } from '../notifications/notification.service.js';
@@ -47,7 +48,9 @@ export function notificationFixture(
 
 async function write(manager: EntityManager, values: NotificationValues): Promise<NotificationLog> {
   const { deliveryStatus, errorMessage, leaseMs } = values;
-  const notifications = new NotificationService(manager.dataSource, { preparedStatements: false });
+  const notifications = new NotificationService(dataSourceOf(manager), {
+    preparedStatements: false,
+  });
   const logged = await log(manager, notifications, values);
   const claim = (): Promise<NotificationLog> => claimOne(manager, logged, leaseMs);
   let waiting = logged;
@@ -75,7 +78,7 @@ async function log(
   const job =
     jobId === undefined
       ? await videoJobFixture({ status, userId }).persist(manager)
-      : await new JobService(manager.dataSource).getJob(jobId, { manager });
+      : await new JobService(dataSourceOf(manager)).getJob(jobId, { manager });
   const told =
     job.status === JobStatus.FAILED ? NotificationType.FAILURE : NotificationType.SUCCESS;
   const type = notificationType ?? told;
@@ -88,7 +91,7 @@ async function claimOne(
   { notificationId }: NotificationLog,
   leaseMs?: number,
 ): Promise<NotificationLog> {
-  const { notificationLog } = tablesOf(manager.dataSource);
+  const { notificationLog } = tablesOf(dataSourceOf(manager));
   await manager.query(
     `UPDATE ${notificationLog} SET "availableAt" = to_timestamp(0) WHERE "notificationId" = $1`,
     [notificationId],

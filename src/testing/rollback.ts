@@ -1,10 +1,8 @@
 import type { DataSource, EntityManager } from 'typeorm';
 import { JobService } from '../jobs/job.service.js';
 import { NotificationService } from '../notifications/notification.service.js';
-import type { Tables } from '../schema/tables.js';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { SqlRunner } from '../sql/sql.runner.js';
-import type { Statement } from '../sql/statement.js';
-import type { ReadOptions } from '../sql/transaction.options.js';
 
 /** The services, every call of which is part of one transaction. */
 export interface JoinedServices {
@@ -42,28 +40,12 @@ export async function withRollback<T>(
   }
 }
 
-/** The services in a manager's transaction. */
+/** The services in a manager's transaction. Without names for plans: any pooler does. */
 export function servicesIn(manager: EntityManager): JoinedServices {
-  const { dataSource } = manager;
-  const runner = new JoinedSqlRunner(manager);
+  const dataSource = dataSourceOf(manager);
+  const runner = new SqlRunner(dataSource, false, { manager });
   return {
     jobs: new JobService(dataSource, { runner }),
     notifications: new NotificationService(dataSource, { runner }),
   };
-}
-
-/** Runs in a manager's transaction what names no other. Without names for plans: any pooler does. */
-class JoinedSqlRunner extends SqlRunner {
-  constructor(private readonly manager: EntityManager) {
-    super(manager.dataSource, false);
-  }
-
-  override run<Row>(
-    operation: string,
-    make: (tables: Tables) => Statement,
-    values: readonly unknown[],
-    { manager = this.manager }: ReadOptions = {},
-  ): Promise<Row[]> {
-    return super.run(operation, make, values, { manager });
-  }
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { EntityManager } from 'typeorm';
+import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { JobService } from '../jobs/job.service.js';
 import type { JobStatus, VideoJob } from '../schema/entities/index.js';
 import { fixture } from './fixture.js';
@@ -59,7 +60,7 @@ async function write(manager: EntityManager, values: VideoJobValues): Promise<Vi
   const { status, jobId, filename, videoUrl, availableAt } = values;
   const { errorMessage, resultUrl, frameCount } = values;
   const userId = values.userId ?? (await userFixture().persist(manager)).userId;
-  const jobs = new JobService(manager.dataSource, { preparedStatements: false });
+  const jobs = new JobService(dataSourceOf(manager), { preparedStatements: false });
   const job = await jobs.createJob({ jobId, userId, filename, videoUrl, availableAt }, { manager });
   const start = (): Promise<VideoJob> =>
     servicesIn(manager).jobs.startJob(job.jobId, leaseOf(values));

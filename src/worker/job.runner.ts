@@ -4,6 +4,7 @@ import {
   InvalidJobTransitionError,
   JobNotFoundError,
   LeaseLostError,
+  readable,
   reasonOf,
 } from '../errors.js';
 import { readInput } from '../input/input.js';
@@ -93,7 +94,8 @@ export class JobRunner {
       abort.signal.throwIfAborted();
       if (typeof outcome !== 'function') onHandled();
       return await this.complete(lease, outcome);
-    } catch (error) {
+    } catch (thrown) {
+      const error = readable(thrown);
       if (abort.signal.aborted) return lease.released ? 'released' : 'lost';
       // The work was done, only not recorded: that is no failure of it.
       if (error instanceof NotRecordedError) throw error;

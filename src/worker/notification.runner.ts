@@ -1,5 +1,5 @@
 import type { Logger } from '@nestjs/common';
-import { LeaseLostError, NotificationNotFoundError, reasonOf } from '../errors.js';
+import { LeaseLostError, NotificationNotFoundError, readable, reasonOf } from '../errors.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
@@ -73,7 +73,8 @@ export class NotificationRunner {
       } finally {
         onHandled();
       }
-    } catch (error) {
+    } catch (thrown) {
+      const error = readable(thrown);
       recordError(error);
       return await this.fail(delivery, error);
     } finally {

@@ -7,7 +7,7 @@ import type {
   Tracer,
   UpDownCounter,
 } from '@opentelemetry/api';
-import { reasonOf } from '../errors.js';
+import { exceptionOf } from '../errors.js';
 import { findOpenTelemetry, INSTRUMENTATION } from '../jobs/job.metrics.js';
 import type { Count } from './worker.stats.js';
 
@@ -153,7 +153,7 @@ export class Telemetry {
     const kind = api.SpanKind.CONSUMER;
     return tracer.startActiveSpan(`frameforge ${name}`, { kind, attributes }, async (span) => {
       const recordError = (error: unknown): void => {
-        span.recordException(error instanceof Error ? error : reasonOf(error));
+        span.recordException(exceptionOf(error));
       };
       try {
         const outcome = await work(recordError);

@@ -4,6 +4,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import type { NotificationLog } from '../../src/schema/entities/index.js';
 import { FrameForgeWorker, UnrecoverableJobError } from '../../src/worker/index.js';
 import type { FrameForgeWorkerOptions } from '../../src/worker/index.js';
+import { tooSmallPool } from '../../src/worker/pool.fit.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { until } from '../support/until.js';
@@ -84,6 +85,44 @@ describe('what a user reads of an error', () => {
   ])('%s; listAttemptErrors keeps the whole text', async (_, options, message) => {
     expect(await errorsOf(options)).toEqual([message, whole]);
   });
+});
+
+const revoked = (): object => {
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  return proxy;
+};
+
+const doubling = (): Error => {
+  let error: Error = new Error('');
+  for (let level = 0; level < 60; level++) {
+    error = Object.assign(new Error(''), { errors: [error, error], cause: error });
+  }
+  return error;
+};
+
+it.each<[string, () => object]>([
+  ['a proxy that was revoked', revoked],
+  ['an error that doubles at each level', doubling],
+])('a handler that throws %s fails at once', async (_, thrown) => {
+  const process = async (): Promise<never> => {
+    throw thrown();
+  };
+  const app = await boot({ process }, { maxAttempts: 1, pollMs: 20, leaseMs: 3_600_000 });
+  try {
+    const { jobId } = await app.get(JobService).createJob(await input());
+    await until(async () => (await h.jobs.getJob(jobId)).status === 'failed');
+  } finally {
+    await app.close();
+  }
+});
+
+it('a pool that its handlers do not fit in is told of', () => {
+  expect(tooSmallPool(h.dataSource, 10)).toBeUndefined();
+  expect(tooSmallPool(h.dataSource, 11)).toBe(
+    '11 handlers run here at once, and the pool has 10 connections: those that use the database wait ' +
+      'for each other. Raise `poolSize` to 16, or lower `concurrency`.',
+  );
 });
 
 it('tries again, keeps the errors, and gives up', async () => {
