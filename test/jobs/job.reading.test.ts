@@ -179,9 +179,9 @@ describe('countJobs', () => {
   });
 });
 
-describe("what is another user's", () => {
-  const notFound = (jobId: string): object => ({ code: 'JOB_NOT_FOUND', jobId });
+const notFound = (jobId: string): object => ({ code: 'JOB_NOT_FOUND', jobId });
 
+describe("what is another user's", () => {
   it('is retried by nobody else', async () => {
     const { job } = await h.jobs.failJob(await make.leased(), { errorMessage: 'no video stream' });
     const mine = { userId: user.userId };
