@@ -54,8 +54,8 @@ export async function planAdoption(
     );
   }
   const plans: Plan[] = [];
-  const first = FIRST_TABLES.map(({ migration }) => migration);
-  const later = recorded.filter((name) => isFrameForgeMigration(name) && !first.includes(name));
+  const first = new Set(FIRST_TABLES.map(({ migration }) => migration));
+  const later = recorded.filter((name) => isFrameForgeMigration(name) && !first.has(name));
   if (later.length > 0) {
     throw new MigrationError(
       `The database cannot be adopted: ${later.join(', ')} has run on it already. Change by hand what ` +

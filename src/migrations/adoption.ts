@@ -49,8 +49,8 @@ export async function adopt(
         `SELECT set_config('lock_timeout', '10s', true), set_config('statement_timeout', '0', true)`,
       );
       const names = FIRST_TABLES.map(({ name }) => name);
-      const found = (await record.columns()).map(({ table }) => table);
-      const there = names.filter((name) => found.includes(name));
+      const found = new Set((await record.columns()).map(({ table }) => table));
+      const there = names.filter((name) => found.has(name));
       if (there.length > 0) await runner.query(`LOCK TABLE ${there.join(', ')}`);
       const plan = await planAdoption(runner, record, choices);
       for (const { steps } of plan) {
@@ -58,9 +58,9 @@ export async function adopt(
       }
       if (plan.length > 0) await record.create();
       const recorded = await record.applied();
-      const first = FIRST_TABLES.map(({ migration }) => migration);
+      const first = new Set(FIRST_TABLES.map(({ migration }) => migration));
       for (const migration of knownMigrations(dataSource)) {
-        const isMissing = first.includes(migration.name) && !recorded.includes(migration.name);
+        const isMissing = first.has(migration.name) && !recorded.includes(migration.name);
         if (plan.length > 0 && isMissing) await record.add(migration);
       }
       return plan.map(toldOf);

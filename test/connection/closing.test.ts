@@ -74,7 +74,7 @@ describe('a data source that is closed', () => {
     await running('pg_sleep(0.3)');
     const closed = dataSource.destroy();
     await expect(jobs.countJobs()).rejects.toThrow(
-      'A call that came while the application was closing could not reach the database',
+      'countJobs could not reach the database: the data source takes no new work',
     );
     await closed;
     await statement;
