@@ -14,7 +14,7 @@ import type { NotificationHandler } from './worker.types.js';
 /** How long, in ms, a handler whose lease has ended has to heed its signal. */
 const HEED_MS = 100;
 
-const tellOfHanging = ({ notification: { notificationId, deliveryNumber } }: Delivery): string =>
+const tellOfHanging = ({ handle: { notificationId, deliveryNumber } }: Delivery): string =>
   `Delivery ${deliveryNumber} of notification ${notificationId} still runs, although its lease has ` +
   `ended: others get its place. Let the handler heed \`signal\`, or give its provider a timeout.`;
 
@@ -55,12 +55,16 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     telemetry.claimed('notifications', performance.now() - sentAt);
     telemetry.count('deliveries.claimed', claimed.items.length);
     telemetry.count('deliveries.failed', claimed.failed);
-    const items = claimed.items.map((notification) => ({
-      notification,
-      abort: new LazyAbort(),
-      deadline: sentAt + options.deliveryLeaseMs,
-      released: false,
-    }));
+    const items = claimed.items.map((notification) => {
+      const { notificationId, deliveryNumber } = notification;
+      return {
+        notification,
+        handle: Object.freeze({ notificationId, deliveryNumber }),
+        abort: new LazyAbort(),
+        deadline: sentAt + options.deliveryLeaseMs,
+        released: false,
+      };
+    });
     return { ...claimed, items };
   }
 

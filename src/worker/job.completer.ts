@@ -103,7 +103,7 @@ export class JobCompleter {
           return recording.succeeded();
         } catch (error) {
           lease.settling = false;
-          lease.abort.signal.throwIfAborted();
+          lease.abort.throwIfAborted();
           const reason = attempt.writing ? error : fromDriver(error, 'completeJob');
           if (attempt.writing && !canHeal(reason)) throw error;
           if (attempt.writing && tries === TRANSACTION_TRIES) {
@@ -111,7 +111,7 @@ export class JobCompleter {
             throw new NotRecordedError(message, { cause: error });
           }
           await recording.again(reason, () => lease.isHeld);
-          lease.abort.signal.throwIfAborted();
+          lease.abort.throwIfAborted();
         }
       }
     } finally {
@@ -133,7 +133,7 @@ export class JobCompleter {
       // An application that caught the error does not know of the break.
       if (isBroken(manager)) throw broken();
       attempt.writing = false;
-      lease.abort.signal.throwIfAborted();
+      lease.abort.throwIfAborted();
       lease.settling = true;
       await completeJob(this.db, { handle: lease.run, result }, { manager });
     });

@@ -89,14 +89,19 @@ export class JobRunner {
   ): Promise<RunEnd> {
     const { run, abort } = lease;
     try {
-      const context = { signal: abort.signal, attempt: run.attempts };
+      const context = {
+        get signal() {
+          return abort.signal;
+        },
+        attempt: run.attempts,
+      };
       const outcome = await this.handler.process(lease.job, context);
-      abort.signal.throwIfAborted();
+      abort.throwIfAborted();
       if (typeof outcome !== 'function') onHandled();
       return await this.complete(lease, outcome);
     } catch (thrown) {
       const error = readable(thrown);
-      if (abort.signal.aborted) return lease.released ? 'released' : 'lost';
+      if (abort.aborted) return lease.released ? 'released' : 'lost';
       // The work was done, only not recorded: that is no failure of it.
       if (error instanceof NotRecordedError) throw error;
       if (error instanceof LeaseLostError && error.jobId === run.jobId) {

@@ -1,5 +1,6 @@
 import type { Logger } from '@nestjs/common';
 import { LeaseLostError, NotificationNotFoundError, readable, reasonOf } from '../errors.js';
+import type { NotificationHandle } from '../notifications/notification.inputs.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
@@ -17,6 +18,8 @@ export type DeliveryOutcome = 'sent' | 'retried' | 'failed' | 'lost';
 /** A claimed notification in this process. */
 export interface Delivery {
   readonly notification: NotificationLog;
+  /** What names the delivery: a handler can change its notification, and nothing of this. */
+  readonly handle: Readonly<NotificationHandle>;
   readonly abort: LazyAbort;
   /** When its lease ends, on this process's monotonic clock. */
   readonly deadline: number;
@@ -37,7 +40,7 @@ export class NotificationRunner {
 
   /** @param onHandled - is told when there is no more to do than to record the outcome */
   async run(delivery: Delivery, onHandled: () => void): Promise<DeliveryOutcome> {
-    const { notificationId, deliveryNumber } = delivery.notification;
+    const { notificationId, deliveryNumber } = delivery.handle;
     try {
       return await this.telemetry.span('deliver', notificationId, deliveryNumber, (recordError) =>
         this.attempt(delivery, recordError, onHandled),
@@ -55,8 +58,8 @@ export class NotificationRunner {
     recordError: RecordError,
     onHandled: () => void,
   ): Promise<DeliveryOutcome> {
-    const { notification, abort, deadline } = delivery;
-    const reason = `The lease of delivery ${notification.deliveryNumber} has ended.`;
+    const { notification, handle, abort, deadline } = delivery;
+    const reason = `The lease of delivery ${handle.deliveryNumber} has ended.`;
     const timer = setTimeout(
       () => abort.abort(new LeaseEndedError(reason)),
       deadline - performance.now(),
@@ -66,7 +69,7 @@ export class NotificationRunner {
         get signal() {
           return abort.signal;
         },
-        attempt: notification.deliveryNumber,
+        attempt: handle.deliveryNumber,
       };
       try {
         await this.handler.deliver(notification, context);
@@ -80,12 +83,12 @@ export class NotificationRunner {
     } finally {
       clearTimeout(timer);
     }
-    return this.record(delivery, () => this.notifications.markSent(notification), 'sent');
+    return this.record(delivery, () => this.notifications.markSent(handle), 'sent');
   }
 
   private async fail(delivery: Delivery, cause: unknown): Promise<DeliveryOutcome> {
-    const { notification, released } = delivery;
-    const { notificationId, deliveryNumber } = notification;
+    const { handle, released } = delivery;
+    const { notificationId, deliveryNumber } = handle;
     const final = deliveryNumber >= this.options.maxDeliveryAttempts;
     // What was broken off here can go on elsewhere at once: nothing is wrong with the provider.
     const wait = released ? 0 : backoffMs(deliveryNumber, this.options.deliveryBackoff);
@@ -97,7 +100,7 @@ export class NotificationRunner {
     const failure = { errorMessage: errorText(cause), retryInMs };
     return this.record(
       delivery,
-      () => this.notifications.markFailed(notification, failure),
+      () => this.notifications.markFailed(handle, failure),
       final ? 'failed' : 'retried',
     );
   }

@@ -1,0 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import { FrameForgeWorker } from '../../src/worker/index.js';
+import type { WorkContext } from '../../src/worker/index.js';
+import { until } from '../support/until.js';
+import { bootWorker, RESULT } from './app.js';
+import { World } from './world.js';
+
+let world: World;
+beforeAll(async () => {
+  world = await World.open();
+});
+afterAll(() => world.close());
+afterEach(() => world.clear());
+
+const spoil = (job: VideoJob): void => {
+  Object.assign(job, { jobId: 'x', runNumber: -1, workerId: null, attempts: 99, status: 'failed' });
+};
+const spoilAndHang = (job: VideoJob): Promise<typeof RESULT> => {
+  spoil(job);
+  return new Promise(() => {});
+};
+
+it('what a handler does to its own job harms neither that nor another', async () => {
+  const outcomes: Record<string, (job: VideoJob) => Promise<typeof RESULT>> = {
+    // Longer than its lease, so that it has to be extended.
+    result: () => sleep(2_500, RESULT),
+    other: () => sleep(2_500, RESULT),
+    failure: () => Promise.reject(new Error('it does not work')),
+  };
+  const app = await bootWorker(
+    world.harness.url,
+    {
+      process: (job) => {
+        const outcome = outcomes[job.filename]!(job);
+        if (job.filename !== 'other') spoil(job);
+        return outcome;
+      },
+    },
+    { leaseMs: 1_000, maxAttempts: 2, pollMs: 20 },
+  );
+  try {
+    const [result, other, failure] = await world.create('result', 'other', 'failure');
+    for (const job of [result!, other!]) {
+      expect(await world.final(job)).toMatchObject({
+        status: 'completed',
+        runNumber: 1,
+        attempts: 1,
+      });
+    }
+    expect(await world.final(failure!)).toMatchObject({
+      status: 'failed',
+      runNumber: 2,
+      attempts: 2,
+    });
+    expect(app.get(FrameForgeWorker).stats().counts).toMatchObject({
+      'jobs.completed': 2,
+      'jobs.retried': 1,
+      'jobs.failed': 1,
+      'jobs.lost': 0,
+    });
+  } finally {
+    await app.close();
+  }
+});
+
+it('what a deliverer does to its own notification harms nothing', async () => {
+  const deliver = async (notification: NotificationLog, { attempt }: WorkContext) => {
+    Object.assign(notification, { notificationId: 'x', deliveryNumber: -1 });
+    if (attempt === 1) throw new Error('not yet');
+  };
+  const deliveryBackoff = { baseMs: 1, maxMs: 1 };
+  const app = await bootWorker(world.harness.url, { deliver }, { pollMs: 20, deliveryBackoff });
+  try {
+    const [job] = await world.create('a');
+    await until(async () => (await world.notifications(job!))[0]?.deliveryStatus === 'sent');
+    expect((await world.notifications(job!))[0]).toMatchObject({ deliveryNumber: 2 });
+  } finally {
+    await app.close();
+  }
+});
+
+it('a job that its handler has changed is given back at shutdown', async () => {
+  const app = await bootWorker(world.harness.url, { process: spoilAndHang }, { shutdownMs: 0 });
+  const [job] = await world.create('a');
+  await until(() => app.get(FrameForgeWorker).stats().running.jobs === 1);
+  await app.close();
+  expect(await world.job(job!)).toMatchObject({ status: 'pending', attempts: 0, workerId: null });
+});
