@@ -8,7 +8,7 @@ import type { Delivery } from './notification.runner.js';
 import { remove } from './remove.js';
 import type { ClaimedWork, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
-import type { WorkerParts } from './worker.parts.js';
+import type { QueueContext } from './queue.context.js';
 import type { NotificationHandler } from './worker.types.js';
 
 /** How long, in ms, a handler whose lease has ended has to heed its signal. */
@@ -29,14 +29,14 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
 
   constructor(
     { handler, concurrency }: FoundHandler<NotificationHandler>,
-    private readonly parts: WorkerParts,
+    private readonly context: QueueContext,
   ) {
-    const { options, outage, logger, telemetry, db } = parts;
+    const { options, outage, logger, telemetry, db } = context;
     this.concurrency = concurrency;
     this.pollMs = options.pollMs;
     this.runner = new NotificationRunner(
       handler,
-      new NotificationService(db.dataSource, parts.settings),
+      new NotificationService(db.dataSource, context.settings),
       outage.activity('Recording what became of deliveries'),
       options,
       telemetry,
@@ -49,7 +49,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   }
 
   async claim(limit: number, woken: boolean): Promise<ClaimedWork<Delivery>> {
-    const { telemetry, options } = this.parts;
+    const { telemetry, options } = this.context;
     const sentAt = performance.now();
     const claimed = await this.claimer.next(limit, woken);
     telemetry.claimed('notifications', performance.now() - sentAt);
@@ -73,7 +73,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
    * gives its place to others.
    */
   run(delivery: Delivery): Promise<void> {
-    const { telemetry, logger } = this.parts;
+    const { telemetry, logger } = this.context;
     this.running.push(delivery);
     return new Promise((resolve) => {
       let handling: 'in time' | 'late' | 'over' = 'in time';

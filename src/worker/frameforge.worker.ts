@@ -16,7 +16,7 @@ import type { Lease } from './lease.keeper.js';
 import { LeaseEndedError } from './lease.keeper.js';
 import type { Delivery } from './notification.runner.js';
 import { OutageWatch } from './outage.watch.js';
-import { openOwnConnections } from './own-connections.js';
+import { openLeasePool } from './lease.pool.js';
 import { tooSmallPool } from './pool.fit.js';
 import { Telemetry } from './telemetry.js';
 import type { QueueState } from './telemetry.js';
@@ -25,7 +25,7 @@ import { WorkLoop } from './work.loop.js';
 import { findHandlers } from './worker.decorators.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
-import type { WorkerParts } from './worker.parts.js';
+import type { QueueContext } from './queue.context.js';
 import type { WorkerStats } from './worker.stats.js';
 import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
 
@@ -108,20 +108,20 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     deliverer: FoundHandler<NotificationHandler> | undefined,
   ): Promise<void> {
     this.telemetry = await Telemetry.create();
-    const own = await this.openOwnConnections();
-    if (own === undefined) return;
+    const leasePool = await this.openLeasePool();
+    if (leasePool === undefined) return;
     const { outage } = this;
-    const parts = this.parts();
+    const context = this.context();
     if (processor !== undefined) {
-      this.jobQueue = new JobQueue(processor, parts, own, () => this.jobLoop?.wake());
+      this.jobQueue = new JobQueue(processor, context, leasePool, () => this.jobLoop?.wake());
       this.jobLoop = new WorkLoop(this.jobQueue, outage.activity('Claiming jobs'));
     }
     if (deliverer !== undefined) {
-      this.deliveryQueue = new DeliveryQueue(deliverer, parts);
+      this.deliveryQueue = new DeliveryQueue(deliverer, context);
       const claiming = outage.activity('Claiming notifications');
       this.deliveryLoop = new WorkLoop(this.deliveryQueue, claiming);
     }
-    this.watchQueues(parts, own);
+    this.watchQueues(context, leasePool);
     this.jobLoop?.start();
     this.deliveryLoop?.start();
     this.logger.log(
@@ -137,14 +137,14 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /** @returns undefined when the worker is stopped meanwhile */
-  private async openOwnConnections(): Promise<PgPool | undefined> {
+  private async openLeasePool(): Promise<PgPool | undefined> {
     const connecting = this.outage.activity('Connecting');
     while (this.stopping === undefined) {
       try {
         const { dataSource } = this.jobs;
-        const own = await openOwnConnections(dataSource, this.options.leaseMs, connecting);
-        if (this.stopping === undefined) return own;
-        await own.end();
+        const leasePool = await openLeasePool(dataSource, this.options.leaseMs, connecting);
+        if (this.stopping === undefined) return leasePool;
+        await leasePool.end();
       } catch (error) {
         if (this.stopping !== undefined) break;
         if (!this.hasBooted) throw error;
@@ -163,7 +163,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     return this.stopping;
   }
 
-  private parts(): WorkerParts {
+  private context(): QueueContext {
     const { options, logger, outage, telemetry } = this;
     const { dataSource, preparedStatements } = this.jobs;
     const replyTimeoutMs = Math.max(options.leaseMs, REPLY_TIMEOUT_MS);
@@ -173,7 +173,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /** Follows what comes into the queues, here and elsewhere. */
-  private watchQueues({ telemetry, db }: WorkerParts, own: PgPool): void {
+  private watchQueues({ telemetry, db }: QueueContext, leasePool: PgPool): void {
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
       countCreatedJobs(db.dataSource, (error) => {
@@ -184,17 +184,17 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         loops[queue]?.wake();
       }),
       telemetry.observeQueues(() => queueStates(db)),
-      () => this.jobQueue?.keeper.stop(),
+      () => this.jobQueue?.keeper.clear(),
     );
     if (this.options.listen) {
       const listening = this.outage.activity('Listening for wake-ups');
-      const listener = new WakeUpListener(own, this.options.leaseMs, listening, (queue) => {
+      const listener = new WakeUpListener(leasePool, this.options.leaseMs, listening, (queue) => {
         loops[queue as keyof typeof loops]?.wake();
       });
       listener.start();
       this.cleanups.push(() => listener.stop());
     }
-    this.cleanups.push(() => own.end());
+    this.cleanups.push(() => leasePool.end());
   }
 
   private async stop(): Promise<void> {

@@ -12,7 +12,7 @@ import { LeaseKeeper } from './lease.keeper.js';
 import type { Lease } from './lease.keeper.js';
 import type { ClaimedWork, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
-import type { WorkerParts } from './worker.parts.js';
+import type { QueueContext } from './queue.context.js';
 import type { VideoJobHandler } from './worker.types.js';
 
 /** How long, in ms, a worker whose last claim found its fill goes without a look for lost jobs. */
@@ -40,22 +40,25 @@ export class JobQueue implements WorkQueue<Lease> {
 
   constructor(
     { handler, concurrency }: FoundHandler<VideoJobHandler>,
-    private readonly parts: WorkerParts,
-    own: PgPool,
+    private readonly context: QueueContext,
+    leasePool: PgPool,
     private readonly onDue: () => void,
   ) {
-    const { options, outage, logger, telemetry, db } = parts;
+    const { options, outage, logger, telemetry, db } = context;
     this.concurrency = concurrency;
     this.pollMs = options.pollMs;
-    const jobs = new JobService(db.dataSource, parts.settings);
+    const jobs = new JobService(db.dataSource, context.settings);
     // What takes a third of a lease is given up in time for another try.
     const replyTimeoutMs = Math.ceil(options.leaseMs / 3);
-    const { preparedStatements } = parts.settings;
-    const ownDb = new SqlRunner(db.dataSource, preparedStatements, { pool: own, replyTimeoutMs });
-    const ownJobs = new JobService(db.dataSource, { runner: ownDb });
+    const { preparedStatements } = context.settings;
+    const leaseDb = new SqlRunner(db.dataSource, preparedStatements, {
+      pool: leasePool,
+      replyTimeoutMs,
+    });
+    const leaseJobs = new JobService(db.dataSource, { runner: leaseDb });
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
-    this.keeper = new LeaseKeeper(ownDb, options.leaseMs, extending, (lease) => {
+    this.keeper = new LeaseKeeper(leaseDb, options.leaseMs, extending, (lease) => {
       const { runNumber, jobId } = lease.run;
       this.hanging.add(lease);
       telemetry.hangs('jobs', 1);
@@ -68,7 +71,7 @@ export class JobQueue implements WorkQueue<Lease> {
     this.runner = new JobRunner(
       handler,
       db,
-      ownJobs,
+      leaseJobs,
       this.keeper,
       completer,
       recording,
@@ -113,7 +116,7 @@ export class JobQueue implements WorkQueue<Lease> {
     const sentAt = performance.now();
     if (this.suspect !== undefined || sentAt < this.nextSuspectLook) return [];
     const leases = this.take(
-      await claimLastTries(this.parts.db, { ...this.terms, limit: 1 }),
+      await claimLastTries(this.context.db, { ...this.terms, limit: 1 }),
       sentAt,
     );
     [this.suspect] = leases;
@@ -123,19 +126,19 @@ export class JobQueue implements WorkQueue<Lease> {
 
   /** @param sentAt - `performance.now()` before the claim was sent */
   private take({ items, failed }: Claimed<VideoJob>, sentAt: number): Lease[] {
-    const { telemetry } = this.parts;
+    const { telemetry } = this.context;
     telemetry.claimed('jobs', performance.now() - sentAt);
     telemetry.count('jobs.claimed', items.length);
     telemetry.count('jobs.failed', failed);
-    return this.keeper.hold(items, sentAt);
+    return this.keeper.add(items, sentAt);
   }
 
   async run(lease: Lease, onHandled: () => void): Promise<void> {
     const outcome = await this.runner.run(lease, onHandled);
-    if (this.hanging.delete(lease)) this.parts.telemetry.hangs('jobs', -1);
+    if (this.hanging.delete(lease)) this.context.telemetry.hangs('jobs', -1);
     if (lease === this.suspect) this.suspectEnded();
     // Those are counted where they are released: a handler may never end.
-    if (outcome !== 'released') this.parts.telemetry.count(`jobs.${outcome}`);
+    if (outcome !== 'released') this.context.telemetry.count(`jobs.${outcome}`);
   }
 
   private suspectEnded(): void {

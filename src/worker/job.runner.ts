@@ -32,12 +32,12 @@ export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released';
 export class JobRunner {
   /**
    * @param db - records outcomes
-   * @param ownJobs - gives jobs back, on a connection that no handler's transaction holds
+   * @param leaseJobs - gives jobs back, on a connection that no handler's transaction holds
    */
   constructor(
     private readonly handler: VideoJobHandler,
     private readonly db: SqlRunner,
-    private readonly ownJobs: JobService,
+    private readonly leaseJobs: JobService,
     private readonly keeper: LeaseKeeper,
     private readonly completer: JobCompleter,
     private readonly recording: Activity,
@@ -62,7 +62,7 @@ export class JobRunner {
       this.logger.error(`The outcome of job ${jobId} could not be recorded: ${reasonOf(error)}`);
       return 'lost';
     } finally {
-      this.keeper.drop(lease);
+      this.keeper.remove(lease);
     }
   }
 
@@ -70,7 +70,7 @@ export class JobRunner {
   async release(lease: Lease): Promise<void> {
     lease.settling = true;
     try {
-      await this.ownJobs.releaseJob(lease.run);
+      await this.leaseJobs.releaseJob(lease.run);
       this.telemetry.count('jobs.released');
     } catch (error) {
       // It was finished or taken meanwhile, or the database is away: then its lease ends by itself.
@@ -78,7 +78,7 @@ export class JobRunner {
         this.logger.warn(`Job ${lease.run.jobId} could not be released: ${reasonOf(error)}`);
       }
     } finally {
-      this.keeper.drop(lease);
+      this.keeper.remove(lease);
     }
   }
 

@@ -71,12 +71,12 @@ export class LeaseKeeper {
   ) {}
 
   /** @param sentAt - `performance.now()` before the claim was sent */
-  hold(jobs: readonly VideoJob[], sentAt: number): Lease[] {
+  add(jobs: readonly VideoJob[], sentAt: number): Lease[] {
     if (this.leases.length === 0) this.nextExtension = sentAt + this.leaseMs / 3;
     // Whoever claims a job that it holds has lost the run before.
     const again = new Set(jobs.filter(({ runNumber }) => runNumber > 1).map(({ jobId }) => jobId));
     if (again.size > 0) {
-      for (const lease of this.leases.filter(({ run }) => again.has(run.jobId))) this.lose(lease);
+      for (const lease of this.leases.filter(({ run }) => again.has(run.jobId))) this.expire(lease);
     }
     const leases = jobs.map((job) => new Lease(job, sentAt + this.leaseMs));
     for (const lease of leases) lease.place = this.leases.push(lease) - 1;
@@ -85,7 +85,7 @@ export class LeaseKeeper {
   }
 
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */
-  drop(lease: Lease): void {
+  remove(lease: Lease): void {
     const { place } = lease;
     if (place === -1) return;
     // The last one takes its place: the list has no order.
@@ -93,11 +93,11 @@ export class LeaseKeeper {
     if (last !== lease) this.leases[place] = last;
     last.place = place;
     lease.place = -1;
-    if (this.leases.length === 0) this.stop();
+    if (this.leases.length === 0) this.clear();
   }
 
   /** Lets all leases run out. */
-  stop(): void {
+  clear(): void {
     for (const lease of this.leases.splice(0)) lease.place = -1;
     this.passedOver = [];
     clearTimeout(this.timer);
@@ -118,7 +118,7 @@ export class LeaseKeeper {
 
   private tick(): void {
     const now = performance.now();
-    for (const lease of this.leases.filter(({ deadline }) => now >= deadline)) this.lose(lease);
+    for (const lease of this.leases.filter(({ deadline }) => now >= deadline)) this.expire(lease);
     if (!this.extending && this.leases.length > 0) {
       if (now >= this.nextExtension) void this.extend();
       else if (now >= this.nextRetry) void this.extend(this.passedOver);
@@ -159,18 +159,18 @@ export class LeaseKeeper {
       const extended = held.get(lease.run.jobId);
       if (extended === true) lease.deadline = sentAt + this.leaseMs;
       else if (extended === false) this.passedOver.push(lease);
-      else this.lose(lease);
+      else this.expire(lease);
     }
   }
 
   /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
-  private lose(lease: Lease): void {
+  private expire(lease: Lease): void {
     if (lease.place === -1) return;
     if (lease.settling) {
       lease.deadline = Infinity;
       return;
     }
-    this.drop(lease);
+    this.remove(lease);
     const reason = `The lease of run ${lease.run.runNumber} of job ${lease.run.jobId} has ended.`;
     lease.abort.abort(new LeaseEndedError(reason));
     this.onLost(lease);

@@ -4,7 +4,7 @@ import { WAKE_UP_CHANNEL } from '../jobs/wake-up.sender.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { reply } from '../sql/reply.js';
 import type { Activity } from './outage.watch.js';
-import { openClient } from './own-connections.js';
+import { openClient } from './lease.pool.js';
 
 const OPERATION = 'Listening for wake-ups';
 

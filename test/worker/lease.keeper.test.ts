@@ -2,7 +2,7 @@ import { VideoJob } from '../../src/schema/entities/index.js';
 import type { Lease } from '../../src/worker/lease.keeper.js';
 import { LeaseKeeper } from '../../src/worker/lease.keeper.js';
 import { until } from '../support/until.js';
-import { Worker } from './gated.worker.js';
+import { Worker } from './controlled.worker.js';
 import { World } from './world.js';
 
 let world: World;
@@ -14,7 +14,7 @@ beforeEach(() => {
   worker = new Worker(world.harness);
 });
 afterEach(async () => {
-  worker.keeper.stop();
+  worker.keeper.clear();
   await world.clear();
 });
 afterAll(() => world.close());
@@ -34,7 +34,7 @@ async function lock({ jobId }: { jobId: string }): Promise<() => Promise<void>> 
 async function claimed(count: number, keeper: LeaseKeeper, leaseMs: number): Promise<Lease[]> {
   await world.create(...Array.from({ length: count }, () => 'a'));
   const sentAt = performance.now();
-  return keeper.hold(await worker.jobs.claimJobs({ limit: count, leaseMs }), sentAt);
+  return keeper.add(await worker.jobs.claimJobs({ limit: count, leaseMs }), sentAt);
 }
 
 it('a lease whose row is locked keeps its deadline, and is tried again before the others', async () => {
@@ -51,7 +51,7 @@ it('a lease whose row is locked keeps its deadline, and is tried again before th
   await until(async () => locked.deadline > deadline);
   expect(free.deadline).toBe(extendedUntil);
   expect(keeper.leases).toHaveLength(2);
-  keeper.stop();
+  keeper.clear();
 });
 
 it('a lease that is over, and whose row somebody is about to take, is lost', async () => {
@@ -82,7 +82,7 @@ it('extends the leases of more jobs than a call of the service takes', async () 
       attempts: 1,
     }),
   );
-  const leases = worker.keeper.hold(jobs, performance.now() - 1_000);
+  const leases = worker.keeper.add(jobs, performance.now() - 1_000);
   const deadline = leases[0]!.deadline;
   await worker.heartbeat();
   expect(leases.filter((lease) => lease.deadline <= deadline)).toEqual([]);

@@ -64,13 +64,18 @@ it('what a handler does to its own job harms neither that nor another', async ()
   }
 });
 
+const spoilDelivery = async (notification: NotificationLog, { attempt }: WorkContext) => {
+  Object.assign(notification, { notificationId: 'x', deliveryNumber: -1 });
+  if (attempt === 1) throw new Error('not yet');
+};
+
 it('what a deliverer does to its own notification harms nothing', async () => {
-  const deliver = async (notification: NotificationLog, { attempt }: WorkContext) => {
-    Object.assign(notification, { notificationId: 'x', deliveryNumber: -1 });
-    if (attempt === 1) throw new Error('not yet');
-  };
   const deliveryBackoff = { baseMs: 1, maxMs: 1 };
-  const app = await bootWorker(world.harness.url, { deliver }, { pollMs: 20, deliveryBackoff });
+  const app = await bootWorker(
+    world.harness.url,
+    { deliver: spoilDelivery },
+    { pollMs: 20, deliveryBackoff },
+  );
   try {
     const [job] = await world.create('a');
     await until(async () => (await world.notifications(job!))[0]?.deliveryStatus === 'sent');

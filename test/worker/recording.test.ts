@@ -10,7 +10,7 @@ import type { JobOutcome } from '../../src/worker/index.js';
 import { Proxy } from '../support/proxy.js';
 import { query } from '../support/query.js';
 import { until } from '../support/until.js';
-import { RESULT, Run, Worker } from './gated.worker.js';
+import { RESULT, Run, Worker } from './controlled.worker.js';
 import { World } from './world.js';
 
 // What becomes of a run's outcome when its recording goes wrong. The worker reaches the database through
@@ -34,7 +34,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   jest.restoreAllMocks();
-  worker.keeper.stop();
+  worker.keeper.clear();
   await dataSource.destroy();
   await proxy.stop();
   await world.clear();

@@ -8,7 +8,7 @@ import type { RunEnd } from '../../../src/worker/job.runner.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
 import type { Call, Ending, Schedule, Step } from './schedule.js';
-import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from '../gated.worker.js';
+import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from '../controlled.worker.js';
 
 /** What a job must be, by the rules of the design. */
 interface ModelJob {
@@ -23,7 +23,7 @@ interface ModelJob {
   readonly ownWrites: number[];
 }
 
-/** What went through a lane. */
+/** What went through a player. */
 export interface Tally {
   schedules: number;
   claims: number;
@@ -35,7 +35,7 @@ export interface Tally {
 }
 
 /** A database on which schedules are played, one after the other. */
-export class Lane {
+export class SchedulePlayer {
   readonly tally: Tally = { schedules: 0, claims: 0, steals: 0, lateWrites: 0, writes: 0 };
   private jobs: ModelJob[] = [];
   private runs: Run[] = [];
@@ -47,13 +47,17 @@ export class Lane {
     private readonly db: SqlRunner,
   ) {}
 
-  static async open(): Promise<Lane> {
+  static async open(): Promise<SchedulePlayer> {
     Logger.overrideLogger(false);
     const h = await openHarness({ poolSize: 20 });
     await h.dataSource.query(
       'CREATE TABLE own_writes ("jobId" uuid, "runNumber" integer, PRIMARY KEY ("jobId", "runNumber"))',
     );
-    return new Lane(h, (await h.user()).userId, new SqlRunner(h.dataSource, preparedByDefault()));
+    return new SchedulePlayer(
+      h,
+      (await h.user()).userId,
+      new SqlRunner(h.dataSource, preparedByDefault()),
+    );
   }
 
   close(): Promise<void> {

@@ -18,14 +18,14 @@ const CONNECTIONS = 2;
  * @throws ConfigurationError if the database refuses the login
  * @throws WorkerStoppedError
  */
-export async function openOwnConnections(
+export async function openLeasePool(
   of: DataSource,
   leaseMs: number,
   connecting: Activity,
 ): Promise<PgPool> {
   const [primary] = poolsOf(of);
   if (primary === undefined) throw new Error('The data source of the worker is closed.');
-  const own = poolLike(primary, {
+  const pool = poolLike(primary, {
     max: CONNECTIONS,
     connectionTimeoutMillis: Math.ceil(leaseMs / 3),
     // Kept open: opening one can fail just when a lease needs it.
@@ -33,18 +33,18 @@ export async function openOwnConnections(
   });
   for (;;) {
     try {
-      const opened = await Promise.allSettled([openClient(own), openClient(own)]);
+      const opened = await Promise.allSettled([openClient(pool), openClient(pool)]);
       for (const one of opened) if (one.status === 'fulfilled') one.value.release();
       for (const one of opened) if (one.status === 'rejected') throw one.reason;
       connecting.succeeded();
-      return own;
+      return pool;
     } catch (cause) {
       const error = fromDriver(cause, 'FrameForgeWorkerModule');
       try {
         if (!canHeal(error)) throw error;
         await connecting.wait(error);
       } catch (end) {
-        await own.end();
+        await pool.end();
         throw end;
       }
     }

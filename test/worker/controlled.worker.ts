@@ -45,7 +45,7 @@ export class Run {
     readonly worker: Worker,
     readonly job: VideoJob,
   ) {
-    const [lease] = worker.keeper.hold([job], performance.now());
+    const [lease] = worker.keeper.add([job], performance.now());
     this.lease = lease!;
     worker.handlers.set(job, this.#handler.promise);
     this.outcome = worker.runner.run(this.lease);

@@ -3,7 +3,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import { poolsOf } from '../../src/peers/typeorm.internals.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { OutageWatch } from '../../src/worker/outage.watch.js';
-import { openOwnConnections } from '../../src/worker/own-connections.js';
+import { openLeasePool } from '../../src/worker/lease.pool.js';
 import { World } from './world.js';
 
 let world: World;
@@ -15,7 +15,7 @@ afterAll(() => world.close());
 it('are two, beside a pool of the application that is full', async () => {
   const { dataSource } = world.harness;
   const connecting = new OutageWatch(new Logger()).activity('Connecting');
-  const own = await openOwnConnections(dataSource, 3_000, connecting);
+  const own = await openLeasePool(dataSource, 3_000, connecting);
   const [primary] = poolsOf(dataSource);
   const holders = Array.from({ length: primary!.options.max }, () =>
     dataSource.createQueryRunner(),

@@ -5,7 +5,7 @@ import type { Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 
 /** What both queues of a worker share. */
-export interface WorkerParts {
+export interface QueueContext {
   readonly options: ResolvedWorkerOptions;
   readonly logger: Logger;
   readonly outage: OutageWatch;
