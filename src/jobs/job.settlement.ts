@@ -149,7 +149,12 @@ export async function completeJobsOfWorker(
   const [jobIds, runNumbers] = handleColumns(completions.map(({ handle }) => handle));
   const results = completions.map(({ result }) => result);
   const notificationIds = completions.map(() => uuidV7());
-  const values = [jobIds, runNumbers, ...resultColumns(results), notificationIds, workerId];
+  const [urls, counts] = resultColumns(results);
+  // Ids and numbers need no quotes, which `pg` would put around each.
+  const plain = [jobIds, runNumbers, counts, notificationIds].map(
+    (column) => `{${column!.join()}}`,
+  );
+  const values = [plain[0], plain[1], urls, plain[2], plain[3], workerId];
   const [row] = await db.run<{ count: number; positions: number[] | null }>(
     'completeJob',
     statements.completeJobsOfWorker,
