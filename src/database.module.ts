@@ -79,6 +79,8 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
           // Nest would retry whatever fails, a broken migration too: openDataSource knows better.
           useFactory: ({ dataSource, boot, autoLoadEntities }: ResolvedOptions) => ({
             ...dataSource,
+            // @nestjs/typeorm before 12 finds the data source that it closes by this name.
+            name,
             boot,
             autoLoadEntities,
             toRetry: () => false,

@@ -11,8 +11,11 @@ import { frameForgeMigrations } from './schema/migrations/index.js';
 
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 10_000;
 
-/** Options of TypeORM that would let it change the schema behind the migrations' back. */
-type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix';
+/**
+ * Options of TypeORM that would let it change the schema behind the migrations' back; and `name`, which
+ * TypeORM before 1.0 still has, and Nest needs beside the options.
+ */
+type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix' | 'name';
 
 /**
  * TypeORM's options for PostgreSQL, and this package's own. `entities` and `migrations` are added to

@@ -1,11 +1,19 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Inject, Injectable, Optional } from '@nestjs/common';
-import { HealthIndicatorService } from '@nestjs/terminus';
-import type { HealthIndicatorResult } from '@nestjs/terminus';
-import { DataSource } from 'typeorm';
+import * as terminus from '@nestjs/terminus';
+import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/terminus';
+import { getDataSourceToken } from '@nestjs/typeorm';
+import type { DataSource } from 'typeorm';
 import { migrationStatus } from '../migrations/migration.status.js';
+import { requireParts } from '../peers/library.version.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { ConfigurationError, DatabaseUnavailableError, fromDriver } from '../errors.js';
+
+// Terminus before 11, which many applications on Nest 10 have, lacks it. Nest could only say that
+// something is undefined.
+requireParts('@nestjs/terminus', {
+  HealthIndicatorService: typeof terminus.HealthIndicatorService === 'function',
+});
 
 /** What a check of the database takes. */
 export interface DatabaseHealthOptions {
@@ -36,8 +44,8 @@ export interface PoolUse {
 @Injectable()
 export class FrameForgeHealthIndicator {
   constructor(
-    @Inject(HealthIndicatorService) private readonly health: HealthIndicatorService,
-    @Optional() @Inject(DataSource) private readonly dataSource?: DataSource,
+    @Inject(terminus.HealthIndicatorService) private readonly health: HealthIndicatorService,
+    @Optional() @Inject(getDataSourceToken()) private readonly dataSource?: DataSource,
   ) {}
 
   /**
