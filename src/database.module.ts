@@ -26,6 +26,7 @@ import {
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
+import { requireOneCopy } from './schema/copies.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 
 /** What `forFeature` takes. */
@@ -97,6 +98,7 @@ const logger = new Logger('FrameForgeDatabaseModule');
 
 /** Opens the data source of what the factory above returned, after Nest has added its entities. */
 function open(given?: object): Promise<DataSource> {
+  requireOneCopy();
   const { boot, autoLoadEntities, toRetry, name, ...dataSource } = given as {
     boot: BootOptions;
   } & Record<string, unknown>;
@@ -114,6 +116,7 @@ function repositoriesAndServices(
   imports: DynamicModule['imports'] & object,
   wanted: Omit<FrameForgeFeatureOptions, 'dataSource'> = {},
 ): DynamicModule {
+  requireOneCopy();
   const inject = [getDataSourceToken(name), { token: optionsToken(name), optional: true }];
   const services = SERVICES.map((Service) => ({
     provide: Service,

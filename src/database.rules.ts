@@ -25,7 +25,8 @@ const port: OptionRule = (value) =>
 const logLevels = ['query', 'schema', 'error', 'warn', 'info', 'log', 'migration'];
 
 /** Options that not every TypeORM has that this package works with. */
-type Newer = 'extensions' | 'isolationLevel' | 'isolateWhereStatements' | 'invalidWhereValuesBehavior';
+type Newer =
+  'extensions' | 'isolationLevel' | 'isolateWhereStatements' | 'invalidWhereValuesBehavior';
 
 /** Every option there is, and its rule; the type makes the compiler complain when one is missing. */
 export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> = {

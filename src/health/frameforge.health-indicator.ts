@@ -5,15 +5,16 @@ import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/term
 import { getDataSourceToken } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { migrationStatus } from '../migrations/migration.status.js';
-import { requireParts } from '../peers/library.version.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { ConfigurationError, DatabaseUnavailableError, fromDriver } from '../errors.js';
 
-// Terminus before 11, which many applications on Nest 10 have, lacks it. Nest could only say that
-// something is undefined.
-requireParts('@nestjs/terminus', {
-  HealthIndicatorService: typeof terminus.HealthIndicatorService === 'function',
-});
+// Applications on Nest 10 may have it; Nest could only say that something is undefined.
+if (typeof terminus.HealthIndicatorService !== 'function') {
+  throw new ConfigurationError(
+    '@frameforge/shared-types/health needs @nestjs/terminus 11 or later, which runs on NestJS 10 ' +
+      'too. Run: npm install @nestjs/terminus@11.',
+  );
+}
 
 /** What a check of the database takes. */
 export interface DatabaseHealthOptions {

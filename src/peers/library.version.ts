@@ -3,8 +3,6 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { ConfigurationError } from '../errors.js';
 
-const require = createRequire(import.meta.url);
-
 /**
  * Refuses a release of a library that lacks a part which this package uses though it is not public.
  *
@@ -24,8 +22,8 @@ export function requireParts(library: string, parts: Readonly<Record<string, boo
 function versionOf(library: string): string {
   try {
     // Not every library lets its package.json be imported.
-    const [, folder = ''] =
-      new RegExp(`^(.*[/\\\\]${library})[/\\\\]`).exec(require.resolve(library)) ?? [];
+    const entry = createRequire(import.meta.url).resolve(library);
+    const [, folder = ''] = new RegExp(`^(.*[/\\\\]${library})[/\\\\]`).exec(entry) ?? [];
     const file = readFileSync(join(folder, 'package.json'), 'utf8');
     return (JSON.parse(file) as { version: string }).version;
   } catch {

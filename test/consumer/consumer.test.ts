@@ -90,10 +90,39 @@ await dataSource.runMigrations();
 
 const ENTRIES = Object.keys(manifest.exports)
   .filter((entry) => !entry.endsWith('.json'))
-  .map(
-    (entry, index) =>
-      `export * as entry${index} from '@frameforge/shared-types${entry.replace('.', '')}';`,
-  );
+  .map((entry) => `@frameforge/shared-types${entry.slice(1)}`);
+
+/** Compiles if each format's types are assignable to the other's, in every entry point. */
+const BOTH_FORMATS = ENTRIES.map((entry, index) => {
+  const typeIn = (mode: string): string =>
+    `typeof import('${entry}', { with: { 'resolution-mode': '${mode}' } })`;
+  return `
+declare let imported${index}: ${typeIn('import')};
+declare let required${index}: ${typeIn('require')};
+export const check${index} = (): void => {
+  imported${index} = required${index};
+  required${index} = imported${index};
+};`;
+});
+
+/** Prints the exports of which `require` gives other ones than `import`, and how many there are. */
+const SAME = `
+const entries = process.argv.slice(2);
+async function main() {
+  const different = [];
+  let count = 0;
+  for (const entry of entries) {
+    const required = require(entry);
+    const imported = await import(entry);
+    for (const name of Object.keys(imported)) {
+      count += 1;
+      if (imported[name] !== required[name]) different.push(entry + ' ' + name);
+    }
+  }
+  process.stdout.write(JSON.stringify({ different, count }));
+}
+void main();
+`;
 
 /** A registry may be slow. */
 const INSTALLING_MS = 300_000;
@@ -146,6 +175,15 @@ async function createsAJob(): Promise<void> {
   });
 }
 
+/** Whatever a process does to get at the package, it gets one copy of everything. */
+async function hasOneCopy(entries: readonly string[]): Promise<void> {
+  project.write('same.cjs', SAME);
+  const stdout = await project.runOk(['node', 'same.cjs', ...entries], environment());
+  const { different, count } = JSON.parse(stdout) as { different: string[]; count: number };
+  expect(different).toEqual([]);
+  expect(count).toBeGreaterThan(40);
+}
+
 describe('an ES module application, with today’s versions and all optional peers', () => {
   beforeAll(async () => {
     const peers = [...REQUIRED_PEERS, ...OPTIONAL_PEERS];
@@ -157,12 +195,18 @@ describe('an ES module application, with today’s versions and all optional pee
     project.write('src/main.ts', APP);
     project.write('src/snippet.ts', SNIPPET);
     // Makes the compiler read the declarations of every entry point.
-    project.write('src/entries.ts', ENTRIES.join('\n'));
+    project.write(
+      'src/entries.ts',
+      ENTRIES.map((entry, index) => `export * as entry${index} from '${entry}';`).join('\n'),
+    );
+    project.write('src/both-formats.ts', BOTH_FORMATS.join('\n'));
     await project.compile();
   }, INSTALLING_MS);
   afterAll(() => project?.remove());
 
   it('boots and creates a job', createsAJob);
+
+  it('holds one copy of each class', () => hasOneCopy(ENTRIES));
 
   it('runs the snippet of the migrations document', async () => {
     const { username, password, hostname, port, pathname } = new URL(database.url);
@@ -206,17 +250,24 @@ describe('a CommonJS application, with the oldest versions and no optional peer'
 
   it('boots and creates a job', createsAJob);
 
-  it('gets the same classes from require and from import', async () => {
+  it('holds one copy of each class', () =>
+    hasOneCopy(ENTRIES.filter((entry) => !entry.endsWith('/health'))));
+
+  it('says so where Node cannot require ES modules, and two copies meet', async () => {
     project.write(
-      'same.cjs',
-      `const required = require('@frameforge/shared-types');
-      import('@frameforge/shared-types').then((imported) => {
-        const names = Object.keys(imported).filter((name) => name !== 'default');
-        const same = names.every((name) => imported[name] === required[name]);
-        process.stdout.write(JSON.stringify({ same, job: names.includes('VideoJob') }));
-      });`,
+      'twice.cjs',
+      `require('reflect-metadata');
+      const { FrameForgeDatabaseModule } = require('@frameforge/shared-types');
+      import('@frameforge/shared-types').then(() => FrameForgeDatabaseModule.forRoot());`,
     );
-    const stdout = await project.runOk(['node', 'same.cjs']);
-    expect(JSON.parse(stdout)).toEqual({ same: true, job: true });
+    const twice = ['node', '--no-experimental-require-module', 'twice.cjs'] as const;
+    const { code, stderr } = await project.run(twice);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(
+      /ConfigurationError: This process holds @frameforge\/shared-types twice/,
+    );
+    // Alone, the CommonJS build is as good as the other.
+    const alone = `require('@frameforge/shared-types').FrameForgeDatabaseModule.forRoot()`;
+    await project.runOk(['node', '--no-experimental-require-module', '-e', alone]);
   });
 });

@@ -28,8 +28,12 @@ function packageOf(specifier: string): string | undefined {
 /** What a module cannot be loaded without; for a declaration, all that it names. */
 function needsOf(path: string): string[] {
   if (path.endsWith('.d.ts')) return importsOf(path);
-  const pattern = /^(?:import|export)\b[^'"]*(['"])([^'"\n]+)\1;$/gm;
-  return [...read(path).matchAll(pattern)].map(([, , specifier]) => specifier as string);
+  const pattern = path.startsWith('dist/cjs/')
+    ? /^[^/\n]*\brequire\((['"])([^'"\n]+)\1\)/gm
+    : /^(?:import|export)\b[^'"]*(['"])([^'"\n]+)\1;$/gm;
+  return [...read(path).matchAll(pattern)]
+    .filter(([line]) => !line.includes('Promise.resolve().then('))
+    .map(([, , specifier]) => specifier as string);
 }
 
 /** The packages that a file needs, with all files of ours that it needs. */
@@ -53,24 +57,37 @@ function packagesOf(entry: string): Set<string> {
   return packages;
 }
 
-it('holds the build and the documents, and nothing else', () => {
-  // Those in docs/ are named in messages.
-  const documents = [
-    'CHANGELOG.md',
-    'LICENSE',
-    'README.md',
-    'package.json',
-    'docs/operations.md',
-    'docs/roles.md',
-  ];
-  const rest = packed.files.filter((path) => !documents.includes(path));
-  expect(packed.files).toEqual(expect.arrayContaining(documents));
-  expect(rest.filter((path) => !/^dist\/.+\.(?:js|d\.ts)$/.test(path))).toEqual([]);
+it('holds the build, its sources and the documents, and nothing else', () => {
+  const documents = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'];
+  const format = 'dist/cjs/package.json';
+  const rest = packed.files.filter((path) => ![...documents, format].includes(path));
+  expect(packed.files).toEqual(expect.arrayContaining([...documents, format]));
+  const kinds = /^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.(?:ts|js)|docs\/[a-z]+\.md)$/;
+  expect(rest.filter((path) => !kinds.test(path))).toEqual([]);
   expect(rest.filter((path) => /\.(?:test|spec|e2e)\.(?:js|d\.ts)$/.test(path))).toEqual([]);
 });
 
+it('has maps that lead to the sources', () => {
+  const maps = packed.files.filter((path) => path.endsWith('.map'));
+  expect(maps.length).toBeGreaterThan(100);
+  const sources = maps.flatMap((path) =>
+    (JSON.parse(read(path)) as { sources: string[] }).sources.map((source) =>
+      posix.join(dirname(path), source),
+    ),
+  );
+  expect(sources.filter((source) => !packed.files.includes(source))).toEqual([]);
+});
+
+it('declares no private member: the types of one format would not be those of the other', () => {
+  const declarations = packed.files.filter((path) => path.endsWith('.d.ts'));
+  const privates = declarations.filter((path) =>
+    /^\s+(?:private (?!constructor)|protected |#)/m.test(read(path)),
+  );
+  expect(privates).toEqual([]);
+});
+
 it('declares the types of every module', () => {
-  const modules = packed.files.filter((path) => path.endsWith('.js'));
+  const modules = packed.files.filter((path) => /^dist\/.+\.js$/.test(path));
   const undeclared = modules.filter((path) => {
     // A command is run, not imported.
     const command = read(path).startsWith('#!');
@@ -81,12 +98,18 @@ it('declares the types of every module', () => {
 });
 
 it('exports only files that are there', () => {
-  const targets = Object.values(manifest.exports).flatMap((target) =>
-    typeof target === 'string' ? [target] : Object.values(target),
-  );
-  targets.push(...Object.values(manifest.bin));
+  const leaves = (target: unknown): string[] =>
+    typeof target === 'string' ? [target] : Object.values(target as object).flatMap(leaves);
+  const { exports, bin, main, types, typesVersions } = manifest;
+  const targets = leaves([exports, bin, main, types, typesVersions]);
   const missing = targets.filter((path) => !packed.files.includes(path.replace(/^\.\//, '')));
   expect(missing).toEqual([]);
+});
+
+it('tells old resolvers of the types of every entry', () => {
+  const entries = Object.keys(manifest.exports).filter((entry) => !/^\.$|\.json$/.test(entry));
+  const known = Object.keys(manifest.typesVersions['*'] ?? {});
+  expect(known.map((entry) => `./${entry}`)).toEqual(entries);
 });
 
 it('imports only what it declares', () => {
@@ -96,7 +119,7 @@ it('imports only what it declares', () => {
     ...Object.keys(manifest.dependencies ?? {}),
   ]);
   const found = packed.files
-    .filter((path) => path.startsWith('dist/'))
+    .filter((path) => /^dist\/.+\.(?:js|d\.ts)$/.test(path))
     .flatMap((path) => importsOf(path).map((specifier) => ({ path, specifier })))
     .filter(({ specifier }) => !specifier.startsWith('.'))
     .filter(({ specifier }) => !declared.has(packageOf(specifier) ?? 'pg'));
@@ -104,7 +127,8 @@ it('imports only what it declares', () => {
 });
 
 it('needs no optional peer for what an application must import', () => {
-  for (const path of ['dist/index.js', 'dist/index.d.ts', 'dist/connection/data-source.js']) {
+  const entries = ['index.js', 'index.d.ts', 'connection/data-source.js'];
+  for (const path of entries.flatMap((entry) => [`dist/${entry}`, `dist/cjs/${entry}`])) {
     const needed = packagesOf(path);
     expect(needed).toContain('typeorm');
     expect(OPTIONAL_PEERS.filter((peer) => needed.has(peer))).toEqual([]);

@@ -60,7 +60,7 @@ it('finds the data source by either of its names', () => {
 it('no other file names what is not public', () => {
   const sources = join(REPOSITORY, 'src');
   const notPublic =
-    /connectedQueryRunners|\b_clients\b|\b_connecting\b|driver\.postgres|subscribers\.push|class-(validator|transformer)\/|typeorm\/(driver|util|schema-builder)/;
+    /connectedQueryRunners|\b_clients\b|\b_connecting\b|driver\.postgres|subscribers\.push|class-(validator|transformer)\/|typeorm\/(driver|util|schema-builder)|(manager|runner)\)?\.(dataSource|connection)\b/i;
   const files = readdirSync(sources, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts') && !file.startsWith('peers/'))
     .filter((file) => notPublic.test(readFileSync(join(sources, file), 'utf8')));

@@ -137,7 +137,8 @@ it('shows what the demonstration prints', async () => {
 it('has a demonstration that ends with a reason and exit code 1 when it fails', async () => {
   const nowhere = 'postgres://nobody:nothing@127.0.0.1:1/nowhere';
   // Without the build, which the test above has done.
-  const demo = manifest.scripts['demo']?.replace(/^nest build && /, '').split(' ') ?? [];
+  const demo =
+    manifest.scripts['demo']?.replace(/^npm --silent run build && /, '').split(' ') ?? [];
   const running = runOk(packed.checkout, demo as [string], { DATABASE_URL: nowhere });
   await expect(running).rejects.toThrow(/ended with code 1:[^]*✘[^]*ECONNREFUSED/);
 });

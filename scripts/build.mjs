@@ -1,0 +1,72 @@
+// Builds the package into dist/: ES modules for Node and all that can load them, and into dist/cjs/ the
+// same as CommonJS for tools that cannot, such as Jest without vm-modules. See docs/compatibility.md.
+import { rmSync, writeFileSync } from 'node:fs';
+import ts from 'typescript';
+
+const { sys } = ts;
+/** What a CommonJS module has instead of it; so the sources need no twin for each format. */
+const META = 'import.meta.url';
+const COMMONJS_META = `require('node:url').pathToFileURL(__filename).href`;
+
+rmSync('dist', { recursive: true, force: true });
+build({}, sys.readFile);
+build(
+  {
+    outDir: 'dist/cjs',
+    module: ts.ModuleKind.CommonJS,
+    moduleResolution: ts.ModuleResolutionKind.Bundler,
+    esModuleInterop: true,
+  },
+  (path, encoding) => sys.readFile(path, encoding)?.replaceAll(META, COMMONJS_META),
+  // The command line is run and not imported: it stays an ES module.
+  (path) => !path.includes('/src/cli/'),
+);
+writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
+
+function build(given, readFile, isWanted = () => true) {
+  const config = ts.getParsedCommandLineOfConfigFile('tsconfig.build.json', given, {
+    ...sys,
+    onUnRecoverableConfigFileDiagnostic: fail,
+  });
+  const host = ts.createCompilerHost(config.options);
+  host.readFile = readFile;
+  host.getSourceFile = (path, options) => {
+    const text = readFile(path);
+    return text === undefined ? undefined : ts.createSourceFile(path, text, options);
+  };
+  const program = ts.createProgram(config.fileNames.filter(isWanted), config.options, host);
+  const { diagnostics } = program.emit(undefined, undefined, undefined, false, {
+    afterDeclarations: [withoutPrivates],
+  });
+  const problems = [...config.errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics];
+  if (problems.length > 0) fail(...problems);
+}
+
+/** Whether a member of a class is its own business. */
+function isPrivate(node) {
+  return (
+    (ts.isPropertyDeclaration(node) || ts.isMethodDeclaration(node) || ts.isAccessor(node)) &&
+    (ts.isPrivateIdentifier(node.name) ||
+      node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.PrivateKeyword))
+  );
+}
+
+/**
+ * Leaves private members out of declarations. A class with one is assignable to no other, not even to
+ * the same class of the other format, and an application's types may come from both.
+ */
+function withoutPrivates(context) {
+  const visit = (node) => (isPrivate(node) ? undefined : ts.visitEachChild(node, visit, context));
+  return (file) => ts.visitEachChild(file, visit, context);
+}
+
+function fail(...diagnostics) {
+  sys.write(
+    ts.formatDiagnosticsWithColorAndContext(diagnostics, {
+      getCanonicalFileName: (name) => name,
+      getCurrentDirectory: sys.getCurrentDirectory,
+      getNewLine: () => sys.newLine,
+    }),
+  );
+  process.exit(1);
+}

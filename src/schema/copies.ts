@@ -1,0 +1,35 @@
+import { ConfigurationError } from '../errors.js';
+
+// For TypeORM and Nest a second copy of an entity class is another entity. The exports of the package
+// give everybody one copy where Node can `require` ES modules. Where it cannot, a process that both
+// imports and requires the package holds two, and Nest could only say that it finds no repository. So
+// each copy leaves a mark when it is loaded, the only thing that happens then.
+
+const MARK = Symbol.for('@frameforge/shared-types: loaded');
+/** The folder of the CommonJS build in that of the ES modules. */
+const COMMONJS = '/dist/cjs/';
+
+type Marked = typeof globalThis & { [MARK]?: Set<string> };
+
+/** Undefined in a bundle of CommonJS. */
+const LOCATION = import.meta.url as string | undefined;
+
+if (LOCATION !== undefined) ((globalThis as Marked)[MARK] ??= new Set()).add(LOCATION);
+
+/**
+ * Looks whether this process holds the package once.
+ *
+ * @throws ConfigurationError if it was both imported as ES modules and required as CommonJS
+ */
+export function requireOneCopy(loaded = (globalThis as Marked)[MARK]): void {
+  const commonjs = [...(loaded ?? [])].find(
+    (url) => url.includes(COMMONJS) && loaded?.has(url.replace(COMMONJS, '/dist/')),
+  );
+  if (commonjs === undefined) return;
+  throw new ConfigurationError(
+    `This process holds @frameforge/shared-types twice: once imported, once required ` +
+      `(${commonjs.slice(0, commonjs.indexOf(COMMONJS) + COMMONJS.length)}), so that each has ` +
+      `entities of its own. Import it everywhere, or require it everywhere; or let Node require ES ` +
+      `modules, as it does without --no-experimental-require-module.`,
+  );
+}
