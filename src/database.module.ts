@@ -22,6 +22,7 @@ import {
   wholeNumber,
   optionProblems,
   text,
+  urlSchemes,
 } from './input/option.rules.js';
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
@@ -37,6 +38,8 @@ export interface FrameForgeFeatureOptions {
   readonly preparedStatements?: boolean;
   /** How long to wait for a connection and for a reply, in ms, as the option of `forRoot`. Default what that says, else 30,000. */
   readonly replyTimeoutMs?: number;
+  /** The schemes that URLs may have, as the option of `forRoot`. Default what that says, else https, http, s3, gs, file. */
+  readonly urlSchemes?: readonly string[];
   /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
   readonly notifyWorkers?: boolean;
 }
@@ -248,6 +251,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
       dataSource: text,
       preparedStatements: flag,
       replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
+      urlSchemes,
       notifyWorkers: flag,
     });
     const { dataSource, ...wanted } = options;

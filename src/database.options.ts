@@ -6,6 +6,7 @@ import { ConfigurationError } from './errors.js';
 import { optionProblems } from './input/option.rules.js';
 import { preparedByDefault } from './sql/prepared-by-default.js';
 import { DEFAULT_REPLY_TIMEOUT_MS } from './sql/runner.defaults.js';
+import { DEFAULT_URL_SCHEMES } from './jobs/url.schemes.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { frameForgeMigrations } from './schema/migrations/index.js';
 
@@ -56,6 +57,12 @@ export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions,
    * commit, at most one each 10 ms. Without it they find new work by polling. Default false.
    */
   readonly notifyWorkers?: boolean;
+  /**
+   * The schemes that the URLs of videos and results may have, without the colon. Any other is refused,
+   * such as `javascript`, which a page that shows the URL as a link would run. Default https, http, s3,
+   * gs, file.
+   */
+  readonly urlSchemes?: readonly string[];
   /** Also load the entities that `TypeOrmModule.forFeature` names. Default false. */
   readonly autoLoadEntities?: boolean;
 }
@@ -75,6 +82,7 @@ export interface ResolvedOptions {
   readonly boot: BootOptions;
   readonly preparedStatements: boolean;
   readonly replyTimeoutMs: number;
+  readonly urlSchemes: readonly string[];
   readonly notifyWorkers: boolean;
   readonly autoLoadEntities: boolean;
 }
@@ -105,6 +113,7 @@ export function resolveOptions(
     shutdownTimeoutMs = DEFAULT_SHUTDOWN_TIMEOUT_MS,
     preparedStatements = preparedByDefault(env, problems),
     replyTimeoutMs = DEFAULT_REPLY_TIMEOUT_MS,
+    urlSchemes = DEFAULT_URL_SCHEMES,
     notifyWorkers = false,
     autoLoadEntities = false,
     entities = [],
@@ -143,6 +152,7 @@ export function resolveOptions(
     },
     preparedStatements,
     replyTimeoutMs,
+    urlSchemes: urlSchemes.map((scheme) => scheme.toLowerCase()),
     notifyWorkers,
     autoLoadEntities,
   };

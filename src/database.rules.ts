@@ -11,6 +11,7 @@ import {
   milliseconds,
   oneOf,
   text,
+  urlSchemes,
   wholeNumber,
 } from './input/option.rules.js';
 
@@ -107,6 +108,7 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> 
   shutdownTimeoutMs: milliseconds,
   preparedStatements: flag,
   replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
+  urlSchemes,
   notifyWorkers: flag,
   autoLoadEntities: flag,
 };

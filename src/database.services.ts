@@ -2,6 +2,7 @@ import type { DataSource } from 'typeorm';
 import type { ResolvedOptions } from './database.options.js';
 import { ConfigurationError } from './errors.js';
 import { JobService } from './jobs/job.service.js';
+import { DEFAULT_URL_SCHEMES } from './jobs/url.schemes.js';
 import { NotificationService } from './notifications/notification.service.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { preparedByDefault } from './sql/prepared-by-default.js';
@@ -26,7 +27,7 @@ const made = new WeakMap<DataSource, Map<string, InstanceType<Service>>>();
 export function serviceOn(
   ServiceClass: Service,
   dataSource: DataSource,
-  wanted: Pick<ServiceOptions, 'preparedStatements' | 'replyTimeoutMs'>,
+  wanted: Pick<ServiceOptions, 'preparedStatements' | 'replyTimeoutMs' | 'urlSchemes'>,
   options?: ResolvedOptions,
 ): InstanceType<Service> {
   requireEntities(dataSource);
@@ -34,11 +35,13 @@ export function serviceOn(
     wanted.preparedStatements ?? options?.preparedStatements ?? preparedByDefault();
   const replyTimeoutMs =
     wanted.replyTimeoutMs ?? options?.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS;
+  const urlSchemes = wanted.urlSchemes ?? options?.urlSchemes ?? DEFAULT_URL_SCHEMES;
   const services = made.get(dataSource) ?? new Map<string, InstanceType<Service>>();
   made.set(dataSource, services);
-  const key = `${ServiceClass.name} ${preparedStatements} ${replyTimeoutMs}`;
+  const key = `${ServiceClass.name} ${preparedStatements} ${replyTimeoutMs} ${urlSchemes.join()}`;
   const service =
-    services.get(key) ?? new ServiceClass(dataSource, { preparedStatements, replyTimeoutMs });
+    services.get(key) ??
+    new ServiceClass(dataSource, { preparedStatements, replyTimeoutMs, urlSchemes });
   services.set(key, service);
   return service;
 }

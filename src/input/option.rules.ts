@@ -48,6 +48,15 @@ export const milliseconds = wholeNumber(0, MAX_MS, 'milliseconds');
 export const either = (problem: string, ...rules: readonly OptionRule[]): OptionRule =>
   rule((value) => rules.some((each) => each(value) === undefined), problem);
 
+/** Schemes of URLs, as RFC 3986 writes them. */
+export const urlSchemes: OptionRule = rule(
+  (value) =>
+    Array.isArray(value) &&
+    value.length > 0 &&
+    value.every((scheme) => typeof scheme === 'string' && /^[a-z][a-z0-9+.-]*$/i.test(scheme)),
+  `must be an array of schemes without the colon, such as ['https', 's3']`,
+);
+
 /**
  * What is wrong with options, by a table of a rule for each. An option that is undefined counts as
  * left out.

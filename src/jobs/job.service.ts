@@ -48,6 +48,7 @@ import {
 } from './job.settlement.js';
 import type { Completion, JobRefusal, SettledJob } from './job.settlement.js';
 import { ATTEMPT_ERROR_COLUMNS } from './job.columns.js';
+import { DEFAULT_URL_SCHEMES, requireSchemes } from './url.schemes.js';
 import { startJob } from './job.claiming.sql.js';
 import { pruneJobs } from './job.pruning.js';
 import * as reading from './job.reading.sql.js';
@@ -84,6 +85,8 @@ export interface JobPage {
 export class JobService {
   /** Whether plans are kept by name. */
   readonly preparedStatements: boolean;
+  /** The schemes that the URLs of videos and results may have. */
+  readonly urlSchemes: readonly string[];
   private readonly db: SqlRunner;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
   private readonly completions: RequestBatcher<Completion, SettledJob>;
@@ -96,14 +99,16 @@ export class JobService {
    *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default 30,000 ms);
+   *   `urlSchemes`: which schemes URLs may have (default https, http, s3, gs, file);
    *   `runner`: what runs the statements, for the inside of this package
    */
   constructor(
     readonly dataSource: DataSource,
-    { runner, preparedStatements, replyTimeoutMs }: ServiceOptions = {},
+    { runner, preparedStatements, replyTimeoutMs, urlSchemes }: ServiceOptions = {},
   ) {
     this.preparedStatements = preparedStatements ?? preparedByDefault();
     this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
+    this.urlSchemes = urlSchemes ?? DEFAULT_URL_SCHEMES;
     this.creations = creatingTogether(this.db);
     this.completions = completionsTogether(this.db);
   }
@@ -119,6 +124,8 @@ export class JobService {
     const operation = 'createJob';
     const tx = readOptions(operation, options);
     const job = readInput(operation, CreateJobInput, input);
+    const url = { property: 'videoUrl', url: job.videoUrl };
+    requireSchemes(operation, this.urlSchemes, [url]);
     const isAlone = tx.manager !== undefined || job.jobId !== undefined;
     return isAlone ? createJob(this.db, job, tx) : this.creations.run(job);
   }
@@ -139,6 +146,10 @@ export class JobService {
     const jobs = readList(operation, 'inputs', inputs, BATCH, (input, path, problems) =>
       collect(CreateJobInput, input, path, true, problems),
     );
+    const urls = jobs.map(({ videoUrl }, index) => {
+      return { property: `inputs.${index}.videoUrl`, url: videoUrl };
+    });
+    requireSchemes(operation, this.urlSchemes, urls);
     return createJobs(this.db, operation, jobs, tx);
   }
 
@@ -279,6 +290,8 @@ export class JobService {
     const tx = readOptions(operation, options);
     const handle = readHandle(operation, job);
     const completion = { handle, result: readInput(operation, JobResult, result) };
+    const url = { property: 'resultUrl', url: completion.result.resultUrl };
+    requireSchemes(operation, this.urlSchemes, [url]);
     const settled =
       tx.manager === undefined
         ? this.completions.run(completion)
@@ -319,6 +332,10 @@ export class JobService {
       },
     );
     if (batch.length === 0) return [];
+    const urls = batch.map(({ result: { resultUrl } }, index) => {
+      return { property: `completions.${index}.result.resultUrl`, url: resultUrl };
+    });
+    requireSchemes(operation, this.urlSchemes, urls);
     const verdicts = await settleJobs(this.db, operation, 'completed', batch, tx);
     return verdicts as CompletionVerdict[];
   }

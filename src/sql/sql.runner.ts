@@ -37,6 +37,11 @@ export interface ServiceOptions {
   readonly preparedStatements?: boolean;
   /** How long to wait for a connection, and for the reply to a statement outside of `options.manager`, in ms. Default 30,000. */
   readonly replyTimeoutMs?: number;
+  /**
+   * The schemes that the URLs of videos and results may have, in lower case and without the colon.
+   * Default https, http, s3, gs, file.
+   */
+  readonly urlSchemes?: readonly string[];
   /** @internal Runs the statements in another way. */
   readonly runner?: SqlRunner;
 }

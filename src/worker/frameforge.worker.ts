@@ -165,10 +165,10 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
 
   private context(): QueueContext {
     const { options, logger, outage, telemetry } = this;
-    const { dataSource, preparedStatements } = this.jobs;
+    const { dataSource, preparedStatements, urlSchemes } = this.jobs;
     const replyTimeoutMs = Math.max(options.leaseMs, REPLY_TIMEOUT_MS);
     const db = new SqlRunner(dataSource, preparedStatements, { replyTimeoutMs });
-    const settings = { preparedStatements, replyTimeoutMs };
+    const settings = { preparedStatements, replyTimeoutMs, urlSchemes };
     return { options, logger, outage, telemetry, db, settings };
   }
 

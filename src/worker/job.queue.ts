@@ -55,7 +55,7 @@ export class JobQueue implements WorkQueue<Lease> {
       pool: leasePool,
       replyTimeoutMs,
     });
-    const leaseJobs = new JobService(db.dataSource, { runner: leaseDb });
+    const leaseJobs = new JobService(db.dataSource, { ...context.settings, runner: leaseDb });
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
     this.keeper = new LeaseKeeper(leaseDb, options.leaseMs, extending, (lease) => {

@@ -9,6 +9,7 @@ import {
 } from '../errors.js';
 import { readInput } from '../input/input.js';
 import { JobResult } from '../jobs/job.inputs.js';
+import { requireSchemes } from '../jobs/url.schemes.js';
 import type { JobService } from '../jobs/job.service.js';
 import { settleJob } from '../jobs/job.settlement.js';
 import type { JobRefusal } from '../jobs/job.settlement.js';
@@ -114,11 +115,14 @@ export class JobRunner {
   }
 
   private async complete(lease: Lease, outcome: JobOutcome): Promise<RunEnd> {
+    const { urlSchemes } = this.leaseJobs;
     if (typeof outcome === 'function') {
-      await this.completer.completeWith(lease, async (manager) => resultOf(await outcome(manager)));
+      await this.completer.completeWith(lease, async (manager) =>
+        resultOf(await outcome(manager), urlSchemes),
+      );
       return 'completed';
     }
-    const result = resultOf(outcome);
+    const result = resultOf(outcome, urlSchemes);
     lease.settling = true;
     try {
       await this.completer.complete(lease, result);
@@ -194,9 +198,12 @@ const ENDS: Record<JobStatus, RunEnd> = {
 };
 
 /** @throws UnrecoverableJobError if it is no valid result: the same work would come to the same end */
-function resultOf(outcome: unknown): JobResult {
+function resultOf(outcome: unknown, urlSchemes: readonly string[]): JobResult {
+  const operation = "The handler's outcome";
   try {
-    return readInput("The handler's outcome", JobResult, outcome);
+    const result = readInput(operation, JobResult, outcome);
+    requireSchemes(operation, urlSchemes, [{ property: 'resultUrl', url: result.resultUrl }]);
+    return result;
   } catch (error) {
     if (!(error instanceof InvalidInputError)) throw error;
     const problems = error.problems.map(({ property, message }) => `${property} ${message}`);

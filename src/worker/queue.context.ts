@@ -13,5 +13,9 @@ export interface QueueContext {
   /** On the application's pool. */
   readonly db: SqlRunner;
   /** How services send their statements. */
-  readonly settings: { readonly preparedStatements: boolean; readonly replyTimeoutMs: number };
+  readonly settings: {
+    readonly preparedStatements: boolean;
+    readonly replyTimeoutMs: number;
+    readonly urlSchemes: readonly string[];
+  };
 }

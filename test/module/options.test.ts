@@ -77,6 +77,7 @@ describe('defaults', () => {
       },
       preparedStatements: true,
       replyTimeoutMs: 30_000,
+      urlSchemes: ['https', 'http', 's3', 'gs', 'file'],
       notifyWorkers: false,
       autoLoadEntities: false,
     });
