@@ -36,6 +36,11 @@ const STAGES = [
     minutes: 20,
   },
   {
+    name: 'applications of NestJS 10, 11 and 12 that install the package',
+    command: ['npm', '--silent', 'run', 'test:matrix', '--', '--corners'],
+    minutes: 6,
+  },
+  {
     name: 'the example with real videos and e-mails',
     command: ['npm', '--silent', 'run', 'test:examples'],
     minutes: 8,

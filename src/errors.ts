@@ -1,6 +1,11 @@
 import type { JobStatus } from './schema/entities/job-status.js';
 import type { DeliveryStatus } from './schema/entities/notification-status.js';
 
+/** What an error takes besides its message. TypeScript's own type for it is newer than ES2021. */
+interface Cause {
+  readonly cause?: unknown;
+}
+
 /** The stable codes of {@link FrameForgeError}s, one a class. */
 export type FrameForgeErrorCode =
   | 'INVALID_INPUT'
@@ -176,7 +181,7 @@ export class TransactionConflictError extends FrameForgeError {
   }
   readonly code = 'TRANSACTION_CONFLICT';
 
-  constructor(operation: string, options?: ErrorOptions) {
+  constructor(operation: string, options?: Cause) {
     super(
       `${operation} collided with another transaction, and the database rolled it back. ` +
         `Retry the whole transaction.`,
@@ -211,7 +216,7 @@ export class DatabaseUnavailableError extends FrameForgeError {
       outcome = 'not done',
       problem,
       ...options
-    }: ErrorOptions & { outcome?: CallOutcome; problem?: string } = {},
+    }: Cause & { outcome?: CallOutcome; problem?: string } = {},
   ) {
     const away =
       `could not reach the database: ${clauseOf(options.cause)}. ` +
@@ -231,7 +236,7 @@ export class StatementTimeoutError extends FrameForgeError {
   }
   readonly code = 'STATEMENT_TIMEOUT';
 
-  constructor(operation: string, options?: ErrorOptions) {
+  constructor(operation: string, options?: Cause) {
     super(
       `${operation} was ended by the database, and wrote nothing: ${clauseOf(options?.cause)}. ` +
         `Try again. If it happens again, find what holds the lock or slows the server down ` +

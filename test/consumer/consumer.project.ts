@@ -38,6 +38,30 @@ const isOptional = (peer: string): boolean =>
 export const REQUIRED_PEERS = PEERS.filter((peer) => !isOptional(peer));
 export const OPTIONAL_PEERS = PEERS.filter(isOptional);
 
+/** What applications import, by its names. */
+export const ENTRIES = Object.keys(manifest.exports)
+  .filter((entry) => !entry.endsWith('.json'))
+  .map((entry) => `@frameforge/shared-types${entry.slice(1)}`);
+
+/** Prints the exports of which `require` gives other ones than `import`, and how many there are. */
+export const SAME = `
+const entries = process.argv.slice(2);
+async function main() {
+  const different = [];
+  let count = 0;
+  for (const entry of entries) {
+    const required = require(entry);
+    const imported = await import(entry);
+    for (const name of Object.keys(imported)) {
+      count += 1;
+      if (imported[name] !== required[name]) different.push(entry + ' ' + name);
+    }
+  }
+  process.stdout.write(JSON.stringify({ different, count }));
+}
+void main();
+`;
+
 /** The version that this repository is developed with, as npm takes it. */
 export function current(name: string): string {
   const file = join(REPOSITORY, 'node_modules', name, 'package.json');
@@ -205,12 +229,12 @@ export class ConsumerProject {
       }),
     );
     // The compiler is no peer: the one of this repository saves an installation of 24 MB.
-    const { stdout } = await this.run([
-      'node',
-      join(REPOSITORY, 'node_modules/typescript/bin/tsc'),
-      '--pretty',
-      'false',
-    ]);
+    await this.typeCheck(['node', join(REPOSITORY, 'node_modules/typescript/bin/tsc')]);
+  }
+
+  /** Runs a TypeScript compiler, and judges only what it says of our files and the project's own. */
+  async typeCheck(compiler: readonly [string, ...string[]]): Promise<void> {
+    const { stdout } = await this.run([...compiler, '--pretty', 'false']);
     const problems = stdout
       .split('\n')
       .filter((line) => /error TS\d+/.test(line) && !/^node_modules\/(?!@frameforge\/)/.test(line));

