@@ -7,7 +7,7 @@ import {
   reasonOf,
   TransactionConflictError,
 } from '../errors.js';
-import { canHeal } from '../connection/healing.js';
+import { healsSoon } from '../connection/healing.js';
 import { backoffMs, OUTAGE_BACKOFF } from './backoff.js';
 
 /** The codes of the errors that refuse a write: it is about something that has changed since. */
@@ -158,7 +158,7 @@ export class Activity {
   /** Waits before the next try to record something. @throws as `untilRecorded` does */
   async again(error: unknown, isHeld: () => boolean): Promise<void> {
     if (isFinal(error)) throw error;
-    if (!canHeal(error) && !isHeld()) {
+    if (!healsSoon(error) && !isHeld()) {
       throw new NotRecordedError(`${this.what} did not work: ${reasonOf(error)}`, { cause: error });
     }
     await this.wait(error);
