@@ -279,7 +279,7 @@ describe('what is wrong', () => {
     );
     expect(() => FrameForgeDatabaseModule.forFeature({ datasource: 'x' } as never)).toThrow(
       'FrameForgeDatabaseModule.forFeature does not take `datasource`: ' +
-        'it takes dataSource, preparedStatements, replyTimeoutMs, notifyWorkers.',
+        'it takes dataSource, preparedStatements, replyTimeoutMs, urlSchemes, notifyWorkers.',
     );
     expect(() =>
       FrameForgeDatabaseModule.forFeature({ dataSource: '', preparedStatements: 'no' } as never),
