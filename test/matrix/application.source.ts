@@ -93,7 +93,7 @@ describe('AppController (e2e)', () => {
 /** A program that does the same without a test runner, and prints what it ran with. */
 export const PROGRAM = `
 import 'reflect-metadata';
-import { FrameForgeDatabaseModule, JobService, JobStatus, User, VideoJob } from '@frameforge/shared-types';
+import { FrameForgeDatabaseModule, InjectJobService, JobService, JobStatus, User, VideoJob } from '@frameforge/shared-types';
 import { FrameForgeWorkerModule, VideoJobProcessor } from '@frameforge/shared-types/worker';
 import type { JobOutcome, VideoJobHandler } from '@frameforge/shared-types/worker';
 import { Module } from '@nestjs/common';
@@ -102,6 +102,11 @@ import { DataSource } from 'typeorm';
 
 @VideoJobProcessor()
 class Frames implements VideoJobHandler {
+  constructor(
+    readonly jobs: JobService,
+    @InjectJobService('second') readonly others: JobService,
+  ) {}
+
   async process(job: VideoJob): Promise<JobOutcome> {
     return { resultUrl: \`s3://frames/\${job.jobId}.zip\`, frameCount: 240 };
   }
@@ -122,13 +127,13 @@ async function main(): Promise<void> {
   const dataSource = app.get(DataSource);
   const user = { username: 'ada', email: 'ada@example.com', passwordHash: 'x' };
   const { userId } = await dataSource.getRepository(User).save(user);
-  const jobs = app.get(JobService);
+  const { jobs, others } = app.get(Frames);
   let job = await dataSource.transaction((manager) =>
     jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://uploads/cat.mp4' }, { manager }),
   );
   for (let tries = 0; tries < 200 && job.status !== JobStatus.COMPLETED; tries += 1) {
     await new Promise((resolve) => setTimeout(resolve, 50));
-    job = await jobs.getJob(job.jobId);
+    job = await others.getJob(job.jobId);
   }
   const [{ server_version: postgres }] = await dataSource.query('SHOW server_version');
   await app.close();
