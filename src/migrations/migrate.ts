@@ -68,6 +68,7 @@ export async function bringUpToDate(
   logger: BootLogger,
   online = false,
 ): Promise<void> {
+  requireServerVersion(dataSource);
   const { pending, unknown, older } = await migrationStatus(dataSource);
   if (older.length > 0) throw olderDatabaseError(older);
   if (unknown.length > 0) {
@@ -95,6 +96,18 @@ export async function bringUpToDate(
   );
   // Another replica may have done them all while this one waited.
   if (done.length > 0) logger.log(`Migrated: ${done.join(', ')}.`);
+}
+
+const OLDEST_POSTGRESQL = 13;
+
+/** Refuses a server that lacks what the first migration needs, before that fails for a lesser reason. */
+function requireServerVersion({ driver: { version } }: DataSource): void {
+  // One that does not tell its version as PostgreSQL does is not judged by it.
+  if (!(Number.parseInt(version ?? '', 10) < OLDEST_POSTGRESQL)) return;
+  throw new MigrationError(
+    `The database runs PostgreSQL ${version}: this package needs ${OLDEST_POSTGRESQL} or later. ` +
+      `Upgrade the server.`,
+  );
 }
 
 /** The lock of migrations, waited for in the open. */

@@ -56,7 +56,7 @@ async function runProgram(
   tarball: string,
   databaseUrl: string,
 ): Promise<Facts> {
-  const { nest, format, node, postgres } = cell;
+  const { nest, format, node, postgres, refusal } = cell;
   const packages = [tarball, ...packagesOf(cell), current('@types/node')];
   packages.push(`@nestjs/common@${nest}`, `@nestjs/core@${nest}`, 'reflect-metadata', 'rxjs@7');
   const nodePackage = `node-${process.platform}-${process.arch}`;
@@ -72,6 +72,11 @@ async function runProgram(
     DATABASE_URL: databaseUrl,
   };
   const started = postgres === undefined ? environment : { ...environment, DATABASE_URL: '' };
+  if (refusal !== undefined) {
+    const { stderr } = await project.run(['node', 'dist/main.js'], started);
+    if (!refusal.test(stderr)) throw new Error(`It should be refused, and says: ${stderr}`);
+    return factsOf(project, process.version, postgres ?? '');
+  }
   const printed = await project.runOk(['node', 'dist/main.js'], started);
   const seen = JSON.parse(printed) as { status: string; isJob: boolean; postgres: string };
   if (seen.status !== 'completed' || !seen.isJob) throw new Error(`It printed ${printed}`);

