@@ -147,12 +147,13 @@ describe("a batch that meets another's job while it runs", () => {
 
 describe('a user who is being deleted', () => {
   it.each<[string, (job: CreateJobInput, manager?: EntityManager) => Promise<unknown>]>([
-    ['createJob', (job, manager) => peerOf(0).jobs.createJob(job, { manager })],
+    ['createJob', (job, manager) => peerOf(0).jobs.createJob(job, manager && { manager })],
     [
       'createJob with a jobId',
-      (job, manager) => peerOf(0).jobs.createJob({ ...job, jobId: randomUUID() }, { manager }),
+      (job, manager) =>
+        peerOf(0).jobs.createJob({ ...job, jobId: randomUUID() }, manager && { manager }),
     ],
-    ['createJobs', (job, manager) => peerOf(0).jobs.createJobs([job, job], { manager })],
+    ['createJobs', (job, manager) => peerOf(0).jobs.createJobs([job, job], manager && { manager })],
   ])(
     'is waited for by %s, and then unknown, without harm to the transaction',
     async (_, create) => {
