@@ -27,7 +27,7 @@ type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix' | 'name';
 export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions, Restricted>> {
   /** The migrations own the schema: only what TypeORM's default is, too, is accepted. */
   readonly synchronize?: false;
-  /** Likewise. */
+  /** It would drop the data of every service: only TypeORM's default, false, is accepted. */
   readonly dropSchema?: false;
   /** Run pending migrations at boot, one replica at a time. Default true. */
   readonly migrationsRun?: boolean;

@@ -55,7 +55,7 @@ export class MigrationRecord {
   /** The table that has this package's. */
   private home: string;
   private readonly absent = new Set<string>();
-  private found?: FoundColumn[];
+  private found: FoundColumn[] | undefined;
 
   /** @param runner - a connection, on which every statement runs */
   constructor(
@@ -126,7 +126,7 @@ export class MigrationRecord {
     await this.runner.query(`DELETE FROM ${table} WHERE "name" = $1`, [name]);
   }
 
-  private async read(table: string): Promise<string[]> {
+  private async read(table: string, isFirst = true): Promise<string[]> {
     if (this.absent.has(table)) return [];
     // Both in one round trip, as texts: a host may have parsers of its own for other types.
     const query = `
@@ -142,6 +142,9 @@ export class MigrationRecord {
     } catch (error) {
       const { code } = error as { code?: string };
       if (code === '42P01') {
+        this.found = undefined;
+        // Another replica may have made it since, with the tables: both must be of one moment.
+        if (isFirst && (await this.columns()).length > 0) return this.read(table, false);
         this.absent.add(table);
         return [];
       }

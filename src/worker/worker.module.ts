@@ -51,7 +51,12 @@ export class FrameForgeWorkerModule extends ConfigurableModuleClass {
     return super.forRoot(options);
   }
 
-  /** Likewise, with options that are made at boot; `dataSource` is given beside `useFactory`. */
+  /**
+   * Works in the background with options that are made at boot, such as from a configuration service.
+   *
+   * @param options - `imports`, `inject` and `useFactory`, or `useClass` or `useExisting`; `dataSource`,
+   *   the name of a data source, is given beside them
+   */
   static override forRootAsync(options: typeof ASYNC_OPTIONS_TYPE): DynamicModule {
     return super.forRootAsync(options);
   }

@@ -326,7 +326,7 @@ function connect(options: FrameForgeDatabaseOptions): Promise<DataSource> {
   return openDataSource(resolved.dataSource, resolved.boot, { log: () => {}, warn: () => {} });
 }
 
-/** Likewise, without a look at the migrations, which the role may not read. */
+/** Opens a data source without a look at the migrations, which the role may not read. */
 function connectBare(url: string): Promise<DataSource> {
   return new DataSource(resolveOptions({ url }).dataSource).initialize();
 }

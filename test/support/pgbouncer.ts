@@ -71,6 +71,8 @@ export async function startPgBouncer(
   const url = new URL(serverUrl);
   url.hostname = '127.0.0.1';
   url.port = String(port);
+  // PgBouncer takes no startup parameter but its own.
+  url.searchParams.delete('options');
   try {
     await untilReady(url.href);
   } catch (error) {

@@ -44,7 +44,7 @@ export class World {
     }
   }
 
-  /** Likewise, and removes the jobs. */
+  /** Kills the processes that are left, and removes the jobs. */
   async clear(): Promise<void> {
     await this.endWorkers();
     await this.harness.dataSource.query('DELETE FROM video_jobs');
