@@ -10,7 +10,7 @@ import type { Activity } from './outage.watch.js';
 const CONNECTIONS = 2;
 
 /**
- * Opens two connections outside of the application's pool, so that a full pool or a handler's slow
+ * Opens a pool of two connections beside the application's, and the first of them, so that a full pool or a handler's slow
  * transaction endangers no lease. Waits for a database that is away.
  *
  * @param of - the application's data source, whose primary server and login they share
@@ -33,9 +33,8 @@ export async function openLeasePool(
   });
   for (;;) {
     try {
-      const opened = await Promise.allSettled([openClient(pool), openClient(pool)]);
-      for (const one of opened) if (one.status === 'fulfilled') one.value.release();
-      for (const one of opened) if (one.status === 'rejected') throw one.reason;
+      // Just one: were both idle when the server vanishes, each would use up a try to extend the leases.
+      (await openClient(pool)).release();
       connecting.succeeded();
       return pool;
     } catch (cause) {

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-it('are two, beside a pool of the application that is full', async () => {
+it('work beside a pool of the application that is full', async () => {
   const { dataSource } = world.harness;
   const connecting = new OutageWatch(new Logger()).activity('Connecting');
   const own = await openLeasePool(dataSource, 3_000, connecting);
@@ -21,7 +21,8 @@ it('are two, beside a pool of the application that is full', async () => {
     dataSource.createQueryRunner(),
   );
   try {
-    expect(own.totalCount).toBe(2);
+    // A second one that is idle would be as dead as the first when the server vanishes.
+    expect(own.totalCount).toBe(1);
     const [job] = await world.create('a');
     await Promise.all(holders.map((holder) => holder.connect()));
     const runner = new SqlRunner(dataSource, true, { pool: own });
