@@ -16,7 +16,14 @@ import { Producer } from './producer.js';
 import { report, reportStarts } from './report.js';
 import type { Outage } from './report.js';
 import { measureStarts } from './starts.js';
-import { DRAIN_MS, KILL_EVERY_MS, RATE, REPLY_TIMEOUT_MS, WORKERS } from './settings.js';
+import {
+  DRAIN_MS,
+  KEEP_ALIVE_MS,
+  KILL_EVERY_MS,
+  RATE,
+  REPLY_TIMEOUT_MS,
+  WORKERS,
+} from './settings.js';
 
 const { values } = parseArgs({
   options: { seconds: { type: 'string' }, seed: { type: 'string' } },
@@ -47,7 +54,8 @@ async function crash(server: OwnServer): Promise<Outage> {
 /** The server vanishes: who waits for it hears nothing more, and nothing of the one that takes its place. */
 async function vanish(server: OwnServer, proxy: Proxy): Promise<Outage> {
   proxy.silent = true;
-  proxy.freeze();
+  // A statement in a handler's own transaction waits for as long as TCP does.
+  setTimeout(proxy.freeze(), KEEP_ALIVE_MS).unref();
   const outage = await crash(server);
   proxy.silent = false;
   return outage;

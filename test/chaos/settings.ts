@@ -16,3 +16,6 @@ export const LOCK_TIMEOUT_MS = 100;
 export const STATEMENT_TIMEOUT_MS = 500;
 /** How long, in ms, the application waits for the reply to a statement. */
 export const REPLY_TIMEOUT_MS = 2_000;
+
+/** How long, in ms, until TCP gives up a connection whose other end has vanished: on a server, minutes. */
+export const KEEP_ALIVE_MS = 10_000;

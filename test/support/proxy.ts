@@ -57,11 +57,16 @@ export class Proxy {
    * Keeps those that are open and lets nothing through any more, as a server that vanished does.
    *
    * @param port - of one connection, as the server sees it; all if left out
+   * @returns how to end those in the end, as TCP does whose keep-alive gets no answer
    */
-  freeze(port?: number): void {
-    for (const socket of this.#sockets) {
-      if (port === undefined || port === socket.localPort) socket.unpipe().pause();
-    }
+  freeze(port?: number): () => void {
+    const frozen = [...this.#sockets].filter(
+      (socket) => port === undefined || port === socket.localPort,
+    );
+    for (const socket of frozen) socket.unpipe().pause();
+    return () => {
+      for (const socket of frozen) socket.destroy();
+    };
   }
 
   async stop(): Promise<void> {
