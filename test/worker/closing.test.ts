@@ -11,6 +11,7 @@ import { FrameForgeWorkerModule, VideoJobProcessor } from '../../src/worker/inde
 import { Proxy } from '../support/proxy.js';
 import { until } from '../support/until.js';
 import { RESULT } from './app.js';
+import { onServer } from '../support/server.js';
 import { World } from './world.js';
 
 let world: World;
@@ -54,7 +55,9 @@ it.each([0, 1, 2, 4, 8, 16, 24, 32, 48, 64])(
   'an application that closes %i ms after its start leaves nothing that claims',
   async (ms) => {
     const name = `closing-${ms}`;
-    const app = await NestFactory.create(service(world.harness.url, name), { logger: false });
+    const app = await NestFactory.create(service(onServer(world.harness.url), name), {
+      logger: false,
+    });
     const started = begin(app);
     await sleep(ms);
     await app.close();
