@@ -1,6 +1,6 @@
 import { claimPending } from '../../dist/jobs/job.claiming.sql.js';
-import { createJob, createNewJobs } from '../../dist/jobs/job.creation.sql.js';
-import { settleJob, settleJobsBriefly } from '../../dist/jobs/job.settlement.sql.js';
+import { createJobs, createJobsTogether } from '../../dist/jobs/job.creation.sql.js';
+import { completeJobsOfWorker, settleJobs } from '../../dist/jobs/job.settlement.sql.js';
 import { uuidV7 } from '../../dist/jobs/uuid.js';
 import type { Tables } from '../../dist/schema/tables.js';
 import { withClient } from '../harness/server.ts';
@@ -28,11 +28,11 @@ const tables: Tables = {
 
 /** The texts that this package runs. */
 const sql = {
-  createJob: createJob(tables),
-  createNewJobs: createNewJobs(tables),
+  createJobs: createJobs(tables),
+  createJobsTogether: createJobsTogether(tables),
   claimPending: claimPending(tables),
-  settleJob: settleJob(tables),
-  settleJobsBriefly: settleJobsBriefly(tables),
+  settleJobs: settleJobs(tables),
+  completeJobsOfWorker: completeJobsOfWorker(tables),
 };
 
 type Row = Record<string, unknown>;
@@ -78,18 +78,19 @@ export const makeBare = (url: string): Promise<void> =>
 
 const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
   createJob: async (connection, { userId, filename, videoUrl }) => {
-    const values = [uuidV7(), userId, filename, videoUrl, null];
-    const { rows } = await run(connection, sql.createJob, values);
-    expect(rows.length, 1);
+    const values = [[uuidV7()], [userId], [filename], [videoUrl], [null]];
+    const { rows } = await run(connection, sql.createJobsTogether, values);
+    expect(rows[0]?.['count'], 1);
   },
   createJobs: async (connection, videos) => {
-    const { rows } = await run(connection, sql.createNewJobs, [
-      [...new Set(videos.map(({ userId }) => userId))],
+    const { rows } = await run(connection, sql.createJobs, [
       videos.map(() => uuidV7()),
       videos.map(({ userId }) => userId),
       videos.map(({ filename }) => filename),
       videos.map(({ videoUrl }) => videoUrl),
       videos.map(() => null),
+      videos.map(() => false),
+      [...new Set(videos.map(({ userId }) => userId))],
     ]);
     expect(rows[0]?.['count'], videos.length);
   },
@@ -102,25 +103,26 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
   },
   completeJob: async (connection, { jobId, runNumber, workerId }) => {
     const { resultUrl, frameCount } = RESULT;
-    const result = ['completed', resultUrl, frameCount, null, 0, 0];
-    const { rows } = await run(connection, sql.settleJob, [jobId, runNumber, workerId, ...result]);
-    expect(rows.filter(({ accepted }) => accepted).length, 1);
+    const result = ['completed', resultUrl, frameCount, null, null, 0, 0, uuidV7()];
+    const values = [jobId, runNumber, workerId, ...result].map((value) => [value]);
+    const { rows } = await run(connection, sql.settleJobs, values);
+    expect(rows.filter((row) => row['jobId'] !== null).length, 1);
   },
-  completeJobs: async (connection, jobs) => {
-    const { rows } = await run(connection, sql.settleJobsBriefly, [
-      jobs.map(({ jobId }) => jobId),
-      jobs.map(({ runNumber }) => runNumber),
-      jobs.map(({ workerId }) => workerId),
-      jobs.map(() => 'completed'),
-      jobs.map(() => RESULT.resultUrl),
-      jobs.map(() => RESULT.frameCount),
-      jobs.map(() => null),
-      jobs.map(() => 0),
-      jobs.map(() => 0),
-    ]);
-    expect(rows.filter(({ accepted }) => accepted).length, jobs.length);
-  },
+  completeJobs: (connection, jobs) => completeJobs(run, connection, jobs),
 });
+
+/** Completes jobs that one connection holds. */
+async function completeJobs(run: Run, connection: number, jobs: readonly Row[]): Promise<void> {
+  const { rows } = await run(connection, sql.completeJobsOfWorker, [
+    jobs.map(({ jobId }) => jobId),
+    jobs.map(({ runNumber }) => runNumber),
+    jobs.map(() => RESULT.resultUrl),
+    jobs.map(() => RESULT.frameCount),
+    jobs.map(() => uuidV7()),
+    jobs[0]?.['workerId'],
+  ]);
+  expect(rows[0]?.['count'], jobs.length);
+}
 
 /** A statement that changes nothing is fast. */
 function expect(changed: unknown, wanted: number): void {

@@ -62,6 +62,9 @@ it('leaves the test databases as they are', async () => {
 });
 
 it('has no say in how the test databases are made, by PGOPTIONS either', async () => {
+  // A pooler refuses such options: the server of this test is the embedded one.
+  const { TEST_DATABASE_URL } = process.env;
+  delete process.env['TEST_DATABASE_URL'];
   process.env['PGOPTIONS'] = '-c default_transaction_read_only=on';
   try {
     // Not in the template of the tests before, which is there.
@@ -69,5 +72,6 @@ it('has no say in how the test databases are made, by PGOPTIONS either', async (
     await videoJobFixture().persist(await database.dataSource());
   } finally {
     delete process.env['PGOPTIONS'];
+    if (TEST_DATABASE_URL !== undefined) process.env['TEST_DATABASE_URL'] = TEST_DATABASE_URL;
   }
 });
