@@ -62,16 +62,19 @@ it('leaves the test databases as they are', async () => {
 });
 
 it('has no say in how the test databases are made, by PGOPTIONS either', async () => {
-  // A pooler refuses such options: the server of this test is the embedded one.
-  const { TEST_DATABASE_URL } = process.env;
-  delete process.env['TEST_DATABASE_URL'];
+  const { TEST_DATABASE_URL, TEST_ADMIN_URL } = process.env;
   process.env['PGOPTIONS'] = '-c default_transaction_read_only=on';
   try {
+    if (TEST_ADMIN_URL !== undefined) {
+      // Behind a pooler nobody can have such options.
+      const refused = query(String(TEST_DATABASE_URL), 'SELECT 1');
+      await expect(refused).rejects.toThrow('unsupported startup parameter: options');
+      return;
+    }
     // Not in the template of the tests before, which is there.
     await using database = await createTestDatabase({ schema: 'other' });
     await videoJobFixture().persist(await database.dataSource());
   } finally {
     delete process.env['PGOPTIONS'];
-    if (TEST_DATABASE_URL !== undefined) process.env['TEST_DATABASE_URL'] = TEST_DATABASE_URL;
   }
 });
