@@ -1,5 +1,8 @@
 // Jest loads its global setup and teardown with plain Node: make that read TypeScript.
 import './test/support/typescript.mjs';
+import { useMemoryDisk } from './test/support/memory-disk.mjs';
+
+useMemoryDisk();
 
 /** @type {import('jest').Config} */
 export default {
@@ -11,6 +14,10 @@ export default {
   moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
   testEnvironment: 'node',
   testTimeout: 60_000,
+  // Two processors do three: one of them mostly waits.
+  maxWorkers: 3,
+  testSequencer: '<rootDir>/test/support/sequencer.mjs',
+  cacheDirectory: '<rootDir>/node_modules/.cache/jest',
   globalSetup: '<rootDir>/test/support/global-setup.mts',
   globalTeardown: '<rootDir>/test/support/global-teardown.mts',
 };

@@ -1,6 +1,8 @@
 import { existsSync, statfsSync } from 'node:fs';
 import { readUrl } from '../database.url.js';
+import { temporaryDirectory } from '../embedded/cluster.directory.js';
 import { startPostgresIn } from '../embedded/embedded.server.js';
+import { chooseAccount } from '../embedded/server.account.js';
 import { ConfigurationError } from '../errors.js';
 
 /** A server that test databases are made on. */
@@ -18,6 +20,8 @@ export interface TestServer {
 const SETTINGS = { max_connections: 400, max_wal_size: '256MB' };
 const MEMORY_DISK = '/dev/shm';
 const ENOUGH_BYTES = 2 * 1024 ** 3;
+/** What Linux says of a file system in memory. */
+const TMPFS = 0x01021994;
 
 /**
  * The server of TEST_DATABASE_URL, else an embedded one, started here. Where TEST_DATABASE_URL is a
@@ -31,8 +35,8 @@ export async function findTestServer(): Promise<TestServer> {
     return { url: given, adminUrl: urlOf('TEST_ADMIN_URL') ?? given, inMemory: false };
   }
   try {
-    const inMemory = hasMemoryDisk();
-    const base = inMemory ? MEMORY_DISK : undefined;
+    const base = chooseBase();
+    const inMemory = statfsSync(base).type === TMPFS;
     const server = await startPostgresIn(base, { settings: SETTINGS });
     // Whatever the shell has for `psql`: an empty value would be read as none.
     const url = `${server.url}&options=%20`;
@@ -48,10 +52,12 @@ export async function findTestServer(): Promise<TestServer> {
 }
 
 /** A new database is some 300 files: in memory where there is room, unless TMPDIR says where. */
-function hasMemoryDisk(): boolean {
-  if (environment('TMPDIR') !== undefined || !existsSync(MEMORY_DISK)) return false;
-  const { bavail, bsize } = statfsSync(MEMORY_DISK);
-  return bavail * bsize >= ENOUGH_BYTES;
+function chooseBase(): string {
+  if (environment('TMPDIR') === undefined && existsSync(MEMORY_DISK)) {
+    const { bavail, bsize } = statfsSync(MEMORY_DISK);
+    if (bavail * bsize >= ENOUGH_BYTES) return MEMORY_DISK;
+  }
+  return temporaryDirectory(chooseAccount(undefined));
 }
 
 function urlOf(name: string): string | undefined {

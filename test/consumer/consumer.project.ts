@@ -1,17 +1,7 @@
 import { spawn } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const REPOSITORY = fileURLToPath(new URL('../..', import.meta.url));
@@ -119,49 +109,6 @@ export async function runOk(...given: Parameters<typeof run>): Promise<string> {
   const { code, stdout, stderr } = await run(...given);
   if (code === 0) return stdout;
   throw new Error(`${given[1].join(' ')} ended with code ${code}:\n${stdout}\n${stderr}`);
-}
-
-/** The package as it would be published. */
-export interface PackedPackage {
-  readonly tarball: string;
-  /** The files in it, by path. */
-  readonly files: readonly string[];
-  /** A checkout in which it was built. */
-  readonly checkout: string;
-  remove(): void;
-}
-
-/** Packs the package, in a copy of the repository: `dist` may be in use by others. */
-export async function packPackage(): Promise<PackedPackage> {
-  const checkout = mkdtempSync(join(tmpdir(), 'frameforge-pack-'));
-  const remove = (): void => rmSync(checkout, { recursive: true, force: true });
-  try {
-    return { ...(await pack(checkout)), checkout, remove };
-  } catch (error) {
-    remove();
-    throw error;
-  }
-}
-
-async function pack(checkout: string): Promise<Pick<PackedPackage, 'tarball' | 'files'>> {
-  const unwanted = new Set(['.git', 'node_modules', 'dist', 'coverage']);
-  for (const name of readdirSync(REPOSITORY).filter((entry) => !unwanted.has(entry))) {
-    cpSync(join(REPOSITORY, name), join(checkout, name), {
-      recursive: true,
-      // The examples' own packages, where they were installed.
-      filter: (path) => basename(path) !== 'node_modules',
-    });
-  }
-  symlinkSync(join(REPOSITORY, 'node_modules'), join(checkout, 'node_modules'));
-  await runOk(checkout, ['npm', 'pack', '--silent']);
-  const tarball = readdirSync(checkout).find((name) => name.endsWith('.tgz'));
-  if (tarball === undefined) throw new Error('npm pack made no tarball.');
-  const list = await runOk(checkout, ['tar', '-tzf', tarball]);
-  const files = list
-    .trim()
-    .split('\n')
-    .map((path) => path.replace(/^package\//, ''));
-  return { tarball: join(checkout, tarball), files: files.toSorted() };
 }
 
 /** An application outside of this repository. */

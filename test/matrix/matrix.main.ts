@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { heading, Tally } from '../../scripts/tally.mjs';
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';
-import { packPackage, REPOSITORY } from '../consumer/consumer.project.js';
+import { REPOSITORY } from '../consumer/consumer.project.js';
+import { packPackage } from '../consumer/packed.package.js';
 import { query } from '../support/query.js';
 import type { Facts } from './applications.js';
 import { runCell } from './applications.js';
@@ -24,25 +25,21 @@ const rows: string[] = [];
 const server = await startEmbeddedPostgres();
 try {
   const packed = await packPackage();
-  try {
-    for (const [index, cell] of cells.entries()) {
-      const name = nameOf(cell);
-      heading(name);
-      try {
-        await query(server.url, `CREATE DATABASE cell_${index}`);
-        const url = new URL(server.url);
-        url.pathname = `/cell_${index}`;
-        const facts = await runCell(cell, packed.tarball, url.href);
-        rows.push(rowOf(name, facts));
-        process.stdout.write(`${rows.at(-1)}\n`);
-        tally.add(name, { passed: 1, failed: 0 });
-      } catch (error) {
-        process.stdout.write(`${String(error)}\n`);
-        tally.add(name, { passed: 0, failed: 1 });
-      }
+  for (const [index, cell] of cells.entries()) {
+    const name = nameOf(cell);
+    heading(name);
+    try {
+      await query(server.url, `CREATE DATABASE cell_${index}`);
+      const url = new URL(server.url);
+      url.pathname = `/cell_${index}`;
+      const facts = await runCell(cell, packed.tarball, url.href);
+      rows.push(rowOf(name, facts));
+      process.stdout.write(`${rows.at(-1)}\n`);
+      tally.add(name, { passed: 1, failed: 0 });
+    } catch (error) {
+      process.stdout.write(`${String(error)}\n`);
+      tally.add(name, { passed: 0, failed: 1 });
     }
-  } finally {
-    packed.remove();
   }
 } finally {
   await server.stop();

@@ -5,8 +5,9 @@ import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import type { EmbeddedPostgres } from '../../src/embedded/index.js';
-import { ConsumerProject, current, packPackage } from '../consumer/consumer.project.js';
-import type { PackedPackage } from '../consumer/consumer.project.js';
+import { ConsumerProject, current } from '../consumer/consumer.project.js';
+import { packPackage } from '../consumer/packed.package.js';
+import type { PackedPackage } from '../consumer/packed.package.js';
 import { query } from '../support/query.js';
 import { filesOf, packagesOf } from './consumer.blocks.js';
 import { expectSoon, TestPlace, withoutRun } from './test.run.js';
@@ -108,7 +109,6 @@ beforeAll(async () => {
 }, INSTALLING_MS);
 afterAll(async () => {
   project?.remove();
-  packed?.remove();
   await server?.stop();
 });
 

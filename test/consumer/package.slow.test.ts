@@ -1,14 +1,14 @@
 import { readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, posix } from 'node:path';
-import type { PackedPackage } from './consumer.project.js';
-import { manifest, OPTIONAL_PEERS, packPackage, REQUIRED_PEERS } from './consumer.project.js';
+import { manifest, OPTIONAL_PEERS, REQUIRED_PEERS } from './consumer.project.js';
+import { packPackage } from './packed.package.js';
+import type { PackedPackage } from './packed.package.js';
 
 let packed: PackedPackage;
 beforeAll(async () => {
   packed = await packPackage();
 }, 300_000);
-afterAll(() => packed?.remove());
 
 const read = (path: string): string => readFileSync(join(packed.checkout, path), 'utf8');
 

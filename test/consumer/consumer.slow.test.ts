@@ -8,12 +8,12 @@ import {
   ENTRIES,
   oldest,
   OPTIONAL_PEERS,
-  packPackage,
   REQUIRED_PEERS,
   runOk,
   SAME,
 } from './consumer.project.js';
-import type { PackedPackage } from './consumer.project.js';
+import { packPackage } from './packed.package.js';
+import type { PackedPackage } from './packed.package.js';
 
 const NODE_TYPES = current('@types/node');
 
@@ -111,7 +111,6 @@ let project: ConsumerProject;
 beforeAll(async () => {
   packed = await packPackage();
 }, INSTALLING_MS);
-afterAll(() => packed?.remove());
 beforeEach(async () => {
   database = await createDatabase();
 });

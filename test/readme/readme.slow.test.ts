@@ -1,14 +1,9 @@
 import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { createDatabase } from '../support/server.js';
 import { query } from '../support/query.js';
-import {
-  ConsumerProject,
-  current,
-  manifest,
-  packPackage,
-  runOk,
-} from '../consumer/consumer.project.js';
-import type { PackedPackage } from '../consumer/consumer.project.js';
+import { ConsumerProject, current, manifest, runOk } from '../consumer/consumer.project.js';
+import { packPackage } from '../consumer/packed.package.js';
+import type { PackedPackage } from '../consumer/packed.package.js';
 import { CONTEXT, programOf, SUPPORT, USES } from './block.uses.js';
 import { blocksOf, TESTING_HEADING } from './readme.blocks.js';
 import type { Block } from './readme.blocks.js';
@@ -47,7 +42,6 @@ beforeAll(async () => {
 }, 300_000);
 afterAll(() => {
   project?.remove();
-  packed?.remove();
 });
 
 const linesOf = ({ text }: Block): string[] =>
@@ -125,20 +119,19 @@ describe('the shell', () => {
 /** All but how long it took. */
 const comparable = (text: string): string => text.replaceAll(/\(\d+\.\d s\)/g, '(… s)').trim();
 
+/** `npm run demo` without the build, which packing has done: other test files use it. */
+const demonstration = (url: string): Promise<string> => {
+  const [, command = ''] = manifest.scripts['demo']?.split('npm --silent run build && ') ?? [];
+  return runOk(packed.checkout, command.split(' ') as [string], { DATABASE_URL: url });
+};
+
 it('shows what the demonstration prints', async () => {
   const [shown, ...more] = of('text');
   expect(more).toEqual([]);
-  const stdout = await runOk(packed.checkout, ['npm', '--silent', 'run', 'demo'], {
-    DATABASE_URL: '',
-  });
-  expect(comparable(shown?.text ?? '')).toBe(comparable(stdout));
+  expect(comparable(shown?.text ?? '')).toBe(comparable(await demonstration('')));
 });
 
 it('has a demonstration that ends with a reason and exit code 1 when it fails', async () => {
-  const nowhere = 'postgres://nobody:nothing@127.0.0.1:1/nowhere';
-  // Without the build, which the test above has done.
-  const demo =
-    manifest.scripts['demo']?.replace(/^npm --silent run build && /, '').split(' ') ?? [];
-  const running = runOk(packed.checkout, demo as [string], { DATABASE_URL: nowhere });
+  const running = demonstration('postgres://nobody:nothing@127.0.0.1:1/nowhere');
   await expect(running).rejects.toThrow(/ended with code 1:[^]*✘[^]*ECONNREFUSED/);
 });
