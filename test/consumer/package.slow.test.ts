@@ -1,7 +1,7 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, realpathSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, posix } from 'node:path';
-import { manifest, OPTIONAL_PEERS, REQUIRED_PEERS } from './consumer.project.js';
+import { manifest, OPTIONAL_PEERS, REPOSITORY, REQUIRED_PEERS } from './consumer.project.js';
 import { packPackage } from './packed.package.js';
 import type { PackedPackage } from './packed.package.js';
 
@@ -56,6 +56,11 @@ function packagesOf(entry: string): Set<string> {
   visit(entry);
   return packages;
 }
+
+it('is packed with the modules of this checkout, whatever another one has packed', () => {
+  const modules = realpathSync(join(REPOSITORY, 'node_modules'));
+  expect(realpathSync(join(packed.checkout, 'node_modules'))).toBe(modules);
+});
 
 it('holds the build, its sources and the documents, and nothing else', () => {
   const documents = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'];

@@ -28,7 +28,8 @@ const UNWANTED = new Set(['.git', '.ci', 'bench', 'coverage', 'dist', 'node_modu
 
 /**
  * Packs the package, in a copy of the repository: `dist` may be in use by others. It is packed once for
- * the sources as they are: test files that run at the same time, and later runs, get the same.
+ * the sources as they are, and for this checkout's modules: test files that run at the same time, and
+ * later runs, get the same.
  */
 export async function packPackage(): Promise<PackedPackage> {
   const checkout = join(CACHE, digestOfSources());
@@ -84,7 +85,8 @@ const sources = (): string[] => [
 ];
 
 function digestOfSources(): string {
-  const hash = createHash('sha256');
+  // Another checkout's modules may be others, and may be gone tomorrow.
+  const hash = createHash('sha256').update(MODULES);
   const add = (path: string): void => {
     if (!isNoModule(path)) return;
     if (statSync(path).isDirectory()) {
