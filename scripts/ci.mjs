@@ -60,6 +60,11 @@ const STAGES = [
     command: ['npm', '--silent', 'run', 'chaos', '--', '--seconds', '20'],
     minutes: 4,
   },
+  {
+    name: 'the ledger through the failovers of a Patroni cluster',
+    command: ['npm', '--silent', 'run', 'test:failover'],
+    minutes: 8,
+  },
   // That the bench still works; it asserts no time.
   { name: 'npm run bench:smoke', command: ['npm', '--silent', 'run', 'bench:smoke'], minutes: 4 },
 ];
