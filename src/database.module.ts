@@ -27,6 +27,7 @@ import {
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
+import { UserService } from './users/user.service.js';
 import { requireOneCopy } from './schema/copies.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 
@@ -167,6 +168,10 @@ export const InjectNotificationService = (
   dataSource?: string,
 ): ParameterDecorator & PropertyDecorator => Inject(serviceToken(NotificationService, dataSource));
 
+/** Injects the `UserService` of a named data source. */
+export const InjectUserService = (dataSource?: string): ParameterDecorator & PropertyDecorator =>
+  Inject(serviceToken(UserService, dataSource));
+
 /**
  * Refuses what has no meaning: a misspelt `dataSource` would quietly mean the default one.
  *
@@ -194,7 +199,7 @@ function refuseWrong(
 
 /**
  * The FrameForge database in a Nest application: its data source, migrated on boot, the repositories
- * (`@InjectRepository(VideoJob)`), `JobService` and `NotificationService`.
+ * (`@InjectRepository(VideoJob)`), `JobService`, `NotificationService` and `UserService`.
  *
  * On the default data source, `forRoot` makes them known in every module. Those of a named one are
  * known where it is imported, by their classes and by name (`@InjectJobService(name)`). In a module

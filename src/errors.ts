@@ -10,6 +10,7 @@ interface Cause {
 export type FrameForgeErrorCode =
   | 'INVALID_INPUT'
   | 'USER_NOT_FOUND'
+  | 'USER_CONFLICT'
   | 'JOB_NOT_FOUND'
   | 'NOTIFICATION_NOT_FOUND'
   | 'INVALID_JOB_TRANSITION'
@@ -54,7 +55,7 @@ export class InvalidInputError extends FrameForgeError {
   }
 }
 
-/** A job was to be created for a user who does not exist; nothing was created. */
+/** A job was to be created for a user who does not exist, or that user was to be changed; nothing was done. */
 export class UserNotFoundError extends FrameForgeError {
   static {
     this.prototype.name = 'UserNotFoundError';
@@ -62,13 +63,35 @@ export class UserNotFoundError extends FrameForgeError {
   readonly code = 'USER_NOT_FOUND';
   readonly userId: string;
 
-  /** @param userIds - those that do not exist; `userId` is the first of them */
-  constructor(readonly userIds: readonly [string, ...string[]]) {
+  /**
+   * @param userIds - those that do not exist; `userId` is the first of them
+   * @param outcome - what became of the call
+   */
+  constructor(
+    readonly userIds: readonly [string, ...string[]],
+    outcome = 'no job was created',
+  ) {
     super(
-      `No user ${userIds.join(', ')} exists, so no job was created. ` +
+      `No user ${userIds.join(', ')} exists, so ${outcome}. ` +
         `Create the user first, in the same transaction or in an earlier one.`,
     );
     this.userId = userIds[0];
+  }
+}
+
+/** Another user has this username or e-mail address; `property` says which. Nothing was written. */
+export class UserConflictError extends FrameForgeError {
+  static {
+    this.prototype.name = 'UserConflictError';
+  }
+  readonly code = 'USER_CONFLICT';
+
+  constructor(readonly property: 'username' | 'email') {
+    const [what, way] =
+      property === 'email'
+        ? ['e-mail address', 'log in as that user, or use another address']
+        : ['username', 'choose another one'];
+    super(`Another user has this ${what} already: ${way}.`);
   }
 }
 

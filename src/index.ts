@@ -13,6 +13,7 @@ export {
   MigrationError,
   NotificationNotFoundError,
   TransactionConflictError,
+  UserConflictError,
   UserNotFoundError,
 } from './errors.js';
 export type { CallOutcome, FrameForgeErrorCode, InputProblem } from './errors.js';
@@ -25,6 +26,8 @@ export * from './notifications/notification.inputs.js';
 export * from './notifications/notification.service.js';
 export * from './schema/entities/index.js';
 export * from './schema/migrations/index.js';
+export * from './users/user.inputs.js';
+export * from './users/user.service.js';
 export { migrate } from './migrations/migrate.js';
 export type { MigrateOptions } from './migrations/migrate.js';
 export type { ReadOptions, TransactionOptions } from './sql/transaction.options.js';

@@ -7,6 +7,7 @@ import type { FrameForgeErrorCode } from '../errors.js';
 export const FRAMEFORGE_HTTP_STATUS: Readonly<Record<FrameForgeErrorCode, HttpStatus>> = {
   INVALID_INPUT: HttpStatus.BAD_REQUEST,
   USER_NOT_FOUND: HttpStatus.NOT_FOUND,
+  USER_CONFLICT: HttpStatus.CONFLICT,
   JOB_NOT_FOUND: HttpStatus.NOT_FOUND,
   NOTIFICATION_NOT_FOUND: HttpStatus.NOT_FOUND,
   INVALID_JOB_TRANSITION: HttpStatus.CONFLICT,

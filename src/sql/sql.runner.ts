@@ -187,9 +187,10 @@ export class SqlRunner {
   ): Promise<Row[]> {
     const { logger, options } = this.dataSource;
     const { statement, values, queryRunner } = sending;
-    const { name, text } = statement;
+    const { name, text, secret } = statement;
+    const shown = secret === undefined ? [...values] : values.with(secret - 1, '[hidden]');
     const keepPlan = sending.keepPlan && session.keepsPlans;
-    logger.logQuery(text, [...values], queryRunner);
+    logger.logQuery(text, shown, queryRunner);
     const start = performance.now();
     try {
       sending.wasSent = statement.writes;
@@ -198,12 +199,14 @@ export class SqlRunner {
       const elapsed = Math.round(performance.now() - start);
       const slow = options.maxQueryExecutionTime;
       if (slow !== undefined && slow > 0 && elapsed > slow) {
-        logger.logQuerySlow(elapsed, text, [...values], queryRunner);
+        logger.logQuerySlow(elapsed, text, shown, queryRunner);
       }
       return rows;
     } catch (error) {
       if (hasLostPlans(error) || hasStalePlan(error)) session.keepsPlans = false;
-      logger.logQueryError(error as Error, text, [...values], queryRunner);
+      // It quotes the row that a constraint refused.
+      if (secret !== undefined) delete (error as { detail?: string }).detail;
+      logger.logQueryError(error as Error, text, shown, queryRunner);
       throw error;
     }
   }

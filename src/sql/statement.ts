@@ -8,6 +8,8 @@ export interface Statement {
   readonly text: string;
   /** Whether it may change something. */
   readonly writes: boolean;
+  /** The number of the parameter that no log may show. */
+  readonly secret?: number;
 }
 
 /** Makes a statement of SQL. The name is a hash of the text: two texts can never share a plan. */

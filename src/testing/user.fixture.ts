@@ -3,7 +3,10 @@ import { User } from '../schema/entities/index.js';
 import { fixture } from './fixture.js';
 import type { Fixture } from './fixture.js';
 
-export type UserValues = Pick<User, 'username' | 'email' | 'passwordHash'> & { userId?: string };
+export type UserValues = Pick<User, 'username' | 'email'> & {
+  passwordHash: string;
+  userId?: string;
+};
 
 /** A user. The default password hash looks like one of bcrypt, and is that of no password. */
 export function userFixture(given: Partial<UserValues> = {}): Fixture<UserValues, User> {

@@ -25,6 +25,11 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     `No user ${JOB} exists, so no job was created. ` +
       `Create the user first, in the same transaction or in an earlier one.`,
   ],
+  USER_CONFLICT: [
+    new api.UserConflictError('email'),
+    409,
+    'Another user has this e-mail address already: log in as that user, or use another address.',
+  ],
   JOB_NOT_FOUND: [
     new api.JobNotFoundError(JOB),
     404,

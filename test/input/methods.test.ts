@@ -1,5 +1,6 @@
 import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
+import { UserService } from '../../src/users/user.service.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { DatabaseWatch, ID, input, job, result } from './watch.js';
@@ -103,6 +104,22 @@ const NOTIFICATION_METHODS: typeof JOB_METHODS = {
   ],
 };
 
+const USER_METHODS: typeof JOB_METHODS = {
+  createUser: [
+    ['input', { username: 'ann', email: 'ann@example.com', passwordHash: 'x' }],
+    ['options', {}],
+  ],
+  findForLogin: [
+    ['input', { username: 'ann' }],
+    ['options', {}],
+  ],
+  updateUser: [
+    ['id', ID],
+    ['input', { passwordHash: 'x' }],
+    ['options', {}],
+  ],
+};
+
 const NO_OBJECT: unknown[] = [
   null,
   5,
@@ -145,6 +162,7 @@ const WRONG: Readonly<Record<Kind, readonly unknown[]>> = {
 describe.each([
   ['JobService', JobService, JOB_METHODS, ['settle', 'settleAll']],
   ['NotificationService', NotificationService, NOTIFICATION_METHODS, ['settle']],
+  ['UserService', UserService, USER_METHODS, []],
 ] as const)('%s', (name, Service, methods, hidden) => {
   it('has each of its methods in the table of this test', () => {
     const all = Object.getOwnPropertyNames(Service.prototype).filter(
@@ -156,10 +174,12 @@ describe.each([
   it.each(Object.keys(methods))(
     '%s refuses arguments of the wrong kind by rejecting',
     async (method) => {
-      const service = (name === 'JobService' ? h.jobs : h.notifications) as unknown as Record<
-        string,
-        Call
-      >;
+      const services = {
+        JobService: h.jobs,
+        NotificationService: h.notifications,
+        UserService: new UserService(h.dataSource),
+      };
+      const service = services[name] as unknown as Record<string, Call>;
       const kinds = methods[method] ?? [];
       for (const [position, [kind]] of kinds.entries()) {
         for (const wrong of WRONG[kind]) {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { TransactionOptions } from '../../src/sql/transaction.options.js';
 import { NotificationType } from '../../src/schema/entities/index.js';
 import type { NotificationLog } from '../../src/schema/entities/index.js';
+import { UserService } from '../../src/users/user.service.js';
 import type { Harness } from '../support/harness.js';
 import { HOUR_MS, makers, result, stored, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
@@ -161,6 +162,28 @@ export const METHODS: Record<string, SceneMaker> = {
       call: (o) => h.notifications.markFailed(claimed, failure, o),
       done: deliveryIs(h, claimed.notificationId, 'pending', 1),
       refused: (o) => h.notifications.markFailed({ ...claimed, deliveryNumber: 9 }, failure, o),
+    };
+  },
+  createUser: async (h, other) => {
+    const users = new UserService(h.dataSource);
+    const username = `u_${randomUUID().slice(0, 8)}`;
+    const input = { username, email: `${username}@example.com`, passwordHash: 'x' };
+    const { email } = await h.user();
+    return {
+      call: (o) => users.createUser(input, o),
+      done: async () =>
+        (await new UserService(other.dataSource).findForLogin({ username })) !== null,
+      refused: (o) => users.createUser({ ...input, email }, o),
+    };
+  },
+  updateUser: async (h, other) => {
+    const users = new UserService(h.dataSource);
+    const [{ userId }, another] = [await h.user(), await h.user()];
+    const email = `${randomUUID()}@example.com`;
+    return {
+      call: (o) => users.updateUser(userId, { email }, o),
+      done: async () => (await new UserService(other.dataSource).findForLogin({ email })) !== null,
+      refused: (o) => users.updateUser(userId, { email: another.email }, o),
     };
   },
 };

@@ -24,6 +24,7 @@ afterAll(async () => {
 
 const REFUSALS = [
   'USER_NOT_FOUND',
+  'USER_CONFLICT',
   'LEASE_LOST',
   'JOB_NOT_FOUND',
   'INVALID_JOB_TRANSITION',

@@ -12,6 +12,7 @@ import {
   NotificationLog,
   NotificationService,
   User,
+  UserService,
   VideoJob,
 } from '../../src/index.js';
 import type {
@@ -44,6 +45,7 @@ class Uploads {
   constructor(
     readonly jobs: JobService,
     readonly notifications: NotificationService,
+    readonly accounts: UserService,
     @InjectRepository(User) readonly users: Repository<User>,
     @InjectRepository(VideoJob) readonly videoJobs: Repository<VideoJob>,
     @InjectRepository(NotificationLog) readonly log: Repository<NotificationLog>,
@@ -52,8 +54,9 @@ class Uploads {
 
   /** Uses all of it: a user, a job, its completion, and the notification of that. */
   async work(): Promise<void> {
-    const user = this.users.create({ username: 'a', email: 'a@example.com', passwordHash: 'x' });
-    const { userId } = await this.users.save(user);
+    const ada = { username: 'ada', email: 'ada@example.com', passwordHash: 'x' };
+    const { userId } = await this.accounts.createUser(ada);
+    expect(await this.users.find()).toMatchObject([{ userId }]);
     const job = await this.jobs.createJob({ userId, filename: 'f', videoUrl: 's3://b/k' });
     const run = await this.jobs.startJob(job.jobId);
     await this.jobs.completeJob(run, { resultUrl: 's3://b/r', frameCount: 3 });

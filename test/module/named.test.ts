@@ -9,8 +9,10 @@ import {
   frameForgeMigrations,
   InjectJobService,
   InjectNotificationService,
+  InjectUserService,
   JobService,
   NotificationService,
+  UserService,
   User,
   VideoJob,
 } from '../../src/index.js';
@@ -60,6 +62,7 @@ class Everywhere {
     @InjectRepository(VideoJob) readonly videoJobs: Repository<VideoJob>,
     @InjectJobService('archive') readonly archive: JobService,
     @InjectNotificationService('archive') readonly archiveLog: NotificationService,
+    @InjectUserService('archive') readonly archiveAccounts: UserService,
     @InjectRepository(User, 'archive') readonly archiveUsers: Repository<User>,
     @InjectRepository(VideoJob, 'archive') readonly archiveJobs: Repository<VideoJob>,
     @InjectJobService('europe') readonly europe: JobService,
@@ -94,6 +97,10 @@ describe('several data sources in one application', () => {
     expect(pending).toEqual([1, 2, 0]);
     expect((await all.notifications.listNotifications()).notifications).toEqual([]);
     expect((await all.archiveLog.listNotifications()).notifications).toEqual([]);
+    const zoe = { username: 'zoe', email: 'zoe@example.com', passwordHash: 'x' };
+    await all.archiveAccounts.createUser(zoe);
+    const found = [all.users, all.archiveUsers].map((users) => users.countBy({ username: 'zoe' }));
+    expect(await Promise.all(found)).toEqual([0, 1]);
   });
 
   it('are told apart by name in whatever order they are imported', async () => {

@@ -17,6 +17,7 @@ const passwordHashes = new WeakMap<User, string>();
  * `passwordHash` is kept out of sight twice: no query returns it unless it asks for it by name
  * (`select: { passwordHash: true }`), and an instance holds it behind an accessor of the class, where
  * JSON, spread, `Object.keys` and `instanceToPlain` do not look. A copy of an instance is without it.
+ * After a query that did not ask for it, it is undefined.
  */
 @Entity({ name: 'users' })
 @Unique('uq_users_username', ['username'])
@@ -34,12 +35,13 @@ export class User {
   email!: string;
 
   @Column({ name: 'passwordHash', type: 'varchar', length: 255, select: false })
-  get passwordHash(): string {
-    return passwordHashes.get(this) as string;
+  get passwordHash(): string | undefined {
+    return passwordHashes.get(this);
   }
 
-  set passwordHash(hash: string) {
-    passwordHashes.set(this, hash);
+  set passwordHash(hash: string | undefined) {
+    if (hash === undefined) passwordHashes.delete(this);
+    else passwordHashes.set(this, hash);
   }
 
   @CreateDateColumn({

@@ -1,0 +1,33 @@
+import { Is } from '../input/input.js';
+import { email, text } from '../input/rules.js';
+import type { Rule } from '../input/rules.js';
+
+const username: Rule = {
+  name: 'username',
+  message: 'must be 3 to 50 letters of a to z, digits and underscores',
+  accepts: (value) => typeof value === 'string' && /^\w{3,50}$/.test(value),
+};
+
+/** A user to create. */
+export class CreateUserInput {
+  /** 3 to 50 letters of a to z in either case, digits and underscores; unique, as it is written. */
+  @Is(username) username!: string;
+  /** An e-mail address; unique, as it is written. */
+  @Is(email) email!: string;
+  /** The hash of the password, never the password itself; 1 to 255 characters. */
+  @Is(text(255)) passwordHash!: string;
+}
+
+/** Who wants to log in: a `username` or an `email`, and not both. */
+export class FindForLoginInput {
+  @Is(text(255), 'optional') username?: string;
+  @Is(text(255), 'optional') email?: string;
+}
+
+/** What to change of a user: at least one of these. */
+export class UpdateUserInput {
+  /** The new e-mail address; unique, as it is written. */
+  @Is(email, 'optional') email?: string;
+  /** The hash of the new password; 1 to 255 characters. */
+  @Is(text(255), 'optional') passwordHash?: string;
+}
