@@ -15,8 +15,14 @@ export {
   TransactionConflictError,
   UserConflictError,
   UserNotFoundError,
+  isFrameForgeError,
 } from './errors.js';
-export type { CallOutcome, FrameForgeErrorCode, InputProblem } from './errors.js';
+export type {
+  AnyFrameForgeError,
+  CallOutcome,
+  FrameForgeErrorCode,
+  InputProblem,
+} from './errors.js';
 export * from './http/frameforge-exception.filter.js';
 export * from './jobs/job.inputs.js';
 export * from './jobs/job.service.js';

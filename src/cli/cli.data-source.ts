@@ -2,7 +2,8 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { PostgresOptions } from '../peers/typeorm.internals.js';
 import { resolveOptions } from '../database.options.js';
-import { ConfigurationError, reasonOf } from '../errors.js';
+import { ConfigurationError } from '../errors.js';
+import { reasonOf } from '../errors.text.js';
 
 /**
  * The options of the data source that a command works on.

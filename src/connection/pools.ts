@@ -7,6 +7,7 @@ import {
   requirePgParts,
 } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
+import { requireValidatorParts } from '../peers/class-validator.internals.js';
 import { holdersOf, onEachPool, poolsOf, requireTypeormParts } from '../peers/typeorm.internals.js';
 
 /** Whether nobody uses, opens or waits for a connection of the pool. */
@@ -54,11 +55,12 @@ const preparedSources = new WeakSet<DataSource>();
  * is told by the error of the statement.
  *
  * @param dataSource - also one that is not initialized yet: its first connections are no safer
- * @throws ConfigurationError if TypeORM or `pg` lacks a part that this package uses
+ * @throws ConfigurationError if TypeORM, `pg` or class-validator lacks a part that this package uses
  */
 export function prepareDataSource(dataSource: DataSource): void {
   if (preparedSources.has(dataSource)) return;
   requireTypeormParts(dataSource);
+  requireValidatorParts();
   preparedSources.add(dataSource);
   onEachPool(dataSource, preparePool);
 }

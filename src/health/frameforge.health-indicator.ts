@@ -6,7 +6,8 @@ import { getDataSourceToken } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { migrationStatus } from '../migrations/migration.status.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
-import { ConfigurationError, DatabaseUnavailableError, fromDriver } from '../errors.js';
+import { ConfigurationError, DatabaseUnavailableError } from '../errors.js';
+import { fromDriver } from '../errors.driver.js';
 
 // Applications on Nest 10 may have it; Nest could only say that something is undefined.
 if (typeof terminus.HealthIndicatorService !== 'function') {

@@ -25,7 +25,7 @@ const schemas = new WeakMap<object, Map<string, Property>>();
  * Declares a property of an input class, once for both of its readers: `class-validator`, for a
  * host's `ValidationPipe`, and {@link readInput}, for the services.
  */
-export function Is(rule: Rule, presence: Presence = 'required'): PropertyDecorator {
+export function CheckedBy(rule: Rule, presence: Presence = 'required'): PropertyDecorator {
   return (prototype, key) => {
     const property = String(key);
     const inputClass = prototype.constructor;

@@ -1,7 +1,7 @@
 import { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
-import { Is } from '../input/input.js';
+import { CheckedBy } from '../input/input.js';
 import { instant, integer, oneOf, text, url, uuid } from '../input/rules.js';
 import { DateFromText, NumberFromText } from '../input/transforms.js';
 import { JobStatus } from '../schema/entities/index.js';
@@ -11,70 +11,70 @@ const errorText = text(100_000);
 /** A job to create. */
 export class CreateJobInput {
   /** The user whose video it is. */
-  @Is(uuid) userId!: string;
+  @CheckedBy(uuid) userId!: string;
   /** 1 to 255 characters. */
-  @Is(text(255)) filename!: string;
+  @CheckedBy(text(255)) filename!: string;
   /** Where the video is: a URL with a scheme. */
-  @Is(url) videoUrl!: string;
+  @CheckedBy(url) videoUrl!: string;
   /** The caller's own id of the job, which makes a repeated call return the same job. */
-  @Is(uuid, 'optional') jobId?: string;
+  @CheckedBy(uuid, 'optional') jobId?: string;
   /** The earliest time at which the job may be claimed; now if left out or past. */
-  @Is(instant, 'optional') @DateFromText() availableAt?: Date;
+  @CheckedBy(instant, 'optional') @DateFromText() availableAt?: Date;
 }
 
 /** Whose job is asked for, and in which transaction. */
 export class GetJobOptions extends ReadOptions {
   /** Only this user's job; any other is "not found". Leave the key out to see every user's. */
-  @Is(uuid, 'omittable') userId?: string;
+  @CheckedBy(uuid, 'omittable') userId?: string;
 }
 
 /** Whose job is meant, and in which transaction. */
 export class OwnedJobOptions extends TransactionOptions {
   /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
-  @Is(uuid, 'omittable') userId?: string;
+  @CheckedBy(uuid, 'omittable') userId?: string;
 }
 
 /** Which jobs to list, newest first. */
 export class ListJobsInput {
   /** Only this user's jobs. Leave the key out to list every user's. */
-  @Is(uuid, 'omittable') userId?: string;
-  @Is(oneOf(Object.values(JobStatus)), 'optional') status?: JobStatus;
+  @CheckedBy(uuid, 'omittable') userId?: string;
+  @CheckedBy(oneOf(Object.values(JobStatus)), 'optional') status?: JobStatus;
   /** 1 to 1,000; 50 if left out. */
-  @Is(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
+  @CheckedBy(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
   /** The `nextCursor` of the page before. */
-  @Is(cursor, 'optional') cursor?: string | null;
+  @CheckedBy(cursor, 'optional') cursor?: string | null;
 }
 
 /** Whose jobs to count. */
 export class CountJobsInput {
   /** Only this user's jobs. Leave the key out to count every user's. */
-  @Is(uuid, 'omittable') userId?: string;
+  @CheckedBy(uuid, 'omittable') userId?: string;
 }
 
 /** How a job is started that a broker named. */
 export class StartJobInput {
   /** The lease in milliseconds; with neither this nor a `workerId` the job has no lease. */
-  @Is(integer(1), 'optional') leaseMs?: number;
+  @CheckedBy(integer(1), 'optional') leaseMs?: number;
   /** Who holds the lease, unique to one process incarnation. */
-  @Is(text(255), 'optional') workerId?: string;
+  @CheckedBy(text(255), 'optional') workerId?: string;
 }
 
 /** How many jobs to claim, and for how long. */
 export class ClaimJobsInput {
   /** 1 to 1,000; 50 if left out. */
-  @Is(integer(1, MAX_LIMIT), 'optional') limit?: number;
+  @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
   /** The lease in milliseconds; 30,000 if left out. */
-  @Is(integer(1), 'optional') leaseMs?: number;
+  @CheckedBy(integer(1), 'optional') leaseMs?: number;
   /** Who holds the lease, unique to one process incarnation; made up by the service if left out. */
-  @Is(text(255), 'optional') workerId?: string;
+  @CheckedBy(text(255), 'optional') workerId?: string;
   /** A job that was tried this often fails instead of being claimed; 5 if left out. */
-  @Is(integer(1), 'optional') maxAttempts?: number;
+  @CheckedBy(integer(1), 'optional') maxAttempts?: number;
 }
 
 /** For how long to extend leases. */
 export class ExtendLeasesInput {
   /** The new length of the leases in milliseconds, from now. */
-  @Is(integer(1)) leaseMs!: number;
+  @CheckedBy(integer(1)) leaseMs!: number;
 }
 
 const workerIdOrNull = text(255);
@@ -84,10 +84,10 @@ const workerIdOrNull = text(255);
  * There is no way to finish a job by its bare id.
  */
 export class JobHandle {
-  @Is(uuid) jobId!: string;
-  @Is(integer(0)) runNumber!: number;
+  @CheckedBy(uuid) jobId!: string;
+  @CheckedBy(integer(0)) runNumber!: number;
   /** Null for a job that was started without a lease. */
-  @Is({
+  @CheckedBy({
     name: 'workerId',
     message: `${workerIdOrNull.message}, or null for a job that was started without a lease`,
     accepts: (value) => value === null || workerIdOrNull.accepts(value),
@@ -98,17 +98,17 @@ export class JobHandle {
 /** What came of a completed job. */
 export class JobResult {
   /** Where the extracted frames are: a URL with a scheme. */
-  @Is(url) resultUrl!: string;
+  @CheckedBy(url) resultUrl!: string;
   /** How many frames were extracted; 0 or more. */
-  @Is(integer(0)) frameCount!: number;
+  @CheckedBy(integer(0)) frameCount!: number;
 }
 
 /** Why a job failed. */
 export class JobFailure {
   /** 1 to 100,000 characters, for the job and its notification's reader. */
-  @Is(errorText) errorMessage!: string;
+  @CheckedBy(errorText) errorMessage!: string;
   /** Try again after this many milliseconds; the job fails for good if left out. */
-  @Is(integer(0), 'optional') retryInMs?: number;
+  @CheckedBy(integer(0), 'optional') retryInMs?: number;
 }
 
 /** One of the jobs that `completeJobs` completes. */
@@ -120,7 +120,7 @@ export interface JobCompletion {
 /** Which jobs to remove. */
 export class PruneJobsInput {
   /** Completed and failed jobs that ended before this time go. */
-  @Is(instant) @DateFromText() olderThan!: Date;
+  @CheckedBy(instant) @DateFromText() olderThan!: Date;
   /** How many rows one statement removes; 1 to 10,000; 1,000 if left out. */
-  @Is(integer(1, MAX_BATCH), 'optional') batchSize?: number;
+  @CheckedBy(integer(1, MAX_BATCH), 'optional') batchSize?: number;
 }

@@ -1,6 +1,6 @@
 import type { BeforeApplicationShutdown, OnApplicationShutdown } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
-import { reasonOf } from '../errors.js';
+import { reasonOf } from '../errors.text.js';
 import { countCreatedJobs } from './job.metrics.js';
 import { WakeUpSender } from './wake-up.sender.js';
 import { whileWanted } from './while-wanted.js';

@@ -1,5 +1,7 @@
 import type { DataSource, QueryRunner } from 'typeorm';
-import { clauseOf, ConfigurationError, fromDriver, MigrationError } from '../errors.js';
+import { ConfigurationError, MigrationError } from '../errors.js';
+import { fromDriver } from '../errors.driver.js';
+import { clauseOf } from '../errors.text.js';
 import { healsSoon } from '../connection/healing.js';
 import { LockedMigrationExecutor } from './migration.executor.js';
 import type { LockOptions } from './migration.lock.js';

@@ -1,52 +1,52 @@
 import { cursor } from '../input/cursor.js';
 import { MAX_LIMIT } from '../input/defaults.js';
-import { Is } from '../input/input.js';
+import { CheckedBy } from '../input/input.js';
 import { email, integer, oneOf, text, uuid } from '../input/rules.js';
 import { NumberFromText } from '../input/transforms.js';
 import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
 
 /** A notification to log, for services that finish jobs in their own way. */
 export class LogNotificationInput {
-  @Is(uuid) jobId!: string;
+  @CheckedBy(uuid) jobId!: string;
   /** Must tell what became of the job: `success` of a completed one, `failure` of a failed one. */
-  @Is(oneOf(Object.values(NotificationType))) notificationType!: NotificationType;
+  @CheckedBy(oneOf(Object.values(NotificationType))) notificationType!: NotificationType;
   /** The e-mail address of the job's user if left out. */
-  @Is(email, 'optional') recipientEmail?: string;
+  @CheckedBy(email, 'optional') recipientEmail?: string;
 }
 
 /** Which notifications to list, newest first. */
 export class ListNotificationsInput {
   /** Only this job's notifications. Leave the key out to list every job's. */
-  @Is(uuid, 'omittable') jobId?: string;
+  @CheckedBy(uuid, 'omittable') jobId?: string;
   /** Only the notifications of this user's jobs. Leave the key out to list every user's. */
-  @Is(uuid, 'omittable') userId?: string;
-  @Is(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
+  @CheckedBy(uuid, 'omittable') userId?: string;
+  @CheckedBy(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
   /** 1 to 1,000; 50 if left out. */
-  @Is(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
+  @CheckedBy(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
   /** The `nextCursor` of the page before. */
-  @Is(cursor, 'optional') cursor?: string | null;
+  @CheckedBy(cursor, 'optional') cursor?: string | null;
 }
 
 /** How many notifications to claim, and for how long. */
 export class ClaimNotificationsInput {
   /** 1 to 1,000; 50 if left out. */
-  @Is(integer(1, MAX_LIMIT), 'optional') limit?: number;
+  @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
   /** The lease in milliseconds; 30,000 if left out. */
-  @Is(integer(1), 'optional') leaseMs?: number;
+  @CheckedBy(integer(1), 'optional') leaseMs?: number;
   /** A notification that was tried this often ends as failed instead; 5 if left out. */
-  @Is(integer(1), 'optional') maxAttempts?: number;
+  @CheckedBy(integer(1), 'optional') maxAttempts?: number;
 }
 
 /** What names one delivery of a notification. A `NotificationLog` is one. */
 export class NotificationHandle {
-  @Is(uuid) notificationId!: string;
-  @Is(integer(0)) deliveryNumber!: number;
+  @CheckedBy(uuid) notificationId!: string;
+  @CheckedBy(integer(0)) deliveryNumber!: number;
 }
 
 /** Why a delivery failed. */
 export class DeliveryFailure {
   /** 1 to 100,000 characters. */
-  @Is(text(100_000)) errorMessage!: string;
+  @CheckedBy(text(100_000)) errorMessage!: string;
   /** Try again after this many milliseconds; the notification fails for good if left out. */
-  @Is(integer(0), 'optional') retryInMs?: number;
+  @CheckedBy(integer(0), 'optional') retryInMs?: number;
 }

@@ -1,6 +1,7 @@
 import type { DataSource } from 'typeorm';
 import { clientsInUse, preparePool } from '../connection/pools.js';
-import { DatabaseUnavailableError, fromDriver, NO_CONNECTION_FREE, poolIsFull } from '../errors.js';
+import { DatabaseUnavailableError } from '../errors.js';
+import { fromDriver, NO_CONNECTION_FREE, poolIsFull } from '../errors.driver.js';
 import { clientsOf, isInTransaction, isOpening } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { holdersOf } from '../peers/typeorm.internals.js';

@@ -1,13 +1,7 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { refuseWhileClosing } from '../connection/draining.data-source.js';
-import {
-  DatabaseUnavailableError,
-  fromDriver,
-  hasLostPlans,
-  hasStalePlan,
-  InvalidInputError,
-  isAnswer,
-} from '../errors.js';
+import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
+import { fromDriver, hasLostPlans, hasStalePlan, isAnswer } from '../errors.driver.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
 import type { Tables } from '../schema/tables.js';

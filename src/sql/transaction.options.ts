@@ -1,6 +1,6 @@
 import type { EntityManager } from 'typeorm';
 import { dataSourceOf } from '../peers/typeorm.internals.js';
-import { Is, readInput } from '../input/input.js';
+import { CheckedBy, readInput } from '../input/input.js';
 
 /** The option that most methods take last. */
 export class TransactionOptions {
@@ -8,7 +8,7 @@ export class TransactionOptions {
    * Makes the call part of this manager's transaction; without it the call is one of its own. A key that
    * is there and undefined is refused: it would commit what the caller may mean to roll back.
    */
-  @Is(
+  @CheckedBy(
     {
       name: 'manager',
       message:
@@ -30,7 +30,7 @@ export class ReadOptions extends TransactionOptions {
    * Reads from one of the replicas of the `replication` option, which may be a moment behind; from
    * the primary if there are none. Not together with `manager`. Default false.
    */
-  @Is(
+  @CheckedBy(
     {
       name: 'replica',
       message: 'must be true or false',

@@ -1,7 +1,9 @@
 import { randomBytes } from 'node:crypto';
 import type { Pool as PgPool, PoolClient } from 'pg';
 import { Pool } from '../embedded/pg.client.js';
-import { ConfigurationError, fromDriver, reasonOf } from '../errors.js';
+import { ConfigurationError } from '../errors.js';
+import { fromDriver } from '../errors.driver.js';
+import { reasonOf } from '../errors.text.js';
 import { closeAtEndOfFile, isClosed } from './end.of.file.js';
 import { findTestServer } from './test.server.js';
 import type { TestServer } from './test.server.js';

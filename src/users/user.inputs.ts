@@ -1,4 +1,4 @@
-import { Is } from '../input/input.js';
+import { CheckedBy } from '../input/input.js';
 import { email, text } from '../input/rules.js';
 import type { Rule } from '../input/rules.js';
 
@@ -11,23 +11,23 @@ const username: Rule = {
 /** A user to create. */
 export class CreateUserInput {
   /** 3 to 50 letters of a to z in either case, digits and underscores; unique, as it is written. */
-  @Is(username) username!: string;
+  @CheckedBy(username) username!: string;
   /** An e-mail address; unique, as it is written. */
-  @Is(email) email!: string;
+  @CheckedBy(email) email!: string;
   /** The hash of the password, never the password itself; 1 to 255 characters. */
-  @Is(text(255)) passwordHash!: string;
+  @CheckedBy(text(255)) passwordHash!: string;
 }
 
 /** Who wants to log in: a `username` or an `email`, and not both. */
 export class FindForLoginInput {
-  @Is(text(255), 'optional') username?: string;
-  @Is(text(255), 'optional') email?: string;
+  @CheckedBy(text(255), 'optional') username?: string;
+  @CheckedBy(text(255), 'optional') email?: string;
 }
 
 /** What to change of a user: at least one of these. */
 export class UpdateUserInput {
   /** The new e-mail address; unique, as it is written. */
-  @Is(email, 'optional') email?: string;
+  @CheckedBy(email, 'optional') email?: string;
   /** The hash of the new password; 1 to 255 characters. */
-  @Is(text(255), 'optional') passwordHash?: string;
+  @CheckedBy(text(255), 'optional') passwordHash?: string;
 }

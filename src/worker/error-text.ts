@@ -1,4 +1,4 @@
-import { reasonOf } from '../errors.js';
+import { reasonOf } from '../errors.text.js';
 
 const MAX_CHARACTERS = 10_000;
 

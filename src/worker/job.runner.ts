@@ -4,9 +4,8 @@ import {
   InvalidJobTransitionError,
   JobNotFoundError,
   LeaseLostError,
-  readable,
-  reasonOf,
 } from '../errors.js';
+import { readable, reasonOf } from '../errors.text.js';
 import { readInput } from '../input/input.js';
 import { JobResult } from '../jobs/job.inputs.js';
 import { requireSchemes } from '../jobs/url.schemes.js';

@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 import { poolLike } from '../connection/pools.js';
-import { fromDriver } from '../errors.js';
+import { fromDriver } from '../errors.driver.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { canHeal } from '../connection/healing.js';

@@ -1,5 +1,6 @@
 import type { Logger } from '@nestjs/common';
-import { LeaseLostError, NotificationNotFoundError, readable, reasonOf } from '../errors.js';
+import { LeaseLostError, NotificationNotFoundError } from '../errors.js';
+import { readable, reasonOf } from '../errors.text.js';
 import type { NotificationHandle } from '../notifications/notification.inputs.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';

@@ -4,9 +4,9 @@ import {
   DatabaseUnavailableError,
   FrameForgeError,
   InvalidInputError,
-  reasonOf,
   TransactionConflictError,
 } from '../errors.js';
+import { reasonOf } from '../errors.text.js';
 import { healsSoon } from '../connection/healing.js';
 import { backoffMs, OUTAGE_BACKOFF } from './backoff.js';
 

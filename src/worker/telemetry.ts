@@ -7,7 +7,7 @@ import type {
   Tracer,
   UpDownCounter,
 } from '@opentelemetry/api';
-import { exceptionOf } from '../errors.js';
+import { exceptionOf } from '../errors.text.js';
 import { findOpenTelemetry, INSTRUMENTATION } from '../jobs/job.metrics.js';
 import type { Count } from './worker.stats.js';
 

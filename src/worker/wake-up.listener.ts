@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DatabaseUnavailableError, fromDriver } from '../errors.js';
+import { DatabaseUnavailableError } from '../errors.js';
+import { fromDriver } from '../errors.driver.js';
 import { WAKE_UP_CHANNEL } from '../jobs/wake-up.sender.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { reply } from '../sql/reply.js';

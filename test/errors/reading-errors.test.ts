@@ -1,12 +1,7 @@
 import { serverName } from '../../src/connection/server-name.js';
-import {
-  clauseOf,
-  DatabaseUnavailableError,
-  fromDriver,
-  MigrationError,
-  readable,
-  reasonOf,
-} from '../../src/errors.js';
+import { DatabaseUnavailableError, MigrationError } from '../../src/errors.js';
+import { fromDriver } from '../../src/errors.driver.js';
+import { clauseOf, readable, reasonOf } from '../../src/errors.text.js';
 
 /** An error each level of which has two of the next. */
 function doubling(key: 'cause' | 'errors', depth: number): Error {

@@ -134,9 +134,13 @@ describe('what a user can get wrong', () => {
       () => h.jobs.listJobs({ userId: undefined }),
       { userId: uuidMessage },
     ],
-    ['likewise, counting', () => h.jobs.countJobs({ userId: undefined }), { userId: uuidMessage }],
     [
-      'likewise, reading one',
+      'a user who is undefined, counting',
+      () => h.jobs.countJobs({ userId: undefined }),
+      { userId: uuidMessage },
+    ],
+    [
+      'a user who is undefined, reading one',
       () => h.jobs.getJob(ID, { userId: undefined }),
       { 'options.userId': uuidMessage },
     ],

@@ -6,8 +6,8 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { makers, openPeer, result, stored, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
-import { METHODS } from './method.scenes.js';
-import type { Scene, SceneMaker } from './method.scenes.js';
+import { METHODS } from './method.cases.js';
+import type { MethodCase, CaseMaker } from './method.cases.js';
 
 let h: Harness;
 let other: Peer;
@@ -32,79 +32,81 @@ const REFUSALS = [
 ];
 
 describe.each(Object.keys(METHODS))('%s', (name) => {
-  let scene: Scene;
+  let methodCase: MethodCase;
   beforeEach(async () => {
-    scene = await (METHODS[name] as SceneMaker)(h, other);
-    expect(await scene.done()).toBe(false);
+    methodCase = await (METHODS[name] as CaseMaker)(h, other);
+    expect(await methodCase.done()).toBe(false);
   });
 
   it('is a transaction of its own', async () => {
-    await scene.call();
-    expect(await scene.done()).toBe(true);
+    await methodCase.call();
+    expect(await methodCase.done()).toBe(true);
   });
 
   it("is a transaction of its own with the data source's manager, which has none", async () => {
-    await scene.call({ manager: h.dataSource.manager });
-    expect(await scene.done()).toBe(true);
+    await methodCase.call({ manager: h.dataSource.manager });
+    expect(await methodCase.done()).toBe(true);
   });
 
   it('joins a transaction that commits', async () => {
     await h.dataSource.transaction(async (manager) => {
-      await scene.call({ manager });
-      expect(await scene.done()).toBe(false);
+      await methodCase.call({ manager });
+      expect(await methodCase.done()).toBe(false);
     });
-    expect(await scene.done()).toBe(true);
+    expect(await methodCase.done()).toBe(true);
   });
 
   it('joins a transaction that rolls back', async () => {
     const rolledBack = h.dataSource.transaction(async (manager) => {
-      await scene.call({ manager });
+      await methodCase.call({ manager });
       throw new Error('on purpose');
     });
     await expect(rolledBack).rejects.toThrow('on purpose');
-    expect(await scene.done()).toBe(false);
+    expect(await methodCase.done()).toBe(false);
   });
 
   it('joins a savepoint that rolls back, in a transaction that commits', async () => {
     const job = await make.pending();
     await h.dataSource.transaction(async (manager) => {
       const inner = manager.transaction(async (savepoint) => {
-        await scene.call({ manager: savepoint });
+        await methodCase.call({ manager: savepoint });
         throw new Error('on purpose');
       });
       await expect(inner).rejects.toThrow('on purpose');
       await manager.query(`UPDATE video_jobs SET filename = 'new' WHERE "jobId" = $1`, [job.jobId]);
     });
-    expect(await scene.done()).toBe(false);
+    expect(await methodCase.done()).toBe(false);
     expect(await stored(h.dataSource, job.jobId)).toMatchObject({ filename: 'new' });
   });
 
   it("leaves the caller's transaction usable when it refuses", async () => {
     await h.dataSource.transaction(async (manager) => {
-      const refusal: unknown = await scene.refused({ manager }).catch((error: unknown) => error);
+      const refusal: unknown = await methodCase
+        .refused({ manager })
+        .catch((error: unknown) => error);
       expect(REFUSALS).toContain((refusal as { code?: string }).code);
-      await scene.call({ manager });
+      await methodCase.call({ manager });
     });
-    expect(await scene.done()).toBe(true);
+    expect(await methodCase.done()).toBe(true);
   });
 
   it('refuses the manager of another data source', async () => {
     await other.dataSource.transaction(async (manager) => {
-      await expect(scene.call({ manager })).rejects.toMatchObject({
+      await expect(methodCase.call({ manager })).rejects.toMatchObject({
         code: 'INVALID_INPUT',
         problems: [{ property: 'options.manager' }],
       });
     });
-    expect(await scene.done()).toBe(false);
+    expect(await methodCase.done()).toBe(false);
   });
 
   it('refuses the manager of a transaction that is over', async () => {
     const manager = await h.dataSource.transaction(async (open) => open);
-    await expect(scene.call({ manager })).rejects.toMatchObject({
+    await expect(methodCase.call({ manager })).rejects.toMatchObject({
       code: 'INVALID_INPUT',
       problems: [{ property: 'options.manager' }],
     });
-    expect(await scene.done()).toBe(false);
+    expect(await methodCase.done()).toBe(false);
   });
 
   it.each([
@@ -113,12 +115,12 @@ describe.each(Object.keys(METHODS))('%s', (name) => {
     ['a manager that is none', () => ({ manager: {} }), 'options.manager'],
   ])('refuses %s', async (_, options, property) => {
     await h.dataSource.transaction(async (manager) => {
-      const call = scene.call(options(manager) as never);
+      const call = methodCase.call(options(manager) as never);
       await expect(call).rejects.toMatchObject({ code: 'INVALID_INPUT' });
       const refusal = await call.catch((error: unknown) => error as InvalidInputError);
       expect((refusal as InvalidInputError).problems[0]?.property).toContain(property);
     });
-    expect(await scene.done()).toBe(false);
+    expect(await methodCase.done()).toBe(false);
   });
 });
 

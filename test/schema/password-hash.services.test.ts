@@ -3,7 +3,7 @@ import { NotificationLog, NotificationType, VideoJob } from '../../src/index.js'
 import type { User } from '../../src/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
-import { expectHidden, SECRET } from './sights.js';
+import { expectHidden, SECRET } from './renderings.js';
 
 let h: Harness;
 let user: User;

@@ -3,7 +3,7 @@ import type { Repository } from 'typeorm';
 import { NotificationLog, User, VideoJob } from '../../src/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
-import { expectHidden, SECRET, sights } from './sights.js';
+import { expectHidden, SECRET, renderings } from './renderings.js';
 
 let h: Harness;
 let users: Repository<User>;
@@ -40,8 +40,8 @@ const finishedJob = async (): Promise<VideoJob> => {
 };
 
 it('is seen by this test where it is not hidden', () => {
-  for (const [index, sight] of sights({ passwordHash: SECRET }).entries()) {
-    expect([index, sight.includes(SECRET)]).toEqual([index, true]);
+  for (const [index, rendering] of renderings({ passwordHash: SECRET }).entries()) {
+    expect([index, rendering.includes(SECRET)]).toEqual([index, true]);
   }
 });
 

@@ -4,7 +4,7 @@ import type { QueryRunner } from 'typeorm';
 import { User, UserConflictError, UserService } from '../../src/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
-import { expectHidden } from '../schema/sights.js';
+import { expectHidden } from '../schema/renderings.js';
 
 const HASH = '$argon2id$v=19$m=65536,t=3,p=4$c29tZXNhbHQ$c2VjcmV0';
 

@@ -14,7 +14,7 @@ export type Step =
   | { readonly do: 'claim'; readonly worker: number; readonly limit: number }
   /** The lease of a job is over: its worker is stalled. */
   | { readonly do: 'lapse'; readonly job: number }
-  /** Likewise, and at once a worker claims it. */
+  /** The lease of a job is over, and at once a worker claims the job. */
   | { readonly do: 'steal'; readonly job: number; readonly worker: number }
   | { readonly do: 'heartbeat'; readonly worker: number }
   | { readonly do: 'end'; readonly run: number; readonly how: Ending }

@@ -22,7 +22,7 @@ const spread = (one: unknown): unknown =>
   typeof one === 'object' && one !== null ? { ...one } : one;
 
 /** What anybody could make of a value without asking for the hash by name. */
-export function sights(value: unknown): string[] {
+export function renderings(value: unknown): string[] {
   const ways: (() => unknown)[] = [
     () => JSON.stringify(value),
     () => JSON.stringify(Array.isArray(value) ? value.map(spread) : spread(value)),
@@ -38,5 +38,5 @@ export function sights(value: unknown): string[] {
 }
 
 export function expectHidden(value: unknown): void {
-  for (const sight of sights(value)) expect(sight).not.toContain(SECRET);
+  for (const rendering of renderings(value)) expect(rendering).not.toContain(SECRET);
 }

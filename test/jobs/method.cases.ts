@@ -8,7 +8,7 @@ import { HOUR_MS, makers, result, stored, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
 
 /** One method, on something made ready for it. */
-export interface Scene {
+export interface MethodCase {
   call(options?: TransactionOptions): Promise<unknown>;
   /** Whether others see that it was done. */
   done(): Promise<boolean>;
@@ -16,7 +16,7 @@ export interface Scene {
   refused(options: TransactionOptions): Promise<unknown>;
 }
 
-export type SceneMaker = (h: Harness, other: Peer) => Promise<Scene>;
+export type CaseMaker = (h: Harness, other: Peer) => Promise<MethodCase>;
 
 const statusIs = (h: Harness, jobId: string, status: string) => async (): Promise<boolean> =>
   (await stored(h.dataSource, jobId))?.status === status;
@@ -36,7 +36,7 @@ async function creation(
   other: Peer,
   call: (input: object, options?: TransactionOptions) => Promise<unknown>,
   named: boolean,
-): Promise<Scene> {
+): Promise<MethodCase> {
   const { userId } = await h.user();
   const jobId = randomUUID();
   const name = named ? { jobId } : {};
@@ -59,7 +59,7 @@ async function delivery(h: Harness): Promise<NotificationLog> {
 }
 
 /** Every method that takes a manager, by name. */
-export const METHODS: Record<string, SceneMaker> = {
+export const METHODS: Record<string, CaseMaker> = {
   createJob: (h, other) =>
     creation(h, other, (input, o) => h.jobs.createJob(input as never, o), false),
   'createJob with a jobId': (h, other) =>

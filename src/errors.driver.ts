@@ -1,0 +1,208 @@
+import {
+  ConfigurationError,
+  DatabaseUnavailableError,
+  FrameForgeError,
+  MigrationError,
+  StatementTimeoutError,
+  TransactionConflictError,
+} from './errors.js';
+import { clauseOf, MAX_PARTS, readable, reasonOf } from './errors.text.js';
+
+/** The node errors of a connection that could not be opened or broke. */
+const UNREACHABLE = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
+
+/** What `pg` and `pg-pool` say, without a code, of a connection that broke or could not be had. */
+const BROKEN =
+  /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|Query runner already released|Driver not Connected)/i;
+
+/** What `pg` says, without a code, of a password that is missing where the server wants one. */
+const DRIVER_LOGIN = /^SASL: /;
+
+/** What PgBouncer says, under the code of a broken connection, of a login that cannot succeed. */
+const POOLER_LOGIN =
+  /authentication failed|auth failed|no such (user|database)|does not exist|unsupported startup parameter|(SSL|TLS) required/i;
+
+/** What to do about a login that was refused, by what was said of it; the first that fits. */
+const LOGIN_ADVICE: readonly (readonly [RegExp, string])[] = [
+  [
+    /unsupported startup parameter/i,
+    `PgBouncer does not pass that setting on: take it out of the URL or \`extra\`, and set it for the ` +
+      `role (ALTER ROLE ... SET), or name it in PgBouncer's ignore_startup_parameters`,
+  ],
+  [
+    /no pg_hba\.conf entry.*(no encryption|SSL off)|(SSL|TLS) required/i,
+    `Where the server takes encrypted connections only, set \`ssl: true\`, DB_SSL=true, or ` +
+      `?sslmode=verify-full in the URL; otherwise let its pg_hba.conf accept this host`,
+  ],
+  [
+    /no pg_hba\.conf entry/i,
+    `Let the server's pg_hba.conf accept this host, user and database, encrypted or not as the message says`,
+  ],
+  [/./, `Correct the user, the password or the database's name`],
+];
+
+/** What `pg-pool` says when all connections were in use for too long. */
+export const NO_CONNECTION_FREE = 'timeout exceeded when trying to connect';
+
+/** The codes of node for a certificate that it does not trust. */
+const CERTIFICATE =
+  /^(CERT_|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_CERT|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA)/;
+
+/**
+ * Turns an error of the driver into one of this package's, where the caller can act on it; any other
+ * error is returned as it is. SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
+ *
+ * @param operation - what was being done, as the subject of the message: `createJob`
+ * @param wasSent - whether the statement had been sent, so that without an answer it may have been done
+ */
+export function fromDriver(error: unknown, operation: string, wasSent = false): unknown {
+  const thrown = readable(error);
+  try {
+    return translated(thrown, operation, wasSent);
+  } catch {
+    // A property of it throws.
+    return new Error(reasonOf(thrown));
+  }
+}
+
+function translated(error: unknown, operation: string, wasSent: boolean): unknown {
+  if (error instanceof FrameForgeError) return error;
+  const cause = (error as { driverError?: unknown } | undefined)?.driverError ?? error;
+  const { message } = (cause ?? {}) as { message?: unknown };
+  const state = stateOf(cause);
+  if (state === '40001' || state === '40P01') {
+    return new TransactionConflictError(operation, { cause });
+  }
+  // A plan that the transaction's connection keeps is no longer right: the next try makes another.
+  if (hasStalePlan(cause)) {
+    return new TransactionConflictError(operation, { cause });
+  }
+  if (state === '57014' || state === '55P03') {
+    return new StatementTimeoutError(operation, { cause });
+  }
+  if (state.startsWith('28') || state === '3D000' || isRefusedLogin(state, String(message))) {
+    return new ConfigurationError(
+      `${operation} could not log in to the database: ${clauseOf(cause)}. ` +
+        `${LOGIN_ADVICE.find(([said]) => said.test(`${String(message)}.`))?.[1]}.`,
+      { cause },
+    );
+  }
+  if (state === '26000' || state === '42P05') {
+    return new ConfigurationError(
+      `${operation} met a connection pooler that does not keep prepared statements: ` +
+        `${clauseOf(cause)}. Set \`preparedStatements: false\`, or DB_PREPARED_STATEMENTS=false.`,
+      { cause },
+    );
+  }
+  if (CERTIFICATE.test(state)) {
+    return new ConfigurationError(
+      `${operation} could not verify the certificate of the database's server: ${clauseOf(cause)}. ` +
+        `Name the certificate of the authority that issued it, as ssl: { ca }, by the environment ` +
+        `(NODE_EXTRA_CA_CERTS=<file>), or in the URL (?sslmode=verify-full&sslrootcert=<file>), and ` +
+        `connect by the host name that it is for.`,
+      { cause },
+    );
+  }
+  if (message === 'The server does not support SSL connections') {
+    return new ConfigurationError(
+      `${operation} asked for TLS, and the database's server has none. ` +
+        `Turn it on there, or off here: by \`ssl\`, DB_SSL, the URL, or PGSSLMODE.`,
+      { cause },
+    );
+  }
+  if (message === NO_CONNECTION_FREE) {
+    return new DatabaseUnavailableError(operation, {
+      cause,
+      problem: poolIsFull('all connections'),
+    });
+  }
+  if (isUnreachable(state, cause) || (state === '' && BROKEN.test(String(message)))) {
+    const outcome = wasSent && !isAnswer(cause) ? 'unknown' : 'not done';
+    return new DatabaseUnavailableError(operation, { cause, outcome });
+  }
+  if (state === '42P01' || state === '42703' || state === '3F000') {
+    return new MigrationError(
+      `${operation} needs a table, column or schema that is not there: ${clauseOf(cause)}. ` +
+        `Run the migrations of this release first.`,
+      { cause },
+    );
+  }
+  if (state === '42501') {
+    return new ConfigurationError(
+      `${operation} is not allowed to this database role: ${clauseOf(cause)}. ` +
+        `Grant the role the privileges listed in docs/roles.md.`,
+      { cause },
+    );
+  }
+  return error;
+}
+
+/**
+ * The server has answered, and the statement is undone. An error that ends the connection is no answer:
+ * it may have come after the commit.
+ */
+export const isAnswer = (cause: unknown): boolean => {
+  const { severity, code } = (cause ?? {}) as { severity?: unknown; code?: unknown };
+  return typeof severity === 'string' && typeof code === 'string' && !ENDS_CONNECTION.test(code);
+};
+
+/** Whether a kept plan does not fit any more, because a column was given another type. */
+export const hasStalePlan = (cause: unknown): boolean => {
+  const { routine } = (cause ?? {}) as { routine?: unknown };
+  return stateOf(cause) === '0A000' && routine === 'RevalidateCachedQuery';
+};
+
+/** Whether the connection has lost its kept plans, as after `DISCARD ALL`. */
+export const hasLostPlans = (cause: unknown): boolean => stateOf(cause) === '26000';
+
+/** Administrator's command, crash, start, dropped database and timeouts that end a session; a broken protocol. */
+const ENDS_CONNECTION = /^(57P|25P0[34]|08)/;
+
+/** @param connections - which connections, and what holds them as far as is known */
+export const poolIsFull = (connections: string): string =>
+  `got no connection: ${connections} of the pool are in use. Inside of a transaction pass ` +
+  `\`{ manager }\`, so that the call uses the connection which the transaction has; or raise \`poolSize\`.`;
+
+function isRefusedLogin(state: string, message: string): boolean {
+  return (
+    (state === '08P01' && POOLER_LOGIN.test(message)) ||
+    (state === '' && DRIVER_LOGIN.test(message))
+  );
+}
+
+/**
+ * Classes 08 (connection), 53 (resources), 57P (operator intervention: shutdown, restart) and
+ * 25006 (a read-only server, as during a failover), or no connection at all.
+ */
+function isUnreachable(state: string, cause: unknown): boolean {
+  const { errors } = (cause ?? {}) as { errors?: unknown };
+  if (Array.isArray(errors) && errors.length > 0 && state === '') {
+    return (
+      errors.length <= MAX_PARTS && errors.every((one) => isUnreachable(stateOf(one), undefined))
+    );
+  }
+  return (
+    UNREACHABLE.has(state) ||
+    state.startsWith('08') ||
+    state.startsWith('53') ||
+    state.startsWith('57P') ||
+    state === '25006' ||
+    state === '25P03' ||
+    state === '25P04'
+  );
+}
+
+const stateOf = (error: unknown): string => {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return typeof code === 'string' ? code : '';
+};
