@@ -125,10 +125,13 @@ const claim = (t: Tables, due: string, lost: string, noted = ''): Statement => s
     (SELECT count(*)::integer FROM found) AS "found",
     (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
     (SELECT max("availableAt") FROM taken) AS "lastDue",
+    (SELECT array_agg((EXTRACT(EPOCH FROM statement_timestamp() - "availableAt") * 1000)::bigint)
+      FROM taken WHERE NOT "spent") AS "waited",
     ${CLAIMED_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
   UNION ALL
   SELECT * FROM (
     SELECT NULL::timestamptz, NULL::timestamptz, NULL::integer, NULL::integer, NULL::timestamptz,
+      NULL::bigint[],
       ${columns(CLAIMED_COLUMNS, 'm')}
     FROM taken FULL JOIN moved m ON m."jobId" = taken."jobId"
     WHERE taken."spent" IS NOT TRUE

@@ -13,6 +13,8 @@ export interface Claimed<T> {
   readonly more: boolean;
   /** What was due before this time was looked at, but for what nobody could see or take just then. */
   readonly dueUntil: Date;
+  /** For how long, in ms, each of them had been due, where the queue tells. */
+  readonly waitedMs: readonly number[];
 }
 
 /** The first row that a claim's statement returns. */
@@ -22,6 +24,8 @@ export interface ClaimRow {
   readonly failed: number;
   /** The latest time at which one of those that it took was due; null when it took none. */
   readonly lastDue: Date | null;
+  /** For how long those that were claimed had been due, in ms, as an array of PostgreSQL. */
+  readonly waited?: string | null;
   /** When the statement began. */
   readonly startedAt: Date;
 }
@@ -39,24 +43,26 @@ export async function claimPastFailed<T>(
   claim: (limit: number, look: number) => Promise<readonly [ClaimRow, T[]]>,
 ): Promise<Claimed<T>> {
   const items: T[] = [];
+  const waitedMs: number[] = [];
   let failed = 0;
   let dueUntil = new Date(0);
   for (let look = limit; ; look = Math.min(4 * look, MAX_LIMIT)) {
     try {
       const [row, claimed] = await claim(limit - items.length, look);
       items.push(...claimed);
+      if (row.waited) waitedMs.push(...row.waited.slice(1, -1).split(',').map(Number));
       failed += row.failed;
       const sawAll = row.found < look && row.found === row.failed + claimed.length;
       const before = row.startedAt.getTime() - LATE_COMMIT_MS;
       const lastDue = row.lastDue ?? dueUntil;
       dueUntil = sawAll ? new Date(Math.max(before, lastDue.getTime())) : lastDue;
       if (sawAll || row.failed === 0 || items.length === limit) {
-        return { items, failed, more: !sawAll, dueUntil };
+        return { items, failed, more: !sawAll, dueUntil, waitedMs };
       }
     } catch (error) {
       // What is claimed is claimed, and the next claim meets the error again.
       if (items.length === 0) throw error;
-      return { items, failed, more: true, dueUntil };
+      return { items, failed, more: true, dueUntil, waitedMs };
     }
   }
 }

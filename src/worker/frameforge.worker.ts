@@ -27,6 +27,7 @@ import { findHandlers } from './worker.decorators.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 import type { QueueContext } from './queue.context.js';
+import { WorkerReporter } from './worker.reporter.js';
 import type { WorkerStats } from './worker.stats.js';
 import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
 
@@ -123,6 +124,15 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
       this.deliveryLoop = new WorkLoop(this.deliveryQueue, claiming);
     }
     this.watchQueues(context, leasePool);
+    const reporter = new WorkerReporter(
+      context.db,
+      this.jobQueue?.workerId ?? this.jobs.workerId,
+      this.telemetry,
+      () => ({ places: processor?.concurrency ?? 0, running: this.jobLoop?.handling ?? 0 }),
+      this.logger,
+    );
+    reporter.start();
+    this.cleanups.unshift(() => reporter.stop());
     this.jobLoop?.start();
     this.deliveryLoop?.start();
     this.logger.log(

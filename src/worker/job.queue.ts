@@ -28,6 +28,7 @@ export class JobQueue implements WorkQueue<Lease> {
   private readonly runner: JobRunner;
   private readonly lost: Claimer<VideoJob>;
   private readonly pending: Claimer<VideoJob>;
+  readonly workerId: string;
   private readonly terms: Omit<Claim, 'limit'>;
   /** Those that have ended, but for their handlers. */
   private readonly hanging = new Set<Lease>();
@@ -80,6 +81,7 @@ export class JobQueue implements WorkQueue<Lease> {
       logger,
     );
     const { leaseMs, maxAttempts } = options;
+    this.workerId = jobs.workerId;
     this.terms = { leaseMs, maxAttempts, workerId: jobs.workerId };
     this.lost = new Claimer((limit, dueFrom) =>
       claimLost(db, { ...this.terms, limit }, dueFrom, maxAttempts - 1),
@@ -125,16 +127,21 @@ export class JobQueue implements WorkQueue<Lease> {
   }
 
   /** @param sentAt - `performance.now()` before the claim was sent */
-  private take({ items, failed }: Claimed<VideoJob>, sentAt: number): Lease[] {
+  private take({ items, failed, waitedMs }: Claimed<VideoJob>, sentAt: number): Lease[] {
     const { telemetry } = this.context;
     telemetry.claimed('jobs', performance.now() - sentAt);
     telemetry.count('jobs.claimed', items.length);
     telemetry.count('jobs.failed', failed);
+    for (const ms of waitedMs) telemetry.waited.record(ms);
     return this.keeper.add(items, sentAt);
   }
 
   async run(lease: Lease, onHandled: () => void): Promise<void> {
+    const start = performance.now();
     const outcome = await this.runner.run(lease, onHandled);
+    if (outcome !== 'lost' && outcome !== 'released') {
+      this.context.telemetry.ran.record(performance.now() - start);
+    }
     if (this.hanging.delete(lease)) this.context.telemetry.hangs('jobs', -1);
     if (lease === this.suspect) this.suspectEnded();
     // Those are counted where they are released: a handler may never end.

@@ -9,6 +9,7 @@ import type {
 } from '@opentelemetry/api';
 import { exceptionOf } from '../errors.text.js';
 import { findOpenTelemetry, INSTRUMENTATION } from '../jobs/job.metrics.js';
+import { Durations } from './durations.js';
 import type { Count } from './worker.stats.js';
 
 type OpenTelemetry = typeof import('@opentelemetry/api');
@@ -49,6 +50,11 @@ export class Telemetry {
 
   /** How many handlers go on although their leases have ended. */
   readonly hanging = { jobs: 0, deliveries: 0 };
+
+  /** How long the jobs that were started had been due, since the last report. */
+  readonly waited = new Durations();
+  /** How long the runs had taken that ended since the last report. */
+  readonly ran = new Durations();
 
   private readonly hangingCounter: UpDownCounter | undefined;
   private readonly counters = new Map<Count, Counter>();

@@ -49,6 +49,11 @@ export class WorkLoop<T> {
     return this.running;
   }
 
+  /** How many are at work: those whose outcomes are being recorded are not. */
+  get handling(): number {
+    return this.working;
+  }
+
   start(): void {
     this.loop = this.work();
   }
