@@ -65,6 +65,11 @@ const STAGES = [
     command: ['npm', '--silent', 'run', 'test:failover'],
     minutes: 8,
   },
+  {
+    name: 'the site of the documentation, the texts of the API and all links',
+    command: ['npm', '--silent', 'run', 'docs'],
+    minutes: 4,
+  },
   // That the bench still works; it asserts no time.
   { name: 'npm run bench:smoke', command: ['npm', '--silent', 'run', 'bench:smoke'], minutes: 4 },
 ];

@@ -47,6 +47,7 @@ export interface FrameForgeFeatureOptions {
 
 /** The class that `forRootAsync({ useClass })` or `useExisting` names implements this. */
 export interface FrameForgeDatabaseOptionsFactory {
+  /** Makes the options, once, at boot. */
   createFrameForgeDatabaseOptions(): FrameForgeDatabaseOptions | Promise<FrameForgeDatabaseOptions>;
 }
 

@@ -16,6 +16,7 @@ export type FrameForgeErrorCode = AnyFrameForgeError['code'];
  * so that a bundler that renames classes does not change them.
  */
 export abstract class FrameForgeError extends Error {
+  /** Which error it is. Codes stay the same from release to release; messages may change. */
   abstract readonly code: FrameForgeErrorCode;
 }
 
@@ -34,6 +35,10 @@ export class InvalidInputError extends FrameForgeError {
   }
   readonly code = 'INVALID_INPUT';
 
+  /**
+   * @param operation - the call that was refused
+   * @param problems - what is wrong with its input
+   */
   constructor(
     operation: string,
     readonly problems: readonly InputProblem[],
@@ -49,6 +54,7 @@ export class UserNotFoundError extends FrameForgeError {
     this.prototype.name = 'UserNotFoundError';
   }
   readonly code = 'USER_NOT_FOUND';
+  /** The first of the users who do not exist. */
   readonly userId: string;
 
   /**
@@ -90,6 +96,7 @@ export class JobNotFoundError extends FrameForgeError {
   }
   readonly code = 'JOB_NOT_FOUND';
 
+  /** @param jobId - the job that was asked for */
   constructor(readonly jobId: string) {
     super(`Job ${jobId} does not exist, or not for this user. It may have been deleted since.`);
   }
@@ -102,6 +109,7 @@ export class NotificationNotFoundError extends FrameForgeError {
   }
   readonly code = 'NOTIFICATION_NOT_FOUND';
 
+  /** @param notificationId - the notification that was asked for */
   constructor(readonly notificationId: string) {
     super(`Notification ${notificationId} does not exist. It is deleted together with its job.`);
   }
@@ -122,6 +130,7 @@ export class InvalidJobTransitionError extends FrameForgeError {
   readonly code = 'INVALID_JOB_TRANSITION';
 
   /**
+   * @param jobId - the job
    * @param move - what was asked for, such as `completed`
    * @param status - the status that the job has
    * @param runNumber - the run that the job is in
@@ -151,10 +160,15 @@ export class LeaseLostError extends FrameForgeError {
     this.prototype.name = 'LeaseLostError';
   }
   readonly code = 'LEASE_LOST';
+  /** The job, if the lease was one of a job. */
   readonly jobId?: string;
+  /** The notification, if the lease was one of a delivery. */
   readonly notificationId?: string;
+  /** The status that the job or the notification has now. */
   readonly status: JobStatus | DeliveryStatus;
+  /** The run that the job is in now. */
   readonly runNumber?: number;
+  /** The delivery that the notification is in now. */
   readonly deliveryNumber?: number;
 
   constructor(lost: LostLease) {
@@ -177,6 +191,7 @@ export class JobConflictError extends FrameForgeError {
   }
   readonly code = 'JOB_CONFLICT';
 
+  /** @param jobId - the job that exists */
   constructor(readonly jobId: string) {
     super(
       `Job ${jobId} exists already, with another userId, filename or videoUrl. ` +
@@ -214,6 +229,7 @@ export class DatabaseUnavailableError extends FrameForgeError {
     this.prototype.name = 'DatabaseUnavailableError';
   }
   readonly code = 'DATABASE_UNAVAILABLE';
+  /** Whether the call was not done, or may have been done. */
   readonly outcome: CallOutcome;
 
   /**

@@ -35,5 +35,7 @@ export * from './schema/migrations/index.js';
 export * from './users/user.inputs.js';
 export * from './users/user.service.js';
 export { migrate } from './migrations/migrate.js';
+export type { BootLogger } from './connection/boot.logger.js';
 export type { MigrateOptions } from './migrations/migrate.js';
+export type { ServiceOptions } from './sql/sql.runner.js';
 export type { ReadOptions, TransactionOptions } from './sql/transaction.options.js';

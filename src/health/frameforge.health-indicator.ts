@@ -27,8 +27,11 @@ export interface DatabaseHealthOptions {
 
 /** How much of a data source's pools is in use. */
 export interface PoolUse {
+  /** How many connections the pools may have. */
   readonly max: number;
+  /** How many connections are open, idle ones too. */
   readonly open: number;
+  /** How many open connections nobody uses. */
   readonly idle: number;
   /** How many calls wait for a connection. */
   readonly waiting: number;

@@ -38,6 +38,7 @@ export class OwnedJobOptions extends TransactionOptions {
 export class ListJobsInput {
   /** Only this user's jobs. Leave the key out to list every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
+  /** Only the jobs of this status; of every status if left out. */
   @CheckedBy(oneOf(Object.values(JobStatus)), 'optional') status?: JobStatus;
   /** 1 to 1,000; 50 if left out. */
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
@@ -84,7 +85,9 @@ const workerIdOrNull = text(255);
  * There is no way to finish a job by its bare id.
  */
 export class JobHandle {
+  /** The job. */
   @CheckedBy(uuid) jobId!: string;
+  /** The run that the caller holds: the fencing token. */
   @CheckedBy(integer(0)) runNumber!: number;
   /** Null for a job that was started without a lease. */
   @CheckedBy({
@@ -113,7 +116,9 @@ export class JobFailure {
 
 /** One of the jobs that `completeJobs` completes. */
 export interface JobCompletion {
+  /** The run to complete. */
   readonly job: JobHandle;
+  /** What came of it. */
   readonly result: JobResult;
 }
 

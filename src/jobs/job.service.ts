@@ -58,15 +58,23 @@ const BATCH = { min: 0, max: MAX_BATCH };
 
 /** A job that was completed, and the notification that tells its user. */
 export interface CompletedJob {
+  /** The job as it is now. */
   readonly job: VideoJob;
+  /** The notification that was logged with it. */
   readonly notification: NotificationLog;
 }
 
 /** What `completeJobs` says of one completion. */
-export type CompletionVerdict = CompletedJob | { readonly error: JobRefusal };
+export type CompletionVerdict =
+  | CompletedJob
+  | {
+      /** Why this completion was refused. */
+      readonly error: JobRefusal;
+    };
 
 /** A page of jobs, newest first. */
 export interface JobPage {
+  /** The jobs of this page. */
   readonly jobs: VideoJob[];
   /** What to pass as `cursor` for the next page; null when this is the last. */
   readonly nextCursor: string | null;

@@ -36,7 +36,9 @@ export interface Completion {
 
 /** A job after such a move, and the notification of it if the move was final. */
 export interface SettledJob {
+  /** The job as it is now. */
   readonly job: VideoJob;
+  /** The notification that was logged with it; null if the move was not final. */
   readonly notification: NotificationLog | null;
 }
 

@@ -7,6 +7,7 @@ import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
 
 /** A notification to log, for services that finish jobs in their own way. */
 export class LogNotificationInput {
+  /** The job that the notification reports. It must have ended. */
   @CheckedBy(uuid) jobId!: string;
   /** Must tell what became of the job: `success` of a completed one, `failure` of a failed one. */
   @CheckedBy(oneOf(Object.values(NotificationType))) notificationType!: NotificationType;
@@ -20,6 +21,7 @@ export class ListNotificationsInput {
   @CheckedBy(uuid, 'omittable') jobId?: string;
   /** Only the notifications of this user's jobs. Leave the key out to list every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
+  /** Only the notifications of this status; of every status if left out. */
   @CheckedBy(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
   /** 1 to 1,000; 50 if left out. */
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') @NumberFromText() limit?: number;
@@ -39,7 +41,9 @@ export class ClaimNotificationsInput {
 
 /** What names one delivery of a notification. A `NotificationLog` is one. */
 export class NotificationHandle {
+  /** The notification. */
   @CheckedBy(uuid) notificationId!: string;
+  /** The delivery that the caller holds: the fencing token. */
   @CheckedBy(integer(0)) deliveryNumber!: number;
 }
 

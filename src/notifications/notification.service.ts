@@ -30,6 +30,7 @@ import * as statements from './notification.sql.js';
 
 /** A page of notifications, newest first. */
 export interface NotificationPage {
+  /** The notifications of this page. */
   readonly notifications: NotificationLog[];
   /** What to pass as `cursor` for the next page; null when this is the last. */
   readonly nextCursor: string | null;

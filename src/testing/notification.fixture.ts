@@ -11,6 +11,7 @@ import type { Fixture } from './fixture.js';
 import { servicesIn } from './rollback.js';
 import { videoJobFixture } from './video-job.fixture.js';
 
+/** The values of a notification that `notificationFixture` makes. */
 export interface NotificationValues {
   /** Default `pending`. */
   deliveryStatus: DeliveryStatus;

@@ -26,6 +26,7 @@ export type TestDatabaseOptions = Omit<FrameForgeDatabaseOptions, (typeof CONNEC
 
 /** An isolated database with all migrations applied. */
 export interface TestDatabase extends AsyncDisposable {
+  /** The connection string of the database. */
   readonly url: string;
   /** What to give to `FrameForgeDatabaseModule.forRoot`. */
   readonly options: FrameForgeDatabaseOptions;

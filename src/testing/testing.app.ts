@@ -30,6 +30,7 @@ export interface TestingAppOptions extends Pick<
 
 /** An application that is ready for requests. Closing it, also by `await using`, drops its database. */
 export interface TestingApp extends INestApplication, AsyncDisposable {
+  /** The database that the application has to itself. */
   readonly database: TestDatabase;
 }
 

@@ -3,8 +3,11 @@ import { User } from '../schema/entities/index.js';
 import { fixture } from './fixture.js';
 import type { Fixture } from './fixture.js';
 
+/** The values of a user that `userFixture` makes. */
 export type UserValues = Pick<User, 'username' | 'email'> & {
+  /** The hash of a password; one of no password by default. */
   passwordHash: string;
+  /** The key; made by the database if left out. */
   userId?: string;
 };
 

@@ -8,13 +8,17 @@ import type { Fixture } from './fixture.js';
 import { servicesIn } from './rollback.js';
 import { userFixture } from './user.fixture.js';
 
+/** The values of a job that `videoJobFixture` makes. */
 export interface VideoJobValues {
   /** Default `pending`. */
   status: JobStatus;
   /** An existing user; a new one if left out. */
   userId?: string;
+  /** The key; made up if left out. */
   jobId?: string;
+  /** The name of the file; made up by default. */
   filename: string;
+  /** Where the video is; made up by default. */
   videoUrl: string;
   /** When the job is due, before its first attempt; now if left out. */
   availableAt?: Date;
@@ -30,6 +34,7 @@ export interface VideoJobValues {
   workerId?: string;
   /** What came of a completed job. */
   resultUrl: string;
+  /** How many frames a completed job has. */
   frameCount: number;
 }
 

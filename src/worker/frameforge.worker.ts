@@ -62,6 +62,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   private hasBooted = false;
   private stopping: Promise<void> | undefined;
 
+  /** @internal Nest makes it. */
   constructor(
     private readonly discovery: DiscoveryService,
     private readonly jobs: JobService,

@@ -4,7 +4,7 @@ export { NotificationDeliverer, VideoJobProcessor } from './worker.decorators.js
 export type { HandlerOptions } from './worker.decorators.js';
 export { FrameForgeWorkerModule } from './worker.module.js';
 export type { BackoffOptions, FrameForgeWorkerOptions } from './worker.options.js';
-export type { Count, WorkerStats } from './worker.stats.js';
+export type { Count, Handlers, WorkerStats } from './worker.stats.js';
 export { UnrecoverableJobError } from './worker.types.js';
 export type {
   JobOutcome,

@@ -46,7 +46,11 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } = new ConfigurableModuleBu
  */
 @Module({})
 export class FrameForgeWorkerModule extends ConfigurableModuleClass {
-  /** @param options - see `FrameForgeWorkerOptions` */
+  /**
+   * Works in the background with these options.
+   *
+   * @param options - see `FrameForgeWorkerOptions`; each has a default
+   */
   static override forRoot(options: FrameForgeWorkerOptions = {}): DynamicModule {
     return super.forRoot(options);
   }

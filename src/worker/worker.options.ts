@@ -14,7 +14,9 @@ import {
 
 /** How long to wait before another try: `baseMs`, doubled at each, up to `maxMs`, with jitter. */
 export interface BackoffOptions {
+  /** The wait before the second try, in ms. */
   readonly baseMs: number;
+  /** The longest wait, in ms. */
   readonly maxMs: number;
 }
 

@@ -13,11 +13,21 @@ export type Count =
   | 'deliveries.failed'
   | 'deliveries.lost';
 
+/** How many handlers of each kind. */
+export interface Handlers {
+  /** Of jobs. */
+  readonly jobs: number;
+  /** Of notifications. */
+  readonly deliveries: number;
+}
+
 /** What a worker is doing, and has done since it started. */
 export interface WorkerStats {
-  readonly running: { readonly jobs: number; readonly deliveries: number };
+  /** How many handlers run. */
+  readonly running: Handlers;
   /** Handlers that go on although their leases have ended: one of a job keeps its place, no other does. */
-  readonly hanging: { readonly jobs: number; readonly deliveries: number };
+  readonly hanging: Handlers;
+  /** How often each of these has happened since the worker started. */
   readonly counts: Readonly<Record<Count, number>>;
   /** Whether claims succeed. */
   readonly database: 'up' | 'down';

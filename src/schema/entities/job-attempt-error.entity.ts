@@ -5,6 +5,7 @@ import { VideoJob } from './video-job.entity.js';
 /** What went wrong in one run of a job: the run failed, or its worker was lost. */
 @Entity({ name: 'job_attempt_errors' })
 export class JobAttemptError {
+  /** The job. */
   @PrimaryColumn({
     name: 'jobId',
     type: 'uuid',
@@ -12,6 +13,7 @@ export class JobAttemptError {
   })
   jobId!: string;
 
+  /** The run of the job that failed or was lost. */
   @PrimaryColumn({
     name: 'runNumber',
     type: 'integer',
@@ -19,6 +21,7 @@ export class JobAttemptError {
   })
   runNumber!: number;
 
+  /** The job as an entity, where the query loads this relation. */
   @ManyToOne(() => VideoJob, { onDelete: 'CASCADE', nullable: false })
   @JoinColumn({
     name: 'jobId',
@@ -31,9 +34,11 @@ export class JobAttemptError {
   @Column({ name: 'workerId', type: 'varchar', length: 255, nullable: true })
   workerId!: string | null;
 
+  /** What went wrong. */
   @Column({ name: 'errorMessage', type: 'text' })
   errorMessage!: string;
 
+  /** When it was recorded. */
   @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 }

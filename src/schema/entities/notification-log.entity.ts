@@ -27,15 +27,18 @@ import { VideoJob } from './video-job.entity.js';
 @Index('uq_notifications_job_run', ['jobId', 'runNumber'], { unique: true })
 @Index('idx_notifications_claimable', ['availableAt'], { where: IS_UNDELIVERED })
 export class NotificationLog {
+  /** The key. Give it to a mail provider as the idempotency key of the delivery. */
   @PrimaryGeneratedColumn('uuid', {
     name: 'notificationId',
     primaryKeyConstraintName: 'pk_notification_log',
   })
   notificationId!: string;
 
+  /** The job that this reports. */
   @Column({ name: 'jobId', type: 'uuid' })
   jobId!: string;
 
+  /** The job as an entity, where the query loads this relation. */
   @ManyToOne(() => VideoJob, { onDelete: 'CASCADE', nullable: false })
   @JoinColumn({
     name: 'jobId',
@@ -44,12 +47,15 @@ export class NotificationLog {
   })
   job?: Relation<VideoJob>;
 
+  /** Whether the job was completed or failed. */
   @Column({ name: 'notificationType', type: 'varchar', length: 20 })
   notificationType!: NotificationType;
 
+  /** The e-mail address of the job's user at the moment when the job ended. */
   @Column({ name: 'recipientEmail', type: 'varchar', length: 255 })
   recipientEmail!: string;
 
+  /** How far the delivery has come. */
   @Column({ name: 'deliveryStatus', type: 'varchar', length: 20, default: DeliveryStatus.PENDING })
   deliveryStatus!: DeliveryStatus;
 
@@ -57,12 +63,15 @@ export class NotificationLog {
   @Column({ name: 'retryCount', type: 'integer', default: 0 })
   retryCount!: number;
 
+  /** Why the last delivery failed; null if none has. */
   @Column({ name: 'errorMessage', type: 'text', nullable: true })
   errorMessage!: string | null;
 
+  /** When the job ended. */
   @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 
+  /** When it was delivered; null before. */
   @Column({ name: 'sentAt', type: 'timestamptz', precision: 3, nullable: true })
   sentAt!: Date | null;
 

@@ -1,6 +1,8 @@
 /** What a notification tells the user: that the job was completed, or that it failed. */
 export const NotificationType = {
+  /** The job was completed. */
   SUCCESS: 'success',
+  /** The job failed. */
   FAILURE: 'failure',
 } as const;
 /** One of the values of the constant of this name, also written as its text: `'success'`. */
@@ -8,8 +10,11 @@ export type NotificationType = (typeof NotificationType)[keyof typeof Notificati
 
 /** How far the delivery of a notification has come. */
 export const DeliveryStatus = {
+  /** It is to be delivered. */
   PENDING: 'pending',
+  /** It was delivered. This is final. */
   SENT: 'sent',
+  /** Its delivery was given up. */
   FAILED: 'failed',
 } as const;
 /** One of the values of the constant of this name, also written as its text: `'sent'`. */

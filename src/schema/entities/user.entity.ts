@@ -25,25 +25,31 @@ const passwordHashes = new WeakMap<User, string>();
 @Index('idx_users_username', ['username'])
 @Index('idx_users_email', ['email'])
 export class User {
+  /** The key. */
   @PrimaryGeneratedColumn('uuid', { name: 'userId', primaryKeyConstraintName: 'pk_users' })
   userId!: string;
 
+  /** The name to log in with; no two users have the same. */
   @Column({ name: 'username', type: 'varchar', length: 50 })
   username!: string;
 
+  /** Where notifications go; no two users have the same. */
   @Column({ name: 'email', type: 'varchar', length: 255 })
   email!: string;
 
+  /** The hash of the user's password; undefined unless the query asked for it by name. */
   @Column({ name: 'passwordHash', type: 'varchar', length: 255, select: false })
   get passwordHash(): string | undefined {
     return passwordHashes.get(this);
   }
 
+  /** Sets the hash that the next `save()` writes; undefined leaves it as it is. */
   set passwordHash(hash: string | undefined) {
     if (hash === undefined) passwordHashes.delete(this);
     else passwordHashes.set(this, hash);
   }
 
+  /** When the user was created. */
   @CreateDateColumn({
     name: 'createdAt',
     type: 'timestamptz',
@@ -52,6 +58,7 @@ export class User {
   })
   createdAt!: Date;
 
+  /** When a repository last saved the user. */
   @UpdateDateColumn({
     name: 'updatedAt',
     type: 'timestamptz',

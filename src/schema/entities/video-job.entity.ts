@@ -34,12 +34,15 @@ import { User } from './user.entity.js';
 @Index('idx_jobs_leased', ['availableAt'], { where: IS_LEASED })
 @Index('idx_jobs_pending_user', ['userId', 'availableAt'], { where: IS_PENDING })
 export class VideoJob {
+  /** The key. */
   @PrimaryGeneratedColumn('uuid', { name: 'jobId', primaryKeyConstraintName: 'pk_video_jobs' })
   jobId!: string;
 
+  /** Whose job it is. */
   @Column({ name: 'userId', type: 'uuid' })
   userId!: string;
 
+  /** The user as an entity, where the query loads this relation. */
   @ManyToOne(() => User, { onDelete: 'CASCADE', nullable: false })
   @JoinColumn({
     name: 'userId',
@@ -48,24 +51,31 @@ export class VideoJob {
   })
   user?: Relation<User>;
 
+  /** The name of the uploaded file, as the user knows it. */
   @Column({ name: 'filename', type: 'varchar', length: 255 })
   filename!: string;
 
+  /** Where the job is in its life. */
   @Column({ name: 'status', type: 'varchar', length: 20, default: JobStatus.PENDING })
   status!: JobStatus;
 
+  /** Where the video is: a URL with a scheme. */
   @Column({ name: 'videoUrl', type: 'text' })
   videoUrl!: string;
 
+  /** Where the extracted frames are; null unless the job is completed. */
   @Column({ name: 'resultUrl', type: 'text', nullable: true })
   resultUrl!: string | null;
 
+  /** How many frames were extracted; null unless the job is completed. */
   @Column({ name: 'frameCount', type: 'integer', nullable: true })
   frameCount!: number | null;
 
+  /** Why the job failed, for its user; null unless it has. */
   @Column({ name: 'errorMessage', type: 'text', nullable: true })
   errorMessage!: string | null;
 
+  /** When the job was created. */
   @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 
