@@ -80,6 +80,7 @@ export class UserConflictError extends FrameForgeError {
   }
   readonly code = 'USER_CONFLICT';
 
+  /** @param property - which of the two is taken */
   constructor(readonly property: 'username' | 'email') {
     const [what, way] =
       property === 'email'

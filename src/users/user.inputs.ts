@@ -20,7 +20,9 @@ export class CreateUserInput {
 
 /** Who wants to log in: a `username` or an `email`, and not both. */
 export class FindForLoginInput {
+  /** The user's name; left out where `email` is given. */
   @CheckedBy(text(255), 'optional') username?: string;
+  /** The user's e-mail address; left out where `username` is given. */
   @CheckedBy(text(255), 'optional') email?: string;
 }
 

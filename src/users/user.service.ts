@@ -19,7 +19,10 @@ import * as statements from './user.sql.js';
 type Row = Record<string, unknown>;
 
 /** A user with the hash of the password, as `findForLogin` alone returns it. */
-export type UserWithPasswordHash = User & { passwordHash: string };
+export type UserWithPasswordHash = User & {
+  /** The hash of the user's password. */
+  passwordHash: string;
+};
 
 /** How often a creation is tried whose rival was rolled back or deleted meanwhile. */
 const TRIES = 5;
