@@ -41,6 +41,8 @@ export interface FrameForgeFeatureOptions {
   readonly replyTimeoutMs?: number;
   /** The schemes that URLs may have, as the option of `forRoot`. Default what that says, else https, http, s3, gs, file. */
   readonly urlSchemes?: readonly string[];
+  /** A class that the parameters of new jobs must be like, as the option of `forRoot`. Default what that says. */
+  readonly jobParameters?: new () => object;
   /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
   readonly notifyWorkers?: boolean;
 }
@@ -258,6 +260,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
       preparedStatements: flag,
       replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
       urlSchemes,
+      jobParameters: aFunction,
       notifyWorkers: flag,
     });
     const { dataSource, ...wanted } = options;

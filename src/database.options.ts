@@ -63,6 +63,11 @@ export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions,
    * gs, file.
    */
   readonly urlSchemes?: readonly string[];
+  /**
+   * A class whose `class-validator` rules the `parameters` of new jobs must meet, before any SQL runs.
+   * Default none: any JSON object.
+   */
+  readonly jobParameters?: new () => object;
   /** Also load the entities that `TypeOrmModule.forFeature` names. Default false. */
   readonly autoLoadEntities?: boolean;
 }
@@ -83,6 +88,7 @@ export interface ResolvedOptions {
   readonly preparedStatements: boolean;
   readonly replyTimeoutMs: number;
   readonly urlSchemes: readonly string[];
+  readonly jobParameters: (new () => object) | undefined;
   readonly notifyWorkers: boolean;
   readonly autoLoadEntities: boolean;
 }
@@ -114,6 +120,7 @@ export function resolveOptions(
     preparedStatements = preparedByDefault(env, problems),
     replyTimeoutMs = DEFAULT_REPLY_TIMEOUT_MS,
     urlSchemes = DEFAULT_URL_SCHEMES,
+    jobParameters,
     notifyWorkers = false,
     autoLoadEntities = false,
     entities = [],
@@ -153,6 +160,7 @@ export function resolveOptions(
     preparedStatements,
     replyTimeoutMs,
     urlSchemes: urlSchemes.map((scheme) => scheme.toLowerCase()),
+    jobParameters,
     notifyWorkers,
     autoLoadEntities,
   };

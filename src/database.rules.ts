@@ -109,6 +109,7 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> 
   preparedStatements: flag,
   replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
   urlSchemes,
+  jobParameters: aFunction,
   notifyWorkers: flag,
   autoLoadEntities: flag,
 };

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { DataSource } from 'typeorm';
 import type { ResolvedOptions } from './database.options.js';
 import { ConfigurationError } from './errors.js';
@@ -15,7 +16,20 @@ export const SERVICES = [JobService, NotificationService, UserService] as const;
 
 type Service = (typeof SERVICES)[number];
 
-const made = new WeakMap<DataSource, Map<string, InstanceType<Service>>>();
+/** The settings that a module can ask for. */
+type Settings = Pick<
+  ServiceOptions,
+  'preparedStatements' | 'replyTimeoutMs' | 'urlSchemes' | 'jobParameters'
+>;
+
+/** A service, and what it was made with. */
+interface Made {
+  readonly ServiceClass: Service;
+  readonly settings: Settings;
+  readonly service: InstanceType<Service>;
+}
+
+const made = new WeakMap<DataSource, Made[]>();
 
 /**
  * The service of a data source: one, however many modules ask for it, so that a process has one worker id
@@ -28,22 +42,25 @@ const made = new WeakMap<DataSource, Map<string, InstanceType<Service>>>();
 export function serviceOn(
   ServiceClass: Service,
   dataSource: DataSource,
-  wanted: Pick<ServiceOptions, 'preparedStatements' | 'replyTimeoutMs' | 'urlSchemes'>,
+  wanted: Settings,
   options?: ResolvedOptions,
 ): InstanceType<Service> {
   requireEntities(dataSource);
-  const preparedStatements =
-    wanted.preparedStatements ?? options?.preparedStatements ?? preparedByDefault();
-  const replyTimeoutMs =
-    wanted.replyTimeoutMs ?? options?.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS;
-  const urlSchemes = wanted.urlSchemes ?? options?.urlSchemes ?? DEFAULT_URL_SCHEMES;
-  const services = made.get(dataSource) ?? new Map<string, InstanceType<Service>>();
+  const settings: Settings = {
+    preparedStatements:
+      wanted.preparedStatements ?? options?.preparedStatements ?? preparedByDefault(),
+    replyTimeoutMs: wanted.replyTimeoutMs ?? options?.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS,
+    urlSchemes: wanted.urlSchemes ?? options?.urlSchemes ?? DEFAULT_URL_SCHEMES,
+    jobParameters: wanted.jobParameters ?? options?.jobParameters,
+  };
+  const services = made.get(dataSource) ?? [];
   made.set(dataSource, services);
-  const key = `${ServiceClass.name} ${preparedStatements} ${replyTimeoutMs} ${urlSchemes.join()}`;
-  const service =
-    services.get(key) ??
-    new ServiceClass(dataSource, { preparedStatements, replyTimeoutMs, urlSchemes });
-  services.set(key, service);
+  const same = services.find(
+    (one) => one.ServiceClass === ServiceClass && isDeepStrictEqual(one.settings, settings),
+  );
+  if (same !== undefined) return same.service;
+  const service = new ServiceClass(dataSource, settings);
+  services.push({ ServiceClass, settings, service });
   return service;
 }
 

@@ -195,7 +195,7 @@ export class JobConflictError extends FrameForgeError {
   /** @param jobId - the job that exists */
   constructor(readonly jobId: string) {
     super(
-      `Job ${jobId} exists already, with another userId, filename or videoUrl. ` +
+      `Job ${jobId} exists already, with another userId, filename, videoUrl or parameters. ` +
         `Use a new jobId for a new job; the same one only to repeat the same call.`,
     );
   }

@@ -99,7 +99,9 @@ export function collect<T extends object>(
     // Read once: a getter may say something else the next time.
     const value = input[property];
     if (isAbsent(input, property, value, presence)) continue;
-    if (rule.accepts(value)) (result as Record<string, unknown>)[property] = value;
+    const read = rule.copy === undefined ? value : rule.copy(value);
+    const accepted = rule.copy === undefined ? rule.accepts(value) : read !== undefined;
+    if (accepted) (result as Record<string, unknown>)[property] = read;
     else report(property, rule.message);
   }
   if (strict) {

@@ -6,6 +6,12 @@ export interface Rule {
   readonly name: string;
   readonly message: string;
   accepts(value: unknown): boolean;
+  /**
+   * Makes a copy of a value that others may change meanwhile, or that can be written in several ways.
+   *
+   * @returns undefined if the value is not accepted
+   */
+  copy?(value: unknown): unknown;
 }
 
 const UUID =
@@ -19,7 +25,7 @@ const MAX_URL_LENGTH = 8_192;
 const CONTROL = /\p{Cc}/u;
 
 /** PostgreSQL stores no NUL in text, and a lone surrogate has no UTF-8 form. */
-const isStorable = (value: string): boolean => !value.includes('\0') && value.isWellFormed();
+export const isStorable = (value: string): boolean => !value.includes('\0') && value.isWellFormed();
 
 /** Any UUID of RFC 9562: versions 1 to 8, nil and max, in either case. */
 export const uuid: Rule = {

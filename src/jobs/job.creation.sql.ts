@@ -3,15 +3,20 @@ import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { JOB_COLUMNS } from './job.columns.js';
 
+/** What describes a new job: an array of each, as the first parameters. */
+const JOB_TYPES = ['uuid', 'uuid', 'varchar', 'text', 'timestamptz', 'jsonb'];
+const JOB_NAMES = '"jobId", "userId", "filename", "videoUrl", "availableAt", "parameters"';
+
 const insertInto = (t: Tables): string => `
     INSERT INTO ${t.videoJobs} AS j
-      ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt")
+      ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt", "parameters")
     SELECT i."jobId", i."userId", i."filename", i."videoUrl", ${NOW},
-      GREATEST(i."availableAt", ${NOW})`;
+      GREATEST(i."availableAt", ${NOW}), i."parameters"`;
 
 /**
  * Creates all jobs of a call, or none. Arrays: $1 jobId, $2 userId, $3 filename, $4 videoUrl,
- * $5 availableAt, $6 whether the caller gave the id; and $7 the users' ids, each once.
+ * $5 availableAt, $6 parameters, null if no job has any, $7 whether the caller gave the id; and $8 the
+ * users' ids, each once.
  *
  * A row for each job that is there already, with whether its content is another, or one row without a
  * job; in each, how many were created and when, the ids of those if they are not all that were wanted,
@@ -27,22 +32,22 @@ const insertInto = (t: Tables): string => `
  */
 const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING'): Statement => sql`
   WITH input AS MATERIALIZED (
-    SELECT * FROM ${arrays('uuid', 'uuid', 'varchar', 'text', 'timestamptz', 'boolean')}
-      AS i("jobId", "userId", "filename", "videoUrl", "availableAt", "isGiven")
+    SELECT * FROM ${arrays(...JOB_TYPES, 'boolean')} AS i(${JOB_NAMES}, "isGiven")
   ), owner AS MATERIALIZED (
     SELECT u."userId"
     FROM ${t.users} u
-    WHERE u."userId" = ANY((SELECT $7::uuid[])::uuid[])
+    WHERE u."userId" = ANY((SELECT $8::uuid[])::uuid[])
     ORDER BY u."userId"
     FOR KEY SHARE OF u
   ), existing AS MATERIALIZED (
     SELECT ${columns(JOB_COLUMNS, 'j')},
-      (j."userId", j."filename", j."videoUrl") <> (i."userId", i."filename", i."videoUrl") AS "differs"
+      (j."userId", j."filename", j."videoUrl") <> (i."userId", i."filename", i."videoUrl")
+        OR j."parameters" IS DISTINCT FROM i."parameters" AS "differs"
     FROM input i JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     WHERE i."isGiven"
   ), created AS (${insertInto(t)}
     FROM input i
-    WHERE (SELECT count(*) FROM owner) = cardinality($7::uuid[])
+    WHERE (SELECT count(*) FROM owner) = cardinality($8::uuid[])
       AND NOT EXISTS (SELECT FROM existing e WHERE e."differs")
       AND i."jobId" NOT IN (SELECT e."jobId" FROM existing e)
     ORDER BY CASE WHEN i."isGiven" THEN i."jobId" ELSE i."userId" END
@@ -51,7 +56,7 @@ const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING')
   ), summary AS (
     SELECT count(*)::integer AS "count", ${NOW} AS "now",
       CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("jobId") END AS "created",
-      (SELECT jsonb_agg(w."userId") FROM unnest($7::uuid[]) AS w("userId")
+      (SELECT jsonb_agg(w."userId") FROM unnest($8::uuid[]) AS w("userId")
         WHERE w."userId" NOT IN (SELECT o."userId" FROM owner o)) AS "unknownUsers"
     FROM created
   )
@@ -63,13 +68,12 @@ export const createJobsOrRaise = (t: Tables): Statement => create(t, '');
 
 /**
  * Creates jobs that have nothing to do with each other. Arrays: $1 jobId, $2 userId, $3 filename,
- * $4 videoUrl, $5 availableAt. It passes over jobs whose user is unknown, or is locked by somebody who
+ * $4 videoUrl, $5 availableAt, $6 parameters, null if no job has any. It passes over jobs whose user is unknown, or is locked by somebody who
  * changes or deletes it. One row: how many were created and when, and their ids if they are not all.
  */
 export const createJobsTogether = (t: Tables): Statement => sql`
   WITH created AS (${insertInto(t)}
-    FROM ${arrays('uuid', 'uuid', 'varchar', 'text', 'timestamptz')}
-      AS i("jobId", "userId", "filename", "videoUrl", "availableAt")
+    FROM ${arrays(...JOB_TYPES)} AS i(${JOB_NAMES})
     JOIN ${t.users} u ON u."userId" = i."userId"
     FOR KEY SHARE OF u SKIP LOCKED
     RETURNING j."jobId"

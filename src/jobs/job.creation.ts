@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
@@ -5,7 +6,7 @@ import { JobConflictError, TransactionConflictError, UserNotFoundError } from '.
 import { JobStatus, VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
-import { timestamp, toJob } from './job.row.js';
+import { jsonColumn, timestamp, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.creation.sql.js';
 import { uuidV7 } from './uuid.js';
@@ -128,7 +129,8 @@ function withoutRepeats(jobs: readonly Wanted[]): Wanted[] {
 const isSame = (a: CreateJobInput, b: CreateJobInput): boolean =>
   a.userId.toLowerCase() === b.userId.toLowerCase() &&
   a.filename === b.filename &&
-  a.videoUrl === b.videoUrl;
+  a.videoUrl === b.videoUrl &&
+  isDeepStrictEqual(a.parameters ?? null, b.parameters ?? null);
 
 /** Why none of the jobs may be created. */
 function refusalOf(
@@ -145,12 +147,13 @@ function refusalOf(
 const isCollision = (error: unknown): boolean => (error as { code?: unknown }).code === '23505';
 
 /** The statements' parameters, as arrays with an entry for each job. */
-const columnsOf = (jobs: readonly Wanted[]): unknown[][] => [
+const columnsOf = (jobs: readonly Wanted[]): unknown[] => [
   jobs.map(({ jobId }) => jobId),
   jobs.map(({ input }) => input.userId),
   jobs.map(({ input }) => input.filename),
   jobs.map(({ input }) => input.videoUrl),
   jobs.map(({ input }) => timestamp(input.availableAt)),
+  jsonColumn(jobs.map(({ input }) => input.parameters)),
 ];
 
 /** The row of a new job, which is known without reading it: what was given, and the defaults. */
@@ -174,7 +177,8 @@ function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
   job.progress = null;
   job.progressMessage = null;
   job.cancelledAt = null;
-  job.parameters = null;
+  // The input is a copy that nobody else has.
+  job.parameters = (input.parameters ?? null) as VideoJob['parameters'];
   job.output = null;
   return job;
 }

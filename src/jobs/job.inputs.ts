@@ -2,6 +2,7 @@ import { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { CheckedBy } from '../input/input.js';
+import { jsonObject } from '../input/json.js';
 import { instant, integer, oneOf, text, url, uuid } from '../input/rules.js';
 import { DateFromText, NumberFromText } from '../input/transforms.js';
 import { JobStatus } from '../schema/entities/index.js';
@@ -20,6 +21,11 @@ export class CreateJobInput {
   @CheckedBy(uuid, 'optional') jobId?: string;
   /** The earliest time at which the job may be claimed; now if left out or past. */
   @CheckedBy(instant, 'optional') @DateFromText() availableAt?: Date;
+  /**
+   * What to do, as the application defines it: an object of JSON values, of at most 64 KB. Where the
+   * option `jobParameters` names a class, it must be what that class says.
+   */
+  @CheckedBy(jsonObject, 'optional') parameters?: object | null;
 }
 
 /** Whose job is asked for, and in which transaction. */
@@ -104,6 +110,8 @@ export class JobResult {
   @CheckedBy(url) resultUrl!: string;
   /** How many frames were extracted; 0 or more. */
   @CheckedBy(integer(0)) frameCount!: number;
+  /** What else came of it, as the application defines it: an object of JSON values, of at most 64 KB. */
+  @CheckedBy(jsonObject, 'optional') output?: object | null;
 }
 
 /** Why a job failed. */

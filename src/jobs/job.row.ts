@@ -12,6 +12,12 @@ export const toJob = (row: Row, prefix?: string): VideoJob =>
 /** Written out in UTC: `pg` writes dates in the process's own time zone. */
 export const timestamp = (date: Date | undefined): string | null => date?.toISOString() ?? null;
 
+/** JSON objects as an array for a statement; null if there are none, which costs nothing. */
+export const jsonColumn = (objects: readonly (object | null | undefined)[]): unknown[] | null =>
+  objects.some((object) => (object ?? undefined) !== undefined)
+    ? objects.map((object) => ((object ?? undefined) === undefined ? null : JSON.stringify(object)))
+    : null;
+
 /** Handles as the arrays that the statements take. */
 export const handleColumns = (handles: readonly JobHandle[]): unknown[][] => [
   handles.map(({ jobId }) => jobId),

@@ -37,6 +37,8 @@ import {
   StartJobInput,
 } from './job.inputs.js';
 import type { JobCompletion } from './job.inputs.js';
+import { requireParameters } from './job.parameters.js';
+import type { JobParametersClass } from './job.parameters.js';
 import { toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import {
@@ -95,6 +97,8 @@ export class JobService {
   readonly preparedStatements: boolean;
   /** The schemes that the URLs of videos and results may have. */
   readonly urlSchemes: readonly string[];
+  /** The class whose rules the parameters of new jobs must meet; undefined if there is none. */
+  readonly jobParameters: JobParametersClass | undefined;
   private readonly db: SqlRunner;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
   private readonly completions: RequestBatcher<Completion, SettledJob>;
@@ -108,15 +112,17 @@ export class JobService {
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default 30,000 ms);
    *   `urlSchemes`: which schemes URLs may have (default https, http, s3, gs, file);
+   *   `jobParameters`: a class whose rules the parameters of new jobs must meet (default none);
    *   `runner`: what runs the statements, for the inside of this package
    */
   constructor(
     readonly dataSource: DataSource,
-    { runner, preparedStatements, replyTimeoutMs, urlSchemes }: ServiceOptions = {},
+    { runner, preparedStatements, replyTimeoutMs, urlSchemes, jobParameters }: ServiceOptions = {},
   ) {
     this.preparedStatements = preparedStatements ?? preparedByDefault();
     this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
     this.urlSchemes = urlSchemes ?? DEFAULT_URL_SCHEMES;
+    this.jobParameters = jobParameters;
     this.creations = creatingTogether(this.db);
     this.completions = completionsTogether(this.db);
   }
@@ -126,7 +132,7 @@ export class JobService {
    * that job exists with the same content, it is returned.
    *
    * @throws UserNotFoundError if the user does not exist; the caller's transaction stays usable
-   * @throws JobConflictError if the `jobId` exists with another userId, filename or videoUrl
+   * @throws JobConflictError if the `jobId` exists with another userId, filename, videoUrl or parameters
    */
   async createJob(input: CreateJobInput, options?: TransactionOptions): Promise<VideoJob> {
     const operation = 'createJob';
@@ -134,6 +140,10 @@ export class JobService {
     const job = readInput(operation, CreateJobInput, input);
     const url = { property: 'videoUrl', url: job.videoUrl };
     requireSchemes(operation, this.urlSchemes, [url]);
+    if (this.jobParameters !== undefined) {
+      const given = { path: 'parameters', parameters: job.parameters };
+      await requireParameters(operation, this.jobParameters, [given]);
+    }
     const isAlone = tx.manager !== undefined || job.jobId !== undefined;
     return isAlone ? createJob(this.db, job, tx) : this.creations.run(job);
   }
@@ -158,6 +168,12 @@ export class JobService {
       return { property: `inputs.${index}.videoUrl`, url: videoUrl };
     });
     requireSchemes(operation, this.urlSchemes, urls);
+    if (this.jobParameters !== undefined) {
+      const given = jobs.map(({ parameters }, index) => {
+        return { path: `inputs.${index}.parameters`, parameters };
+      });
+      await requireParameters(operation, this.jobParameters, given);
+    }
     return createJobs(this.db, operation, jobs, tx);
   }
 

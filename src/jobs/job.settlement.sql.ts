@@ -19,13 +19,14 @@ const logNotifications = (t: Tables, ended: string): string => `
     WHERE e."status" <> 'pending'`;
 
 const SETTLEMENT_TYPES =
-  'uuid integer varchar varchar text integer text text integer integer uuid'.split(' ');
+  'uuid integer varchar varchar text integer text text integer integer uuid jsonb'.split(' ');
 
 /**
  * Every move out of `processing`, of one job or of many: it waits for their locks, in `jobId` order. The
  * parameters are arrays with an entry for each job: $1 jobId, $2 runNumber, $3 workerId, $4 the next
  * status, $5 resultUrl, $6 frameCount, $7 errorMessage, $8 what `job_attempt_errors` keeps, $9 ms until
- * a pending job is due, $10 the attempts given back, $11 the notification's id.
+ * a pending job is due, $10 the attempts given back, $11 the notification's id, $12 output, null if no
+ * job has any.
  *
  * One row for each job that exists, by its "position" in the input: its state before, and, if the
  * caller held it, the job after, and who is told. The row is locked first, so that the verdict and the
@@ -46,7 +47,7 @@ export const settleJobs = (t: Tables): Statement => sql`
       j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "isLost"
     FROM ${arrays(...SETTLEMENT_TYPES)}
       WITH ORDINALITY AS i("jobId", "runNumber", "workerId", "next", "resultUrl", "frameCount",
-        "errorMessage", "attemptError", "delay", "refund", "notificationId", "position")
+        "errorMessage", "attemptError", "delay", "refund", "notificationId", "output", "position")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     ORDER BY j."jobId"
     FOR NO KEY UPDATE OF j
@@ -55,6 +56,7 @@ export const settleJobs = (t: Tables): Statement => sql`
     SET "status" = l."next",
       "resultUrl" = l."resultUrl",
       "frameCount" = l."frameCount",
+      "output" = l."output",
       "progress" = CASE l."next" WHEN 'completed' THEN 100 ELSE j."progress" END,
       "errorMessage" =
         CASE l."next" WHEN 'completed' THEN NULL ELSE COALESCE(l."errorMessage", j."errorMessage") END,
@@ -94,9 +96,10 @@ export const settleJobs = (t: Tables): Statement => sql`
  * without a worker is none of these. The fence stands in a CASE: as a plain condition it makes the
  * planner read an index of the status.
  *
- * Arrays: $1 jobId, $2 runNumber, $3 resultUrl, $4 frameCount, $5 the notification's id; then $6.
+ * Arrays: $1 jobId, $2 runNumber, $3 resultUrl, $4 frameCount, $5 the notification's id, $6 output, null
+ * if no job has any; then $7.
  *
- * @param worker - the type of the array $6 of those who hold the jobs; or of $6, if all have one holder
+ * @param worker - the type of the array $7 of those who hold the jobs; or of $7, if all have one holder
  * @param returning - what to keep of a job that was completed
  * @param result - what to select of `completed`
  */
@@ -107,12 +110,12 @@ const completeTogether = (
   result: string,
 ): Statement => {
   const [types, name, holder] =
-    worker === 'varchar[]' ? [['varchar'], '"workerId",', 'i."workerId"'] : [[], '', '$6::varchar'];
+    worker === 'varchar[]' ? [['varchar'], '"workerId",', 'i."workerId"'] : [[], '', '$7::varchar'];
   return sql`
   WITH held AS MATERIALIZED (
     SELECT i.*
-    FROM ${arrays('uuid', 'integer', 'text', 'integer', 'uuid', ...types)}
-      WITH ORDINALITY AS i("jobId", "runNumber", "resultUrl", "frameCount", "notificationId",
+    FROM ${arrays('uuid', 'integer', 'text', 'integer', 'uuid', 'jsonb', ...types)}
+      WITH ORDINALITY AS i("jobId", "runNumber", "resultUrl", "frameCount", "notificationId", "output",
         ${name} "position")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     WHERE CASE WHEN j."status" = 'processing'
@@ -123,6 +126,7 @@ const completeTogether = (
     SET "status" = 'completed',
       "resultUrl" = h."resultUrl",
       "frameCount" = h."frameCount",
+      "output" = h."output",
       "progress" = 100,
       "errorMessage" = NULL,
       "completedAt" = ${NOW},
@@ -135,7 +139,7 @@ const completeTogether = (
   ${result}`;
 };
 
-/** $6 the array of workerIds. One row for each job that was completed, by its "position". */
+/** $7 the array of workerIds. One row for each job that was completed, by its "position". */
 export const completeJobsTogether = (t: Tables): Statement =>
   completeTogether(
     t,
@@ -145,7 +149,7 @@ export const completeJobsTogether = (t: Tables): Statement =>
   );
 
 /**
- * $6 the workerId of all jobs. One row: how many were completed, and if that is not all of them, their
+ * $7 the workerId of all jobs. One row: how many were completed, and if that is not all of them, their
  * positions.
  */
 export const completeJobsOfWorker = (t: Tables): Statement =>

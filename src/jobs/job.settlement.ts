@@ -7,7 +7,7 @@ import { JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import { announce } from './job.events.js';
 import type { JobHandle, JobResult } from './job.inputs.js';
-import { handleColumns, toJob } from './job.row.js';
+import { handleColumns, jsonColumn, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.settlement.sql.js';
 import { uuidV7 } from './uuid.js';
@@ -68,6 +68,7 @@ export async function settleJobs(
     settlements.map(({ delayMs }) => delayMs ?? 0),
     settlements.map(({ refund }) => refund ?? 0),
     notificationIds,
+    jsonColumn(settlements.map(({ result }) => result?.output)),
   ];
   const rows = await db.run<Row>(operation, statements.settleJobs, values, tx);
   const verdicts = settlements.map(({ handle: { jobId } }) => ({
@@ -126,7 +127,8 @@ export const completionsTogether = (db: SqlRunner): RequestBatcher<Completion, S
         completions.map(({ handle }) => handle),
       );
       const results = completions.map(({ result }) => result);
-      const values = [jobIds, runNumbers, ...resultColumns(results), notificationIds, workerIds];
+      const [urls, counts, outputs] = resultColumns(results);
+      const values = [jobIds, runNumbers, urls, counts, notificationIds, outputs, workerIds];
       const rows = await db.run<Row>('completeJob', statements.completeJobsTogether, values);
       announce(db.dataSource, 'notifications', rows.length, undefined);
       const settled = Array.from<SettledJob | undefined>({ length: completions.length });
@@ -151,12 +153,12 @@ export async function completeJobsOfWorker(
   const [jobIds, runNumbers] = handleColumns(completions.map(({ handle }) => handle));
   const results = completions.map(({ result }) => result);
   const notificationIds = completions.map(() => uuidV7());
-  const [urls, counts] = resultColumns(results);
+  const [urls, counts, outputs] = resultColumns(results);
   // Ids and numbers need no quotes, which `pg` would put around each.
   const plain = [jobIds, runNumbers, counts, notificationIds].map(
     (column) => `{${column!.join()}}`,
   );
-  const values = [plain[0], plain[1], urls, plain[2], plain[3], workerId];
+  const values = [plain[0], plain[1], urls, plain[2], plain[3], outputs, workerId];
   const [row] = await db.run<{ count: number; positions: number[] | null }>(
     'completeJob',
     statements.completeJobsOfWorker,
@@ -169,10 +171,12 @@ export async function completeJobsOfWorker(
   return completions.map((_, index) => isAll || completed.has(index + 1));
 }
 
-const resultColumns = (results: readonly JobResult[]): unknown[][] => [
-  results.map(({ resultUrl }) => resultUrl),
-  results.map(({ frameCount }) => frameCount),
-];
+const resultColumns = (results: readonly JobResult[]) =>
+  [
+    results.map(({ resultUrl }) => resultUrl),
+    results.map(({ frameCount }) => frameCount),
+    jsonColumn(results.map(({ output }) => output)),
+  ] as const;
 
 /** What a statement has made of a job that its caller held. */
 function settledJob(row: Row, notificationId: string): SettledJob {

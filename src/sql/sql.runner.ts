@@ -36,6 +36,8 @@ export interface ServiceOptions {
    * Default https, http, s3, gs, file.
    */
   readonly urlSchemes?: readonly string[];
+  /** A class whose `class-validator` rules the parameters of new jobs must meet. Default none. */
+  readonly jobParameters?: new () => object;
   /** @internal Runs the statements in another way. */
   readonly runner?: SqlRunner;
 }

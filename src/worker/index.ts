@@ -8,6 +8,7 @@ export type { Count, Handlers, WorkerStats } from './worker.stats.js';
 export { UnrecoverableJobError } from './worker.types.js';
 export type {
   JobOutcome,
+  JobWith,
   NotificationHandler,
   VideoJobHandler,
   WorkContext,

@@ -18,7 +18,7 @@ const deliverer = DiscoveryService.createDecorator<HandlerOptions>();
  */
 export function VideoJobProcessor(
   options: HandlerOptions = {},
-): <T extends new (...args: never[]) => VideoJobHandler>(target: T) => void {
+): <T extends new (...args: never[]) => VideoJobHandler<never>>(target: T) => void {
   return (target) => processor(options)(target);
 }
 

@@ -17,13 +17,25 @@ export interface WorkContext {
  */
 export type JobOutcome = JobResult | ((manager: EntityManager) => Promise<JobResult>);
 
-/** The class that `@VideoJobProcessor` decorates. */
-export interface VideoJobHandler {
+/** A job whose parameters are those of an application. */
+export type JobWith<Parameters extends object | null> = Omit<VideoJob, 'parameters'> & {
+  readonly parameters: Parameters;
+};
+
+/**
+ * The class that `@VideoJobProcessor` decorates. It may name the parameters of its jobs, as in
+ * `VideoJobHandler<ExtractionParameters>`: what `createJob` was given, as JSON. Where there are jobs
+ * without parameters too, such as those of a service that does not know of them, name
+ * `ExtractionParameters | null`.
+ */
+export interface VideoJobHandler<
+  Parameters extends object | null = Record<string, unknown> | null,
+> {
   /**
    * Does the work of a job. What it throws fails the attempt, and the job is tried again after a
    * backoff, up to `maxAttempts`; an `UnrecoverableJobError` fails it at once.
    */
-  process(job: VideoJob, context: WorkContext): Promise<JobOutcome>;
+  process(job: JobWith<Parameters>, context: WorkContext): Promise<JobOutcome>;
 }
 
 /** The class that `@NotificationDeliverer` decorates. */

@@ -54,7 +54,7 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
   JOB_CONFLICT: [
     new api.JobConflictError(JOB),
     409,
-    `Job ${JOB} exists already, with another userId, filename or videoUrl. ` +
+    `Job ${JOB} exists already, with another userId, filename, videoUrl or parameters. ` +
       `Use a new jobId for a new job; the same one only to repeat the same call.`,
   ],
   TRANSACTION_CONFLICT: [

@@ -134,6 +134,29 @@ const choices = (...right: string[]): Values => ({
   near: fc.constantFrom('PENDING', 'done', 'toString', ...right.map((value) => `${value} `)),
 });
 
+const json: Values = {
+  right: fc
+    .dictionary(
+      fc.string({ unit: 'grapheme' }),
+      fc.jsonValue({ stringUnit: 'grapheme', maxDepth: 3 }),
+      {
+        maxKeys: 5,
+      },
+    )
+    .map((object) => JSON.parse(JSON.stringify(object)) as unknown),
+  near: fc.constantFrom<unknown>(
+    [],
+    { a: undefined },
+    { a: [undefined] },
+    { a: Number.NaN },
+    { a: 1n },
+    { a: new Date(0) },
+    { a: '\0' },
+    { '\ud800': 1 },
+    { a: 'x'.repeat(65_536) },
+  ),
+};
+
 const VALUES: Readonly<Record<string, Values>> = {
   userId: uuids,
   jobId: uuids,
@@ -147,6 +170,8 @@ const VALUES: Readonly<Record<string, Values>> = {
   availableAt: instants,
   olderThan: instants,
   cursor: cursors,
+  parameters: json,
+  output: json,
   manager: { right: fc.constant({ dataSource: {} }), near: fc.constant({ dataSource: undefined }) },
   status: choices('pending', 'processing', 'completed', 'failed'),
   deliveryStatus: choices('pending', 'sent', 'failed'),

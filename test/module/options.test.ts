@@ -78,6 +78,7 @@ describe('defaults', () => {
       preparedStatements: true,
       replyTimeoutMs: 30_000,
       urlSchemes: ['https', 'http', 's3', 'gs', 'file'],
+      jobParameters: undefined,
       notifyWorkers: false,
       autoLoadEntities: false,
     });

@@ -1,0 +1,110 @@
+import type { Rule } from './rules.js';
+import { isStorable } from './rules.js';
+
+/** The most bytes of a JSON object, as PostgreSQL writes a `jsonb`; the tables have a CHECK of it. */
+export const MAX_JSON_BYTES = 65_536;
+
+/** How deep objects and arrays may lie inside of each other. PostgreSQL's stack ends at some thousands. */
+const MAX_DEPTH = 100;
+
+/** A JSON object that a `jsonb` column holds just as it was given. Its copy is plain, and new. */
+export const jsonObject: Rule = {
+  name: 'jsonObject',
+  message:
+    `must be an object of JSON values: text without NUL characters or lone surrogates, finite numbers, ` +
+    `true, false, null, and arrays and objects of these, up to ${MAX_DEPTH} deep; ` +
+    `at most ${MAX_JSON_BYTES} bytes, as PostgreSQL writes it`,
+  accepts: (value) => copyOf(value) !== undefined,
+  copy: copyOf,
+};
+
+/** Thrown at the first value that JSON, or `jsonb`, cannot hold. */
+class NotJson extends Error {}
+
+/** @returns undefined if it is no object that can be stored */
+function copyOf(value: unknown): object | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const left = { bytes: MAX_JSON_BYTES };
+  try {
+    return copyObject(value, left, 1);
+  } catch (error) {
+    if (error instanceof NotJson) return undefined;
+    throw error;
+  }
+}
+
+/** What is left of the bytes bounds the work too: an object may hold the same part a million times. */
+type Left = { bytes: number };
+
+function copyValue(value: unknown, left: Left, depth: number): unknown {
+  if (depth > MAX_DEPTH) throw new NotJson();
+  if (typeof value === 'string') {
+    if (!isStorable(value)) throw new NotJson();
+    take(left, lengthOfText(value, left));
+    return value;
+  }
+  if (typeof value === 'number') {
+    if (!Number.isFinite(value)) throw new NotJson();
+    // JSON has no -0.
+    const number = value === 0 ? 0 : value;
+    take(left, lengthOfNumber(number));
+    return number;
+  }
+  if (value === null || typeof value === 'boolean') {
+    take(left, String(value).length);
+    return value;
+  }
+  if (Array.isArray(value)) {
+    take(left, lengthOfFrame(value.length));
+    return Array.from(value, (entry) => copyValue(entry, left, depth + 1));
+  }
+  if (isJsonObject(value)) return copyObject(value, left, depth);
+  throw new NotJson();
+}
+
+function copyObject(object: object, left: Left, depth: number): object {
+  const prototype: unknown = Object.getPrototypeOf(object);
+  const isPlain = prototype === null || prototype === Object.prototype;
+  const entries: [string, unknown][] = [];
+  for (const key of Object.keys(object)) {
+    const value = (object as Record<string, unknown>)[key];
+    // What the class of an object declares, and nobody has set.
+    if (value === undefined && !isPlain) continue;
+    if (!isStorable(key)) throw new NotJson();
+    take(left, lengthOfText(key, left) + ': '.length);
+    entries.push([key, copyValue(value, left, depth + 1)]);
+  }
+  take(left, lengthOfFrame(entries.length));
+  // Not by assignment: a property `__proto__` would be lost.
+  return Object.fromEntries(entries);
+}
+
+/** Of its own kind: dates, maps and whatever writes itself as JSON in another way would change. */
+const isJsonObject = (value: unknown): value is object =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.prototype.toString.call(value) === '[object Object]' &&
+  typeof (value as { toJSON?: unknown }).toJSON !== 'function';
+
+function take(left: Left, bytes: number): void {
+  left.bytes -= bytes;
+  if (left.bytes < 0) throw new NotJson();
+}
+
+/** Brackets, and what stands between the entries: `[1, 2]`. */
+const lengthOfFrame = (entries: number): number => 2 + 2 * Math.max(entries - 1, 0);
+
+/** PostgreSQL escapes just what JavaScript does. */
+function lengthOfText(text: string, { bytes }: Left): number {
+  return text.length > bytes ? text.length : Buffer.byteLength(JSON.stringify(text));
+}
+
+/** PostgreSQL writes a number with all of its zeros, where JavaScript writes `1e+21` or `1e-7`. */
+function lengthOfNumber(number: number): number {
+  const text = String(number);
+  const [, sign = '', digits = '', exponent] = /^(-?)([\d.]+)(?:e([+-]\d+))?$/.exec(text) ?? [];
+  if (exponent === undefined) return text.length;
+  const power = Number(exponent);
+  const significant = digits.replace('.', '').length;
+  return sign.length + (power > 0 ? power + 1 : '0.'.length - power - 1 + significant);
+}
