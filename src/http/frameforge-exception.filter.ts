@@ -1,7 +1,9 @@
-import { Catch, HttpStatus, Logger } from '@nestjs/common';
+import { Catch, HttpStatus, Logger, Optional } from '@nestjs/common';
 import type { ArgumentsHost, ExceptionFilter } from '@nestjs/common';
+import { throwError } from 'rxjs';
 import { FrameForgeError, InvalidInputError } from '../errors.js';
-import type { FrameForgeErrorCode } from '../errors.js';
+import { reasonOf } from '../errors.text.js';
+import type { FrameForgeErrorCode, InputProblem } from '../errors.js';
 
 /** The HTTP status of each code of a `FrameForgeError`. */
 export const FRAMEFORGE_HTTP_STATUS: Readonly<Record<FrameForgeErrorCode, HttpStatus>> = {
@@ -26,6 +28,33 @@ const PUBLIC_MESSAGE: Partial<Record<number, string>> = {
   [HttpStatus.INTERNAL_SERVER_ERROR]: 'Internal server error',
 };
 
+/** What a caller is told of an error, by whatever transport. */
+export interface FrameForgeErrorAnswer {
+  /** The stable code of the error. */
+  readonly code: FrameForgeErrorCode;
+  /** What happened and what to do; a general sentence where that is about the inside. */
+  readonly message: string;
+  /** What is wrong with an input, by property. */
+  readonly problems?: readonly InputProblem[];
+}
+
+/** What {@link FrameForgeExceptionFilter} takes. */
+export interface FrameForgeExceptionFilterOptions {
+  /**
+   * Makes the body of an HTTP answer, such as the one that the rest of the application has. Default: the
+   * `answer` as it is.
+   *
+   * @param answer - `statusCode`, `code`, `message` and, for invalid input, `problems`
+   * @param error - which may tell of the inside: its `cause`, and the message of a 503 or 500
+   * @param host - the request and its response
+   */
+  readonly body?: (
+    answer: FrameForgeErrorAnswer & { readonly statusCode: HttpStatus },
+    error: FrameForgeError,
+    host: ArgumentsHost,
+  ) => object;
+}
+
 /** What a response of Express, and a reply of Fastify with its `raw` response, have in common. */
 interface HttpResponse {
   readonly raw?: HttpResponse;
@@ -35,23 +64,49 @@ interface HttpResponse {
 }
 
 /**
- * Maps this package's errors to HTTP: 400, 404, 409, 503, and 500 for what only an operator can mend.
- * The body has `statusCode`, `code`, `message` and, for invalid input, `problems`. Nothing of the
- * database is in it: messages of 503 and 500 are general, and what happened is logged.
+ * Tells callers of this package's errors, by each transport in its own way. Nothing of the database is in
+ * it: the messages of what only an operator can mend are general, and what happened is logged.
  *
- * Errors of other transports are left to what Nest does with them there.
+ * - HTTP: the status 400, 404, 409, 503 or 500, and a body with `statusCode`, `code`, `message` and, for
+ *   invalid input, `problems`.
+ * - Microservices: `{ status: 'error', code, message, problems? }`, where a client of Nest finds it.
+ * - GraphQL: an error with `code`, and for invalid input `problems`, in its `extensions`.
  *
  * @example app.useGlobalFilters(new FrameForgeExceptionFilter())
  */
 @Catch(FrameForgeError)
 export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeError> {
   private readonly log = new Logger(FrameForgeExceptionFilter.name);
+  private readonly bodyOf: FrameForgeExceptionFilterOptions['body'];
 
-  catch(error: FrameForgeError, host: ArgumentsHost): void {
-    // Nest takes nothing returned for "not handled". A throw would end the process, from a message.
-    if (host.getType() !== 'http') return;
+  /** @param options - `body`: makes the body of an HTTP answer */
+  constructor(@Optional() options?: FrameForgeExceptionFilterOptions) {
+    this.bodyOf = options?.body;
+  }
+
+  /** @returns what Nest hands on to a transport other than HTTP */
+  catch(error: FrameForgeError, host: ArgumentsHost): unknown {
+    const transport = host.getType<string>();
+    // Nest takes nothing returned for "not handled".
+    if (!['http', 'rpc', 'graphql'].includes(transport)) return undefined;
     const statusCode = FRAMEFORGE_HTTP_STATUS[error.code];
     if (statusCode >= 500) this.log.error(error.message, error.stack);
+    const answer: FrameForgeErrorAnswer = {
+      code: error.code,
+      message: PUBLIC_MESSAGE[statusCode] ?? error.message,
+      ...(error instanceof InvalidInputError ? { problems: error.problems } : {}),
+    };
+    if (transport === 'rpc') return throwError(() => ({ status: 'error', ...answer }));
+    if (transport === 'graphql') return graphqlError(answer);
+    this.respond({ statusCode, ...answer }, error, host);
+    return undefined;
+  }
+
+  private respond(
+    answer: FrameForgeErrorAnswer & { readonly statusCode: HttpStatus },
+    error: FrameForgeError,
+    host: ArgumentsHost,
+  ): void {
     const response = host.switchToHttp().getResponse<HttpResponse>();
     const raw = response.raw ?? response;
     if (raw.headersSent === true) {
@@ -59,11 +114,21 @@ export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeErro
       raw.end();
       return;
     }
-    response.status(statusCode).send({
-      statusCode,
-      code: error.code,
-      message: PUBLIC_MESSAGE[statusCode] ?? error.message,
-      ...(error instanceof InvalidInputError ? { problems: error.problems } : {}),
-    });
+    let body: object = answer;
+    try {
+      body = this.bodyOf?.(answer, error, host) ?? answer;
+    } catch (thrown) {
+      // Thrown from here, it would be no answer at all, or the end of the process.
+      this.log.error(`The body of an answer could not be made: ${reasonOf(thrown)}`);
+    }
+    response.status(answer.statusCode).send(body);
   }
+}
+
+/** GraphQL takes an error that a resolver returns as one that it throws, and its `extensions`. */
+function graphqlError({ message, ...extensions }: FrameForgeErrorAnswer): Error {
+  const error = Object.assign(new Error(message), { extensions });
+  // Some servers show it.
+  error.stack = message;
+  return error;
 }

@@ -1,6 +1,6 @@
 import { Controller, Get, Param, Res } from '@nestjs/common';
 import type { INestApplication, Type } from '@nestjs/common';
-import { APP_FILTER, ExternalContextCreator } from '@nestjs/core';
+import { APP_FILTER } from '@nestjs/core';
 import { Test } from '@nestjs/testing';
 import request from 'supertest';
 import * as api from '../../src/index.js';
@@ -161,31 +161,42 @@ it('knows every error of this package', () => {
 
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
 
-it('leaves the errors of other transports to them', async () => {
-  const module = await Test.createTestingModule({
-    controllers: [Failing],
-    providers: [{ provide: APP_FILTER, useClass: api.FrameForgeExceptionFilter }],
-  }).compile();
-  module.useLogger(logger);
+it('lets the application make the body, with what it needs of error and request', async () => {
+  @Controller()
+  class Refusing {
+    @Get('broken')
+    broken(): never {
+      throw ERRORS.JOB_NOT_FOUND[0];
+    }
+
+    @Get(':code')
+    fail(@Param('code') code: FrameForgeErrorCode): never {
+      throw ERRORS[code][0];
+    }
+  }
+  const module = await Test.createTestingModule({ controllers: [Refusing] }).compile();
   const app = module.createNestApplication();
+  app.useLogger(logger);
+  const filter = new api.FrameForgeExceptionFilter({
+    body: ({ statusCode: status, code, message: detail }, error, host) => {
+      const { url } = host.switchToHttp().getRequest<{ url: string }>();
+      if (url === '/broken') throw new Error('no body');
+      return { status, detail, type: `https://example.com/errors/${code}`, instance: url, error };
+    },
+  });
+  app.useGlobalFilters(filter);
   await app.init();
   try {
-    // How @nestjs/graphql calls a resolver.
-    const controller = app.get(Failing);
-    const resolve = app
-      .get(ExternalContextCreator)
-      .create(
-        controller,
-        controller.fail as (...args: unknown[]) => unknown,
-        'fail',
-        undefined,
-        undefined,
-        undefined,
-        undefined,
-        undefined,
-        'graphql',
-      );
-    await expect(resolve('JOB_NOT_FOUND')).rejects.toBe(ERRORS.JOB_NOT_FOUND[0]);
+    const server = app.getHttpServer() as never;
+    const { body } = await request(server).get('/JOB_NOT_FOUND').expect(404);
+    const [error, , detail] = ERRORS.JOB_NOT_FOUND;
+    const type = 'https://example.com/errors/JOB_NOT_FOUND';
+    const seen = { jobId: JOB, code: error.code };
+    expect(body).toEqual({ status: 404, detail, type, instance: '/JOB_NOT_FOUND', error: seen });
+    logged.length = 0;
+    const answer = await request(server).get('/broken').expect(404);
+    expect(answer.body).toEqual({ statusCode: 404, code: 'JOB_NOT_FOUND', message: detail });
+    expect(logged.join()).toContain('The body of an answer could not be made: no body');
   } finally {
     await app.close();
   }
