@@ -20,8 +20,8 @@ export interface Settlement {
   readonly result?: JobResult;
   /** What the job's user reads of a run that failed. */
   readonly errorMessage?: string;
-  /** What `job_attempt_errors` keeps of it; the `errorMessage` if left out. */
-  readonly attemptError?: string;
+  /** What `job_attempt_errors` keeps of it; the `errorMessage` if left out, nothing if null. */
+  readonly attemptError?: string | null;
   /** How long, in ms, until a job that becomes pending is due. */
   readonly delayMs?: number;
   /** How many attempts are given back. */
@@ -64,7 +64,7 @@ export async function settleJobs(
     settlements.map(({ result }) => result?.resultUrl ?? null),
     settlements.map(({ result }) => result?.frameCount ?? null),
     settlements.map(({ errorMessage }) => errorMessage ?? null),
-    settlements.map(({ errorMessage, attemptError }) => attemptError ?? errorMessage ?? null),
+    settlements.map(({ errorMessage, attemptError = errorMessage }) => attemptError ?? null),
     settlements.map(({ delayMs }) => delayMs ?? 0),
     settlements.map(({ refund }) => refund ?? 0),
     notificationIds,

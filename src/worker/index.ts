@@ -5,11 +5,12 @@ export type { HandlerOptions } from './worker.decorators.js';
 export { FrameForgeWorkerModule } from './worker.module.js';
 export type { BackoffOptions, FrameForgeWorkerOptions } from './worker.options.js';
 export type { Count, Handlers, WorkerStats } from './worker.stats.js';
-export { UnrecoverableJobError } from './worker.types.js';
+export { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 export type {
   JobOutcome,
   JobWith,
   NotificationHandler,
+  RetryOptions,
   VideoJobHandler,
   WorkContext,
 } from './worker.types.js';

@@ -12,7 +12,7 @@ import { JobStatus } from '../schema/entities/index.js';
 import type { Lease } from './lease.keeper.js';
 import { NotRecordedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
-import { UnrecoverableJobError } from './worker.types.js';
+import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 
 /** How many jobs one statement completes at the most. */
 const MAX_BATCH = 1_000;
@@ -157,7 +157,7 @@ const isBroken = (manager: EntityManager): boolean => manager.queryRunner?.isRel
  * for a reason of its own. What it got from a service of its own is no matter of this database.
  */
 function reasonOfBreak(error: unknown, manager: EntityManager): unknown {
-  if (error instanceof UnrecoverableJobError) return error;
+  if (error instanceof UnrecoverableJobError || error instanceof RetryJobError) return error;
   // Whatever it was told by then: TypeORM has many words for a connection that is gone.
   if (isBroken(manager)) return broken(error);
   const isOfDatabase = error instanceof TypeORMError || error instanceof FrameForgeError;

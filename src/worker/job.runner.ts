@@ -14,15 +14,15 @@ import { settleJob } from '../jobs/job.settlement.js';
 import type { JobRefusal } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
-import { backoffMs } from './backoff.js';
 import { errorText, storable } from './error-text.js';
+import { verdictOn } from './failure.verdict.js';
 import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from './lease.keeper.js';
 import { NotRecordedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
-import { UnrecoverableJobError } from './worker.types.js';
+import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 import type { JobOutcome, VideoJobHandler } from './worker.types.js';
 
 /** How a run ended, as the statistics count it. */
@@ -134,8 +134,9 @@ export class JobRunner {
 
   private async fail(lease: Lease, cause: unknown): Promise<RunEnd> {
     const { jobId, runNumber, attempts } = lease.run;
-    const final = cause instanceof UnrecoverableJobError || attempts >= this.options.maxAttempts;
-    const retryInMs = final ? undefined : backoffMs(attempts, this.options.backoff);
+    const { retryInMs, counts } = verdictOn(cause, attempts, this.options);
+    const final = retryInMs === undefined;
+    const says = !(cause instanceof RetryJobError) || cause.hasReason || final;
     this.logger.warn(
       `Run ${runNumber} of job ${jobId} failed (attempt ${attempts}), ` +
         `${final ? 'for good' : `next try in ${retryInMs} ms`}: ${reasonOf(cause)}`,
@@ -143,9 +144,10 @@ export class JobRunner {
     const failure = {
       handle: lease.run,
       next: final ? JobStatus.FAILED : JobStatus.PENDING,
-      errorMessage: this.messageForUser(lease, cause),
-      attemptError: errorText(cause),
+      errorMessage: says ? this.messageForUser(lease, cause) : undefined,
+      attemptError: counts ? errorText(cause) : null,
       delayMs: retryInMs,
+      refund: counts ? 0 : 1,
     };
     try {
       await this.recording.untilRecorded(

@@ -11,6 +11,7 @@ import { LeaseEndedError } from './lease.keeper.js';
 import type { Activity } from './outage.watch.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
+import { RetryJobError } from './worker.types.js';
 import type { NotificationHandler } from './worker.types.js';
 
 /** What became of a delivery, as the statistics count it. */
@@ -92,8 +93,9 @@ export class NotificationRunner {
     const { notificationId, deliveryNumber } = handle;
     const final = deliveryNumber >= this.options.maxDeliveryAttempts;
     // What was broken off here can go on elsewhere at once: nothing is wrong with the provider.
-    const wait = released ? 0 : backoffMs(deliveryNumber, this.options.deliveryBackoff);
-    const retryInMs = final ? undefined : wait;
+    const backoff = backoffMs(deliveryNumber, this.options.deliveryBackoff);
+    const wait = cause instanceof RetryJobError ? cause.inMs : backoff;
+    const retryInMs = final ? undefined : released ? 0 : wait;
     this.logger.warn(
       `Delivery ${deliveryNumber} of notification ${notificationId} failed, ` +
         `${final ? 'for good' : `next try in ${retryInMs} ms`}: ${reasonOf(cause)}`,

@@ -1,4 +1,6 @@
 import type { EntityManager } from 'typeorm';
+import { InvalidInputError } from '../errors.js';
+import { MAX_MS } from '../input/option.rules.js';
 import type { JobResult } from '../jobs/job.inputs.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 
@@ -33,7 +35,8 @@ export interface VideoJobHandler<
 > {
   /**
    * Does the work of a job. What it throws fails the attempt, and the job is tried again after a
-   * backoff, up to `maxAttempts`; an `UnrecoverableJobError` fails it at once.
+   * backoff, up to `maxAttempts`; an `UnrecoverableJobError` fails it at once, and a `RetryJobError` says
+   * when to try again.
    */
   process(job: JobWith<Parameters>, context: WorkContext): Promise<JobOutcome>;
 }
@@ -42,7 +45,8 @@ export interface VideoJobHandler<
 export interface NotificationHandler {
   /**
    * Delivers a notification, at least once: give the provider `notification.notificationId` as its
-   * idempotency key. What it throws fails the attempt, and it is tried again after a backoff.
+   * idempotency key. What it throws fails the attempt, and it is tried again after a backoff, or
+   * when a `RetryJobError` says.
    */
   deliver(notification: NotificationLog, context: WorkContext): Promise<void>;
 }
@@ -51,5 +55,45 @@ export interface NotificationHandler {
 export class UnrecoverableJobError extends Error {
   static {
     this.prototype.name = 'UnrecoverableJobError';
+  }
+}
+
+/** What a `RetryJobError` is made of. */
+export interface RetryOptions {
+  /** After how long to try again, in ms; rounded up, and 0 if it is negative. At most 24.8 days. */
+  readonly inMs: number;
+  /** Why; the job's user reads it, unless `errorMessage` of the worker says otherwise. */
+  readonly message?: string;
+  /**
+   * Whether the run counts as one of a job's `maxAttempts`. Default false: nothing is wrong with the job.
+   * A delivery always counts, because its number is its fencing token.
+   */
+  readonly countAttempt?: boolean;
+}
+
+/**
+ * Thrown by a handler, it means "not now": a full disk, or a `Retry-After` of a provider. The job is tried
+ * again after that time, whatever the backoff is. A deliverer may throw it too.
+ */
+export class RetryJobError extends Error {
+  static {
+    this.prototype.name = 'RetryJobError';
+  }
+  readonly inMs: number;
+  readonly countAttempt: boolean;
+  /** Whether it says why. */
+  readonly hasReason: boolean;
+
+  /** @throws InvalidInputError if `inMs` is no finite number, or too large */
+  constructor({ inMs, message = '', countAttempt = false }: RetryOptions) {
+    super(message === '' ? `Not now: to be tried again in ${inMs} ms.` : message);
+    const wait = typeof inMs === 'number' ? Math.max(Math.ceil(inMs), 0) : Number.NaN;
+    if (!(wait <= MAX_MS)) {
+      const rule = `must be a number of milliseconds up to ${MAX_MS}`;
+      throw new InvalidInputError('RetryJobError', [{ property: 'inMs', message: rule }]);
+    }
+    this.inMs = wait;
+    this.countAttempt = countAttempt;
+    this.hasReason = message !== '';
   }
 }
