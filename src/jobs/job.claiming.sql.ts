@@ -64,35 +64,45 @@ export const CLAIMED_COLUMNS = [
 const set = (column: string, run: string, end = `"${column}"`): string =>
   `"${column}" = CASE WHEN "attempts" < $4::integer THEN ${run} ELSE ${end} END`;
 
+/** What one step of a claim takes, and in which order. */
+export interface ClaimStep {
+  /** CTEs that lock rows. The last, `found`, has "jobId", "runNumber", "workerId", "availableAt", "spent". */
+  readonly found: string;
+  /** The columns of `found` by which jobs are taken and returned. */
+  readonly order: readonly string[];
+  /** What is told of a job that has no try left, where nothing else was told of it before. */
+  readonly lost: string;
+  /** A CTE that keeps more of what was taken. */
+  readonly noted?: string;
+  /** What else the first row tells: the names of its columns, their types and expressions. */
+  readonly about?: Readonly<Record<string, { readonly type: string; readonly value: string }>>;
+}
+
+/** When jobs are found, of any order: $4 maxAttempts. */
+export const FOUND_COLUMNS = `"jobId", "runNumber", "workerId", "availableAt", "attempts" >= $4::integer AS "spent"`;
+
+/** Whether jobs are given out. */
+export const isOpen = (t: Tables): string =>
+  `(SELECT "pausedAt" FROM ${t.processingState}) IS NULL`;
+
 /**
- * One step of a claim: the oldest of what is due in one partial index. $1 limit, $2 lease in ms,
- * $3 workerId, $4 maxAttempts, $5 the time from which jobs are due, $6 how many to look at: all of
- * these that have no try left fail here, each with its notification, and up to `limit` others begin a
- * new run. The first row is about the claim itself; then come the claimed jobs, as they waited.
+ * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $6 how many to look at: all
+ * of these that have no try left fail here, each with its notification, and up to `limit` others begin a
+ * new run. The first row is about the claim itself; then come the claimed jobs, in order.
  *
  * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
  * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted. The last
  * join is a FULL one, because PostgreSQL takes both sides for a few rows, and would compare each with
  * each; what a FULL join can't be.
- *
- * @param due - which jobs, by the predicate of their index
- * @param noted - a CTE that keeps more of what was taken
  */
-const claim = (t: Tables, due: string, lost: string, noted = ''): Statement => sql`
-  WITH found AS MATERIALIZED (
-    SELECT "jobId", "runNumber", "workerId", "availableAt", "attempts" >= $4::integer AS "spent"
-    FROM ${t.videoJobs}
-    WHERE ${due}
-      AND "availableAt" <= statement_timestamp()
-      AND "availableAt" >= $5::timestamptz
-      AND (SELECT "pausedAt" FROM ${t.processingState}) IS NULL
-    ORDER BY "availableAt"
-    LIMIT $6::integer
-    FOR NO KEY UPDATE SKIP LOCKED
-  ), taken AS MATERIALIZED (
+export const claimStep = (
+  t: Tables,
+  { found, order, lost, noted = '', about = {} }: ClaimStep,
+): Statement => sql`
+  WITH ${found}, taken AS MATERIALIZED (
     SELECT * FROM found WHERE "spent"
     UNION ALL
-    (SELECT * FROM found WHERE NOT "spent" ORDER BY "availableAt" LIMIT $1::integer)
+    (SELECT * FROM found WHERE NOT "spent" ORDER BY ${columns(order, 'found')} LIMIT $1::integer)
   ), moved AS (
     UPDATE ${t.videoJobs} j
     SET ${[
@@ -127,29 +137,54 @@ const claim = (t: Tables, due: string, lost: string, noted = ''): Statement => s
     (SELECT max("availableAt") FROM taken) AS "lastDue",
     (SELECT array_agg((EXTRACT(EPOCH FROM statement_timestamp() - "availableAt") * 1000)::bigint)
       FROM taken WHERE NOT "spent") AS "waited",
-    ${CLAIMED_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
+    ${[
+      ...Object.entries(about).map(([name, { value }]) => `${value} AS "${name}"`),
+      ...CLAIMED_COLUMNS.map((name) => `NULL AS "${name}"`),
+    ].join(', ')}
   UNION ALL
   SELECT * FROM (
     SELECT NULL::timestamptz, NULL::timestamptz, NULL::integer, NULL::integer, NULL::timestamptz,
       NULL::bigint[],
-      ${columns(CLAIMED_COLUMNS, 'm')}
+      ${[
+        ...Object.values(about).map(({ type }) => `NULL::${type}`),
+        columns(CLAIMED_COLUMNS, 'm'),
+      ].join(', ')}
     FROM taken FULL JOIN moved m ON m."jobId" = taken."jobId"
     WHERE taken."spent" IS NOT TRUE
-    ORDER BY taken."availableAt", m."jobId"
+    ORDER BY ${columns(order, 'taken')}, m."jobId"
   ) AS claimed`;
 
+/**
+ * The oldest of what is due in one partial index. $5 the time from which jobs are due, $6 how many.
+ *
+ * @param due - which jobs, by the predicate of their index
+ */
+const oldest = (t: Tables, due: string): Pick<ClaimStep, 'found' | 'order'> => ({
+  found: `found AS MATERIALIZED (
+    SELECT ${FOUND_COLUMNS}
+    FROM ${t.videoJobs}
+    WHERE ${due}
+      AND "availableAt" <= statement_timestamp()
+      AND "availableAt" >= $5::timestamptz
+      AND ${isOpen(t)}
+    ORDER BY "availableAt"
+    LIMIT $6::integer
+    FOR NO KEY UPDATE SKIP LOCKED
+  )`,
+  order: ['availableAt'],
+});
+
 const claimLeased = (t: Tables, condition: string): Statement =>
-  claim(
-    t,
-    `${IS_LEASED} AND ${condition}`,
-    `format('Gave up after attempt %s: its worker was lost.', "attempts")`,
-    `, noted AS (
+  claimStep(t, {
+    ...oldest(t, `${IS_LEASED} AND ${condition}`),
+    lost: `format('Gave up after attempt %s: its worker was lost.', "attempts")`,
+    noted: `, noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
     SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
     FROM taken
     ON CONFLICT DO NOTHING
   )`,
-  );
+  });
 
 /** The jobs whose leases are over; with $7 without those that have been tried just so often. */
 export const claimLost = (t: Tables): Statement =>
@@ -159,9 +194,12 @@ export const claimLost = (t: Tables): Statement =>
 export const claimLastTries = (t: Tables): Statement =>
   claimLeased(t, `"attempts" = $4::integer - 1`);
 
+/** What is told of a pending job that has no try left. */
+export const NO_TRY_LEFT = `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`;
+
 /** The pending jobs that are due. */
 export const claimPending = (t: Tables): Statement =>
-  claim(t, IS_PENDING, `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`);
+  claimStep(t, { ...oldest(t, IS_PENDING), lost: NO_TRY_LEFT });
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,

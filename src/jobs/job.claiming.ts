@@ -47,13 +47,27 @@ export const claimPending = (
   dueFrom: DueFrom = null,
 ): Promise<Claimed<VideoJob>> => take(db, statements.claimPending, claim, dueFrom);
 
-/** Claims both: the jobs of lost workers first. */
-export async function claimJobs(db: SqlRunner, claim: Claim): Promise<VideoJob[]> {
+/** One that takes pending jobs. */
+export type ClaimPending = (
+  db: SqlRunner,
+  claim: Claim,
+) => Promise<Pick<Claimed<VideoJob>, 'items'>>;
+
+/**
+ * Claims both: the jobs of lost workers first.
+ *
+ * @param pending - claims those that are pending; by age if left out
+ */
+export async function claimJobs(
+  db: SqlRunner,
+  claim: Claim,
+  pending: ClaimPending = claimPending,
+): Promise<VideoJob[]> {
   const { items: lost } = await claimLost(db, claim);
   if (lost.length === claim.limit) return lost;
   try {
     const rest = { ...claim, limit: claim.limit - lost.length };
-    return lost.concat((await claimPending(db, rest)).items);
+    return lost.concat((await pending(db, rest)).items);
   } catch (error) {
     // What is claimed is the caller's: the next call meets the error again.
     if (lost.length > 0) return lost;
@@ -71,9 +85,7 @@ async function take(
   const from = dueFrom?.toISOString() ?? '-infinity';
   const claimed = await claimPastFailed(limit, async (places, look) => {
     const values = [places, leaseMs, workerId, maxAttempts, from, look, ...more];
-    const [about, ...rows] = await db.run<Row>('claimJobs', statement, values);
-    const begun = about as unknown as Begun;
-    return [begun, rows.map((row) => toClaimedJob(row, begun, workerId))] as const;
+    return toClaimedJobs(await db.run<Row>('claimJobs', statement, values), workerId);
   });
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   return claimed;
@@ -97,8 +109,17 @@ export async function extendLeases(
 }
 
 /** What the runs of one claim have in common. */
-interface Begun extends ClaimRow {
+export interface Begun extends ClaimRow {
   readonly leaseEnd: Date;
+}
+
+/** What a claim's statement returns: what it says of itself, and the jobs in their new runs. */
+export function toClaimedJobs<About extends Begun>(
+  [about, ...rows]: readonly Row[],
+  workerId: string,
+): readonly [About, VideoJob[]] {
+  const begun = about as unknown as About;
+  return [begun, rows.map((row) => toClaimedJob(row, begun, workerId))];
 }
 
 /** A job in its new run: what all jobs of a claim have in common is sent, and read, only once. */

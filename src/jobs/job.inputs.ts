@@ -66,6 +66,9 @@ export class StartJobInput {
   @CheckedBy(text(255), 'optional') workerId?: string;
 }
 
+/** In which order pending jobs are claimed: those that have waited longest first, or one user after the other. */
+export type ClaimOrder = 'age' | 'fair';
+
 /** How many jobs to claim, and for how long. */
 export class ClaimJobsInput {
   /** 1 to 1,000; 50 if left out. */
@@ -76,6 +79,13 @@ export class ClaimJobsInput {
   @CheckedBy(text(255), 'optional') workerId?: string;
   /** A job that was tried this often fails instead of being claimed; 5 if left out. */
   @CheckedBy(integer(1), 'optional') maxAttempts?: number;
+  /**
+   * `'age'`: pending jobs that have waited longest first. `'fair'`: of one user after the other, the
+   * oldest of each. `'age'` if left out, or `'fair'` with `maxRunningPerUser`.
+   */
+  @CheckedBy(oneOf(['age', 'fair']), 'optional') order?: ClaimOrder;
+  /** How many jobs of one user are processing at once; no claim makes it more. No limit if left out. */
+  @CheckedBy(integer(1), 'optional') maxRunningPerUser?: number;
 }
 
 /** For how long to extend leases. */

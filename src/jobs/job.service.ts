@@ -8,7 +8,7 @@ import { SqlRunner } from '../sql/sql.runner.js';
 import type { ServiceOptions } from '../sql/sql.runner.js';
 import { ReadOptions, readOptions } from '../sql/transaction.options.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
-import { JobNotFoundError } from '../errors.js';
+import { InvalidInputError, JobNotFoundError } from '../errors.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import {
   DEFAULT_LEASE_MS,
@@ -20,6 +20,7 @@ import { collect, readId, readInput, readList } from '../input/input.js';
 import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import { claimJobs, extendLeases } from './job.claiming.js';
+import { claimInTurn, Rotation } from './fair.claiming.js';
 import { createJob, createJobs, creatingTogether } from './job.creation.js';
 import { announce } from './job.events.js';
 import {
@@ -102,6 +103,7 @@ export class JobService {
   private readonly db: SqlRunner;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
   private readonly completions: RequestBatcher<Completion, SettledJob>;
+  private readonly rotation = new Rotation();
   /** Who holds the leases that this service takes, unless the caller names another holder. */
   readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
 
@@ -265,22 +267,37 @@ export class JobService {
 
   /**
    * Claims jobs that are due: first those whose workers were lost, then the pending ones; of each,
-   * those that have waited longest first. A claimed job is leased: when the lease ends before the job
-   * does, anybody may claim it again, as a new run. A job that has been tried `maxAttempts` times fails
-   * here, with its notification. Never joins a transaction, and never waits for one: rows that are
-   * locked are passed over.
+   * those that have waited longest first. With `order: 'fair'` the pending ones are taken of one user
+   * after the other, the oldest of each, so that nobody waits behind the backlog of another; a user who
+   * is alone gets all. `maxRunningPerUser` limits how many jobs of a user are processing at once.
+   *
+   * A claimed job is leased: when the lease ends before the job does, anybody may claim it again, as a new
+   * run. A job that has been tried `maxAttempts` times fails here, with its notification. Never joins a
+   * transaction, and never waits for one: rows that are locked are passed over.
    *
    * @returns the jobs in that order; an empty array when nothing is due, or while processing is paused
    */
   async claimJobs(input: ClaimJobsInput = {}): Promise<VideoJob[]> {
     const operation = 'claimJobs';
-    const { limit, leaseMs, workerId, maxAttempts } = readInput(operation, ClaimJobsInput, input);
-    return claimJobs(this.db, {
+    const { limit, leaseMs, workerId, maxAttempts, order, maxRunningPerUser } = readInput(
+      operation,
+      ClaimJobsInput,
+      input,
+    );
+    const claim = {
       limit: limit ?? DEFAULT_LIMIT,
       leaseMs: leaseMs ?? DEFAULT_LEASE_MS,
       workerId: workerId ?? this.workerId,
       maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
-    });
+    };
+    if (maxRunningPerUser === undefined && order !== 'fair') return claimJobs(this.db, claim);
+    if (order === 'age') {
+      const message = `needs order 'fair': leave the order out, or the limit`;
+      throw new InvalidInputError(operation, [{ property: 'maxRunningPerUser', message }]);
+    }
+    return claimJobs(this.db, claim, (db, rest) =>
+      claimInTurn(db, rest, this.rotation, maxRunningPerUser),
+    );
   }
 
   /**

@@ -30,6 +30,10 @@ export interface ClaimRow {
   readonly startedAt: Date;
 }
 
+/** For how long what a statement claimed had been due, in ms. */
+export const waitedOf = ({ waited }: Pick<ClaimRow, 'waited'>): number[] =>
+  waited ? waited.slice(1, -1).split(',').map(Number) : [];
+
 /**
  * Claims, and goes on while rows without a try left stood in the way, looking at more each time: behind
  * thousands of these it takes a handful of statements, and not one for each.
@@ -50,7 +54,7 @@ export async function claimPastFailed<T>(
     try {
       const [row, claimed] = await claim(limit - items.length, look);
       items.push(...claimed);
-      if (row.waited) waitedMs.push(...row.waited.slice(1, -1).split(',').map(Number));
+      waitedMs.push(...waitedOf(row));
       failed += row.failed;
       const sawAll = row.found < look && row.found === row.failed + claimed.length;
       const before = row.startedAt.getTime() - LATE_COMMIT_MS;

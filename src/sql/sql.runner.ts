@@ -131,16 +131,52 @@ export class SqlRunner {
     if (!session.isStrict && writesIso(session)) {
       return this.send<Row>(client, session, sending, replyTimeoutMs);
     }
-    // Of the transaction alone: a pooler may give the session to somebody else.
-    const begin = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL datestyle = 'ISO'`;
+    return this.between(client, BEGIN, () =>
+      this.send<Row>(client, session, sending, replyTimeoutMs),
+    );
+  }
+
+  private async between<T>(client: PgClient, begin: string, work: () => Promise<T>): Promise<T> {
+    const { replyTimeoutMs } = this;
     await reply(client, { text: begin }, replyTimeoutMs);
     try {
-      const rows = await this.send<Row>(client, session, sending, replyTimeoutMs);
+      const result = await work();
       await reply(client, { text: 'COMMIT' }, replyTimeoutMs);
-      return rows;
+      return result;
     } catch (error) {
       if (isAnswer(error)) await reply(client, { text: 'ROLLBACK' }, replyTimeoutMs);
       throw error;
+    }
+  }
+
+  /**
+   * Runs a few statements in a short transaction of their own, under READ COMMITTED: each sees what was
+   * committed before it. If this process stalls in the middle, the server ends the transaction.
+   *
+   * @param work - may be called once more where a connection's kept plan was lost
+   */
+  async transaction<T>(operation: string, work: (run: Run) => Promise<T>): Promise<T> {
+    const { replyTimeoutMs } = this;
+    for (let keepPlan = this.prepared; ; keepPlan = false) {
+      let wasSent = false;
+      const client = await this.connect(operation, false);
+      try {
+        const session = await sessionOf(client, replyTimeoutMs);
+        const result = await this.between(client, BEGIN_SHORT, () =>
+          work(async (make, values) => {
+            const statement = this.statementOf(make);
+            const sending = { operation, statement, values, keepPlan, wasSent };
+            wasSent ||= statement.writes;
+            return this.send(client, session, sending, replyTimeoutMs);
+          }),
+        );
+        giveBack(client, false);
+        return result;
+      } catch (error) {
+        const planIsGone = hasLostPlans(error) || hasStalePlan(error);
+        giveBack(client, planIsGone || !isAnswer(error));
+        if (!planIsGone || !keepPlan) throw fromDriver(error, operation, wasSent);
+      }
     }
   }
 
@@ -236,6 +272,16 @@ export class SqlRunner {
     return manager.queryRunner;
   }
 }
+
+/** Of the transaction alone: a pooler may give the session to somebody else. */
+const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL datestyle = 'ISO'`;
+const BEGIN_SHORT = `${BEGIN}; SET LOCAL idle_in_transaction_session_timeout = '10s'`;
+
+/** Runs one of a transaction's statements. */
+export type Run = <Row>(
+  make: (tables: Tables) => Statement,
+  values: readonly unknown[],
+) => Promise<Row[]>;
 
 /** A statement on its way. */
 interface Sending {

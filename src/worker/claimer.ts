@@ -6,7 +6,7 @@ const FULL_LOOK_MS = 500;
 const FULL_LOOK_SHARE = 1 / 20;
 
 /** What a claim took, and when to claim again. */
-export interface NextClaim<T> extends Claimed<T> {
+export interface NextClaim<T> extends Omit<Claimed<T>, 'dueUntil'> {
   /** After how many ms, because something that has come in may not have been looked at. */
   readonly lookAgainMs: number | undefined;
 }

@@ -1,11 +1,13 @@
 import type { PgPool } from '../peers/pg.internals.js';
 import { claimLastTries, claimLost, claimPending } from '../jobs/job.claiming.js';
 import type { Claim } from '../jobs/job.claiming.js';
+import { claimInTurn, Rotation } from '../jobs/fair.claiming.js';
 import type { Claimed } from '../sql/claim.js';
 import { JobService } from '../jobs/job.service.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
+import { FairClaimer } from './fair.claimer.js';
 import { JobCompleter } from './job.completer.js';
 import { JobRunner } from './job.runner.js';
 import { LeaseKeeper } from './lease.keeper.js';
@@ -27,7 +29,7 @@ export class JobQueue implements WorkQueue<Lease> {
   readonly keeper: LeaseKeeper;
   private readonly runner: JobRunner;
   private readonly lost: Claimer<VideoJob>;
-  private readonly pending: Claimer<VideoJob>;
+  private readonly pending: Pick<Claimer<VideoJob>, 'next'>;
   readonly workerId: string;
   private readonly terms: Omit<Claim, 'limit'>;
   /** Those that have ended, but for their handlers. */
@@ -86,8 +88,21 @@ export class JobQueue implements WorkQueue<Lease> {
     this.lost = new Claimer((limit, dueFrom) =>
       claimLost(db, { ...this.terms, limit }, dueFrom, maxAttempts - 1),
     );
-    this.pending = new Claimer((limit, dueFrom) =>
+    this.pending = this.claimerOfPending();
+  }
+
+  private claimerOfPending(): Pick<Claimer<VideoJob>, 'next'> {
+    const { db, options } = this.context;
+    const { order, maxRunningPerUser: cap } = options;
+    const byAge = new Claimer<VideoJob>((limit, dueFrom) =>
       claimPending(db, { ...this.terms, limit }, dueFrom),
+    );
+    if (order === 'age') return byAge;
+    const rotation = new Rotation();
+    return new FairClaimer(
+      (limit) => claimInTurn(db, { ...this.terms, limit }, rotation, cap),
+      // By age nobody counts what runs of a user.
+      cap === undefined ? byAge : undefined,
     );
   }
 
@@ -127,7 +142,10 @@ export class JobQueue implements WorkQueue<Lease> {
   }
 
   /** @param sentAt - `performance.now()` before the claim was sent */
-  private take({ items, failed, waitedMs }: Claimed<VideoJob>, sentAt: number): Lease[] {
+  private take(
+    { items, failed, waitedMs }: Omit<Claimed<VideoJob>, 'more' | 'dueUntil'>,
+    sentAt: number,
+  ): Lease[] {
     const { telemetry } = this.context;
     telemetry.claimed('jobs', performance.now() - sentAt);
     telemetry.count('jobs.claimed', items.length);
@@ -144,6 +162,8 @@ export class JobQueue implements WorkQueue<Lease> {
     }
     if (this.hanging.delete(lease)) this.context.telemetry.hangs('jobs', -1);
     if (lease === this.suspect) this.suspectEnded();
+    // Its user may have another job that was waiting for just this.
+    if (this.context.options.maxRunningPerUser !== undefined) this.onDue();
     // Those are counted where they are released: a handler may never end.
     if (outcome !== 'released') this.context.telemetry.count(`jobs.${outcome}`);
   }

@@ -1,5 +1,6 @@
 import { ConfigurationError } from '../errors.js';
 import type { VideoJob } from '../schema/entities/index.js';
+import type { ClaimOrder } from '../jobs/job.inputs.js';
 import { DEFAULT_LEASE_MS, DEFAULT_MAX_ATTEMPTS } from '../input/defaults.js';
 import type { OptionRule } from '../input/option.rules.js';
 import {
@@ -7,6 +8,7 @@ import {
   flag,
   MAX_MS,
   milliseconds,
+  oneOf,
   optionProblems,
   text,
   wholeNumber,
@@ -50,11 +52,22 @@ export interface FrameForgeWorkerOptions {
    * @param error - what the handler threw
    */
   readonly errorMessage?: (error: unknown, job: VideoJob) => string;
+  /**
+   * In which order pending jobs are claimed. `'age'`: those that have waited longest first. `'fair'`: of one
+   * user after the other, the oldest of each, so that nobody waits behind the backlog of another. Default
+   * `'age'`, or `'fair'` with `maxRunningPerUser`.
+   */
+  readonly order?: ClaimOrder;
+  /**
+   * How many jobs of one user are processing at once: no claim makes it more, of any worker that has this
+   * option. No limit if left out.
+   */
+  readonly maxRunningPerUser?: number;
   /** The name of the data source, if it is not the default one. */
   readonly dataSource?: string;
 }
 
-type Optional = 'dataSource' | 'errorMessage';
+type Optional = 'dataSource' | 'errorMessage' | 'maxRunningPerUser';
 
 export type ResolvedWorkerOptions = Required<Omit<FrameForgeWorkerOptions, Optional>> & {
   readonly [key in Optional]: FrameForgeWorkerOptions[key] | undefined;
@@ -71,6 +84,8 @@ const DEFAULTS: ResolvedWorkerOptions = {
   shutdownMs: 20_000,
   listen: false,
   errorMessage: undefined,
+  order: 'age',
+  maxRunningPerUser: undefined,
   dataSource: undefined,
 };
 
@@ -94,6 +109,8 @@ const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
   shutdownMs: wholeNumber(0),
   listen: flag,
   errorMessage: aFunction,
+  order: oneOf('age', 'fair'),
+  maxRunningPerUser: wholeNumber(1),
   dataSource: text,
 };
 
@@ -104,9 +121,14 @@ const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
  */
 export function resolveWorkerOptions(options: FrameForgeWorkerOptions = {}): ResolvedWorkerOptions {
   const problems = optionProblems(options, RULES);
+  const { order, maxRunningPerUser } = options ?? {};
+  if (order === 'age' && maxRunningPerUser !== undefined) {
+    problems.push("`maxRunningPerUser` needs `order: 'fair'`: leave the order out, or the limit");
+  }
   if (problems.length > 0) {
     throw new ConfigurationError(`FrameForgeWorkerModule cannot start: ${problems.join('; ')}.`);
   }
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  return { ...DEFAULTS, ...Object.fromEntries(given) };
+  const byCap = maxRunningPerUser === undefined ? {} : { order: 'fair' as const };
+  return { ...DEFAULTS, ...byCap, ...Object.fromEntries(given) };
 }

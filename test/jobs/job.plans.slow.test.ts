@@ -2,6 +2,8 @@ import { Client } from 'pg';
 import type { EntityManager } from 'typeorm';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
+import { claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
+import * as inTurn from '../../src/jobs/fair.claiming.sql.js';
 import { claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import {
   completeJobsOfWorker,
@@ -15,6 +17,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { onServer } from '../support/server.js';
 import { HOUR_MS, result, video } from './fixtures.js';
+import { tablesOf } from '../../src/schema/tables.js';
 import { explain, indexesOf, mostRowsOfANode, QueryRecorder, scannedTables } from './plan.js';
 import type { PlanNode } from './plan.js';
 
@@ -143,6 +146,78 @@ describe('a claim', () => {
       }
     },
   );
+});
+
+describe('a claim in turn', () => {
+  const USER_INDEX = 'idx_jobs_pending_user';
+  const FIRST = '00000000-0000-0000-0000-000000000000';
+  const LAST = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
+
+  // The claims before this have left nothing that is due.
+  beforeAll(async () => {
+    await client.query(
+      `INSERT INTO video_jobs ("userId", filename, "videoUrl", "availableAt")
+       SELECT "userId", 'turn.mp4', 's3://videos/cat.mp4', now() - i * interval '1 ms'
+       FROM (SELECT "userId" FROM users LIMIT 2000) AS u, generate_series(1, 10) AS i`,
+    );
+  });
+  afterAll(() => client.query(`DELETE FROM video_jobs WHERE filename = 'turn.mp4'`));
+
+  it.each([1, BATCH])('of %i goes to each user by the index', async (limit) => {
+    const plan = await planOf(async () => {
+      const claim = { ...terms, limit, maxAttempts: 5 };
+      expect((await claimInTurn(db(), claim, new Rotation())).items).toHaveLength(limit);
+    });
+    expect(scannedTables(plan)).toEqual(['processing_state']);
+    expect(indexesOf(plan)).toContain(USER_INDEX);
+    expect(indexesOf(plan)).not.toContain('idx_jobs_status');
+    expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(5 * limit);
+  });
+
+  it('passes over users whose jobs are all scheduled, up to a number', async () => {
+    await client.query(
+      `UPDATE video_jobs SET "availableAt" = "availableAt" + interval '1 day' WHERE filename = 'turn.mp4'`,
+    );
+    // Behind all of them, or nobody would have to be asked.
+    await client.query(
+      `INSERT INTO users ("userId", username, email, "passwordHash")
+       VALUES ($1, 'last', 'last@example.com', 'secret')`,
+      [LAST],
+    );
+    await client.query(
+      `INSERT INTO video_jobs ("userId", filename, "videoUrl") VALUES ($1, 'a.mp4', 's3://a/a.mp4')`,
+      [LAST],
+    );
+    const text = inTurn.claimInTurn(tablesOf(h.dataSource)).text;
+    const plan = await explain(client, { text, values: [1, HOUR_MS, 'worker-2', 5, FIRST, 1] });
+    expect(scannedTables(plan)).toEqual(['processing_state']);
+    expect(mostRowsOfANode(plan)).toBe(256);
+    await client.query(
+      `UPDATE video_jobs SET "availableAt" = "availableAt" - interval '1 day' WHERE filename = 'turn.mp4'`,
+    );
+  });
+
+  it('with a limit of what runs counts no more than that', async () => {
+    const { rows } = await client.query<{ userId: string }>(
+      `SELECT DISTINCT "userId" FROM video_jobs WHERE status = 'pending' LIMIT 100`,
+    );
+    const users = rows.map(({ userId }) => userId);
+    const tables = tablesOf(h.dataSource);
+    const locking = await explain(client, {
+      text: inTurn.lockUsersInTurn(tables).text,
+      values: [100, FIRST, 132, 3],
+    });
+    expect(scannedTables(locking)).toEqual(['processing_state']);
+    expect(indexesOf(locking)).toContain(USER_INDEX);
+    expect(mostRowsOfANode(locking)).toBeLessThanOrEqual(500);
+    const claiming = await explain(client, {
+      text: inTurn.claimOfLockedUsers(tables).text,
+      values: [100, HOUR_MS, 'worker-2', 5, users, 100, 3],
+    });
+    expect(scannedTables(claiming)).toEqual([]);
+    expect(indexesOf(claiming)).toContain(USER_INDEX);
+    expect(mostRowsOfANode(claiming)).toBeLessThanOrEqual(500);
+  });
 });
 
 describe('settleJobs', () => {

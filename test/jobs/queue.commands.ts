@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
 import * as fc from 'fast-check';
-import type { JobHandle } from '../../src/jobs/job.inputs.js';
+import type { ClaimJobsInput, JobHandle } from '../../src/jobs/job.inputs.js';
 import { HOUR_MS, video } from './fixtures.js';
 import * as model from './job.model.js';
 import type { ModelJob } from './job.model.js';
@@ -93,48 +93,69 @@ const claim = fc
     worker,
     limit: fc.constantFrom(1, 2, 1000, 1000),
     maxAttempts: fc.constantFrom(1, 2, 2, 3),
+    // All jobs are of one user: in turn they come by age.
+    how: fc.constantFrom<Pick<ClaimJobsInput, 'order' | 'maxRunningPerUser'>>(
+      {},
+      { order: 'age' },
+      { order: 'fair' },
+      { maxRunningPerUser: 1 },
+      { order: 'fair', maxRunningPerUser: 2 },
+    ),
   })
   .map(
     (args) =>
-      new Step('claimJobs', args, async (m: Model, r: Real, { worker: by, limit, maxAttempts }) => {
-        const { jobs, workerId } = peerOf(r, by);
-        const due = m.jobs.filter(model.isClaimable);
-        const [spent, fresh] = [
-          due.filter((job) => model.isExhausted(job, maxAttempts)),
-          due.filter((job) => !model.isExhausted(job, maxAttempts)),
-        ];
-        const claimed = await jobs.claimJobs({ limit, leaseMs: HOUR_MS, maxAttempts });
-        const ids = new Set(claimed.map(({ jobId }) => jobId));
-        assert.equal(ids.size, claimed.length, 'a job was claimed twice in one claim');
-        // Lost ones before all others, then by age.
-        const waited = (job: ModelJob): number =>
-          Number(m.rows.get(job.jobId)?.availableAt) - (model.isLeased(job) ? 1e15 : 0);
-        const left = fresh.filter(({ jobId }) => !ids.has(jobId));
-        const taken = fresh.filter(({ jobId }) => ids.has(jobId));
-        assert.equal(taken.length, ids.size, 'a job was claimed that was not due');
-        assert.equal(taken.length, Math.min(limit, fresh.length), 'a due job was left behind');
-        const inOrder = [...claimed].map(({ jobId }) =>
-          waited(due.find((job) => job.jobId === jobId)!),
-        );
-        assert.deepEqual(
-          inOrder,
-          inOrder.toSorted((a, b) => a - b),
-          'the order of waiting',
-        );
-        for (const a of taken) {
-          for (const b of left) assert(waited(a) <= waited(b), 'another job waited longer');
-        }
-        for (const job of taken) model.claim(job, workerId);
-        for (const job of claimed) issue(m, job);
-        // With a limit it depends on the order how many of those without a try left were found.
-        const failed = await failedOf(r, spent);
-        if (taken.length < limit) assert.equal(failed.length, spent.length);
-        for (const job of failed) model.exhaust(job, m.email);
-        count(r, 'claimJobs: claimed', taken.length);
-        count(r, 'claimJobs: exhausted', failed.length);
-        return claimed;
-      }),
+      new Step(
+        'claimJobs',
+        args,
+        async (m: Model, r: Real, { worker: by, limit, maxAttempts, how }) => {
+          const { jobs, workerId } = peerOf(r, by);
+          const due = m.jobs.filter(model.isClaimable);
+          const [spent, fresh] = [
+            due.filter((job) => model.isExhausted(job, maxAttempts)),
+            due.filter((job) => !model.isExhausted(job, maxAttempts)),
+          ];
+          const places = placesFor(m, spent, how.maxRunningPerUser);
+          const claimed = await jobs.claimJobs({ limit, leaseMs: HOUR_MS, maxAttempts, ...how });
+          const ids = new Set(claimed.map(({ jobId }) => jobId));
+          assert.equal(ids.size, claimed.length, 'a job was claimed twice in one claim');
+          // Lost ones before all others, then by age.
+          const waited = (job: ModelJob): number =>
+            Number(m.rows.get(job.jobId)?.availableAt) - (model.isLeased(job) ? 1e15 : 0);
+          const left = fresh.filter(({ jobId }) => !ids.has(jobId));
+          const taken = fresh.filter(({ jobId }) => ids.has(jobId));
+          assert.equal(taken.length, ids.size, 'a job was claimed that was not due');
+          const pending = fresh.filter((job) => !model.isLeased(job)).length;
+          const claimable = fresh.length - pending + Math.min(pending, places);
+          assert.equal(taken.length, Math.min(limit, claimable), 'a due job was left behind');
+          const inOrder = [...claimed].map(({ jobId }) =>
+            waited(due.find((job) => job.jobId === jobId)!),
+          );
+          assert.deepEqual(
+            inOrder,
+            inOrder.toSorted((a, b) => a - b),
+            'the order of waiting',
+          );
+          for (const a of taken) {
+            for (const b of left) assert(waited(a) <= waited(b), 'another job waited longer');
+          }
+          for (const job of taken) model.claim(job, workerId);
+          for (const job of claimed) issue(m, job);
+          // With a limit it depends on the order how many of those without a try left were found.
+          const failed = await failedOf(r, spent);
+          if (taken.length < limit && places > pending) assert.equal(failed.length, spent.length);
+          for (const job of failed) model.exhaust(job, m.email);
+          count(r, 'claimJobs: claimed', taken.length);
+          count(r, 'claimJobs: exhausted', failed.length);
+          return claimed;
+        },
+      ),
   );
+
+/** How many pending jobs a claim may begin, after the lost ones without a try left have failed. */
+function placesFor(m: Model, spent: ModelJob[], maxRunningPerUser = Infinity): number {
+  const running = m.jobs.filter(({ status }) => status === 'processing').length;
+  return Math.max(maxRunningPerUser - running + spent.filter(model.isLeased).length, 0);
+}
 
 async function failedOf({ dataSource }: Real, jobs: ModelJob[]): Promise<ModelJob[]> {
   const rows: { jobId: string }[] = await dataSource.query(

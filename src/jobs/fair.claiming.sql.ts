@@ -1,0 +1,188 @@
+import { IS_PENDING } from '../schema/queue.indexes.js';
+import type { Tables } from '../schema/tables.js';
+import { sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
+import { claimStep, FOUND_COLUMNS, isOpen, NO_TRY_LEFT } from './job.claiming.sql.js';
+import type { ClaimStep } from './job.claiming.sql.js';
+
+/** How many users one statement passes over because they have nothing that can be claimed now. */
+const MAX_PASSED = 256;
+
+const IS_DUE = `"availableAt" <= statement_timestamp()`;
+
+/** How many jobs of a user are in anybody's hands, counted up to `most`. */
+const running = (t: Tables, userId: string, most: string): string => `(
+        SELECT count(*)::integer FROM (
+          SELECT FROM ${t.videoJobs} r
+          WHERE r."userId" = ${userId} AND r."status" = 'processing'
+          LIMIT ${most}
+        ) AS counted
+      )`;
+
+/** What `ahead` has counted. */
+const countedAhead = (column: string): string =>
+  `COALESCE((SELECT max("${column}") FROM ahead), 0)`;
+
+/**
+ * The users that have pending jobs, in the order of their ids, each by the oldest of these: a loose index
+ * scan, which costs a look into the index for each user. `ahead` runs to the last user, then `behind` runs
+ * from the first user to where it began: a scan that turned round in its own recursion would not end, or
+ * would leave users out. "turn" counts the users whose turn has come, and "passed" the others.
+ *
+ * @param after - the user after whom it begins
+ * @param most - how many users whose turn has come are enough
+ * @param isTurn - whether a user's turn has come, of the row `j` of its oldest job
+ */
+function walk(t: Tables, after: string, most: string, isTurn: string): string {
+  const next = (where: string): string => `(
+      SELECT j."userId", ${isTurn} AS "isTurn"
+      FROM ${t.videoJobs} j
+      WHERE ${IS_PENDING} AND ${where}
+      ORDER BY j."userId", j."availableAt"
+      LIMIT 1
+    )`;
+  const part = (name: string, begin: string, end: string, turn: string, passed: string): string => `
+  ${name} AS (
+    SELECT f."userId", f."isTurn", ${turn} + f."isTurn"::integer AS "turn",
+      ${passed} + 1 - f."isTurn"::integer AS "passed"
+    FROM ${next(`${begin} AND ${turn} < ${most} AND ${passed} < ${MAX_PASSED} AND (SELECT "isOpen" FROM gate)`)} AS f
+    UNION ALL
+    SELECT n."userId", n."isTurn", w."turn" + n."isTurn"::integer,
+      w."passed" + 1 - n."isTurn"::integer
+    FROM ${name} w CROSS JOIN LATERAL ${next(`j."userId" > w."userId"${end}`)} AS n
+    WHERE w."turn" < ${most} AND w."passed" < ${MAX_PASSED}
+  )`;
+  return `RECURSIVE gate AS MATERIALIZED (
+    SELECT ${isOpen(t)} AND EXISTS (
+      SELECT FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
+    ) AS "isOpen"
+  ),${part('ahead', `j."userId" > ${after}`, '', '0', '0')},${part(
+    'behind',
+    `j."userId" <= ${after}`,
+    ` AND j."userId" <= ${after}`,
+    countedAhead('turn'),
+    countedAhead('passed'),
+  )}, walked AS MATERIALIZED (
+    SELECT * FROM ahead UNION ALL SELECT * FROM behind
+  )`;
+}
+
+/** What a walk tells: where it has come to, and whether it has seen all users. */
+const walked = (most: string): NonNullable<ClaimStep['about']> => ({
+  walkedTo: {
+    type: 'uuid',
+    value: `(SELECT "userId" FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1)`,
+  },
+  sawAllUsers: {
+    type: 'boolean',
+    value: `NOT EXISTS (SELECT FROM walked WHERE "turn" >= ${most} OR "passed" >= ${MAX_PASSED})`,
+  },
+});
+
+/** How long the statement has run when all rows of a CTE are there, in ms. */
+const untilFound = (cte: string): string =>
+  `(SELECT EXTRACT(EPOCH FROM clock_timestamp() - statement_timestamp())::double precision * 1000
+      + 0 * count(*) FROM ${cte})`;
+
+/**
+ * `found` of a claim in turn, from a CTE `turns` with "userId", "turn", and "quota": the oldest due jobs of
+ * each, as many as its quota. "nth" is which one of its user's a job is.
+ */
+const oldestOfEach = (t: Tables): Pick<ClaimStep, 'found' | 'order'> => ({
+  found: `found AS MATERIALIZED (
+    SELECT o.*, turns."turn", row_number() OVER (
+      PARTITION BY turns."turn" ORDER BY o."availableAt", o."jobId") AS "nth"
+    FROM turns CROSS JOIN LATERAL (
+      SELECT ${FOUND_COLUMNS}
+      FROM ${t.videoJobs} j
+      WHERE ${IS_PENDING} AND j."userId" = turns."userId" AND ${IS_DUE}
+      ORDER BY j."availableAt"
+      LIMIT turns."quota"
+      FOR NO KEY UPDATE SKIP LOCKED
+    ) AS o
+  )`,
+  order: ['nth', 'turn'],
+});
+
+/** An equal share of $6 for each of the users; the first ones have what can't be divided. */
+const share = (turn: string, users: string): string =>
+  `$6::integer / ${users} + (${turn} <= $6::integer % ${users})::integer`;
+
+/**
+ * Pending jobs that are due, of one user after the other: $5 the user after whom it begins. Each user has
+ * an equal share of $6; where there are fewer users that have work, their shares are larger.
+ */
+export const claimInTurn = (t: Tables): Statement => {
+  const { found, order } = oldestOfEach(t);
+  return claimStep(t, {
+    found: `${walk(t, '$5::uuid', '$6::integer', IS_DUE)}, turns AS MATERIALIZED (
+    SELECT "userId", "turn", ${share('"turn"', '"users"')} AS "quota"
+    FROM walked CROSS JOIN (SELECT max("turn") AS "users" FROM walked) AS counted
+    WHERE "isTurn"
+  ), ${found}`,
+    order,
+    lost: NO_TRY_LEFT,
+    about: {
+      ...walked('$6::integer'),
+      mayHaveMore: {
+        type: 'boolean',
+        value: `EXISTS (SELECT FROM found JOIN turns USING ("turn") WHERE "nth" = "quota")`,
+      },
+      searchMs: { type: 'double precision', value: untilFound('found') },
+    },
+  });
+};
+
+/**
+ * The first of two statements of one transaction: locks users whose turn it is, so that nobody else gives
+ * out their jobs until it ends. One that is locked is passed over. $1 how many to lock, $2 the user after
+ * whom it begins, $3 how many users to look for, $4 how many jobs of a user may run at once.
+ *
+ * No single statement can do both: what it counts is older than the locks that it gets.
+ */
+export const lockUsersInTurn = (t: Tables): Statement => {
+  const isTurn = `CASE WHEN ${IS_DUE} THEN ${running(t, 'j."userId"', '$4::integer')} < $4::integer
+        ELSE false END`;
+  return sql`
+  WITH ${walk(t, '$2::uuid', '$3::integer', isTurn)}, locked AS MATERIALIZED (
+    SELECT l."userId"
+    FROM walked CROSS JOIN LATERAL (
+      SELECT u."userId" FROM ${t.users} u WHERE u."userId" = walked."userId"
+      FOR NO KEY UPDATE SKIP LOCKED
+    ) AS l
+    WHERE walked."isTurn"
+    LIMIT $1::integer
+  )
+  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users",
+    (SELECT count(*)::integer FROM walked WHERE "isTurn") AS "ready",
+    ${Object.entries(walked('$3::integer'))
+      .map(([name, { value }]) => `${value} AS "${name}"`)
+      .join(', ')}`;
+};
+
+/**
+ * The second one: pending jobs that are due, of locked users. $5 the users, in turn; $7 how many jobs of
+ * each may run at once, those included that run already.
+ */
+export const claimOfLockedUsers = (t: Tables): Statement => {
+  const { found, order } = oldestOfEach(t);
+  return claimStep(t, {
+    found: `turns AS MATERIALIZED (
+    SELECT "userId", "turn", least("share", "room") AS "quota", "room"
+    FROM unnest((SELECT $5::uuid[])) WITH ORDINALITY AS u("userId", "turn")
+    CROSS JOIN LATERAL (
+      SELECT ${share('u."turn"', 'cardinality((SELECT $5::uuid[]))')} AS "share",
+        $7::integer - ${running(t, 'u."userId"', '$7::integer')} AS "room"
+    ) AS s
+  ), ${found}`,
+    order,
+    lost: NO_TRY_LEFT,
+    about: {
+      mayHaveMore: {
+        type: 'boolean',
+        value: `EXISTS (SELECT FROM found JOIN turns USING ("turn")
+      WHERE "nth" = "quota" AND "quota" < "room")`,
+      },
+    },
+  });
+};

@@ -1,0 +1,143 @@
+import { randomUUID } from 'node:crypto';
+import { MAX_LIMIT } from '../input/defaults.js';
+import { waitedOf } from '../sql/claim.js';
+import type { Claimed } from '../sql/claim.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
+import type { VideoJob } from '../schema/entities/index.js';
+import * as statements from './fair.claiming.sql.js';
+import { toClaimedJobs } from './job.claiming.js';
+import type { Begun, Claim } from './job.claiming.js';
+import { announce } from './job.events.js';
+import type { Row } from './job.row.js';
+
+/** How many users that somebody else has locked may stand before those whose turn it is. */
+const LOCKED_USERS = 32;
+
+/** Whose turn it was last, in this process. It begins anywhere, so that processes do not follow each other. */
+export class Rotation {
+  lastUser: string = randomUUID();
+}
+
+/** What a claim in turn took. */
+export interface ClaimedInTurn extends Omit<Claimed<VideoJob>, 'dueUntil'> {
+  /** How long its slowest statement searched for jobs, in ms. */
+  readonly searchMs: number;
+  /** Somebody else was claiming for users whose turn it was: there may be more in a moment. */
+  readonly passedOver: boolean;
+}
+
+/** How a claim goes round the users. */
+interface Round {
+  readonly walkedTo: string | null;
+  readonly sawAllUsers: boolean;
+}
+
+/** What one step of it took. */
+interface Step extends Round {
+  readonly jobs: VideoJob[];
+  readonly failed: number;
+  readonly waitedMs: readonly number[];
+  /** A user got as many as it was offered, and may have more. */
+  readonly mayHaveMore: boolean;
+  readonly searchMs: number;
+  readonly passedOver: boolean;
+}
+
+/** Claims up to `claim.limit` jobs of users whose turn comes after `lastUser`, of `look` that it looks at. */
+type TakeStep = (claim: Claim, lastUser: string, look: number) => Promise<Step>;
+
+/**
+ * Claims pending jobs that are due, of one user after the other, the oldest of each: each user that has
+ * work gets as many as any other, and one that is alone gets all. It goes on until it has its fill, or has
+ * been at all users.
+ */
+export async function claimInTurn(
+  db: SqlRunner,
+  claim: Claim,
+  rotation: Rotation,
+  maxRunningPerUser?: number,
+): Promise<ClaimedInTurn> {
+  const step = maxRunningPerUser === undefined ? anyNumber(db) : upTo(db, maxRunningPerUser);
+  const claimed = await goRound(step, claim, rotation);
+  announce(db.dataSource, 'notifications', claimed.failed, undefined);
+  return claimed;
+}
+
+async function goRound(step: TakeStep, claim: Claim, rotation: Rotation): Promise<ClaimedInTurn> {
+  const items: VideoJob[] = [];
+  const waitedMs: number[] = [];
+  let [failed, searchMs, more, passedOver] = [0, 0, false, false];
+  // Other claims of this process move the rotation meanwhile: where this one has been is its own.
+  const begin = rotation.lastUser;
+  let lastUser = begin;
+  let hasTurnedRound = false;
+  for (let look = claim.limit; ;) {
+    try {
+      const took = await step({ ...claim, limit: claim.limit - items.length }, lastUser, look);
+      items.push(...took.jobs);
+      waitedMs.push(...took.waitedMs);
+      failed += took.failed;
+      more ||= took.mayHaveMore;
+      passedOver ||= took.passedOver;
+      searchMs = Math.max(searchMs, took.searchMs);
+      const places = claim.limit - items.length;
+      // Where places are left, all whose turn it was have been asked.
+      const last = (places === 0 ? took.jobs.at(-1)?.userId : took.walkedTo) ?? lastUser;
+      hasTurnedRound ||= last <= lastUser;
+      rotation.lastUser = lastUser = last;
+      if (places === 0) return { items, waitedMs, failed, searchMs, passedOver, more: true };
+      const wasEverywhere = took.sawAllUsers || (hasTurnedRound && last >= begin);
+      if (wasEverywhere && !took.mayHaveMore && took.failed === 0) {
+        return { items, waitedMs, failed, searchMs, passedOver, more: more && !took.sawAllUsers };
+      }
+      // Behind thousands of jobs without a try left it takes a handful of statements.
+      look = took.failed > 0 ? Math.min(4 * look, MAX_LIMIT) : places;
+    } catch (error) {
+      // What is claimed is claimed, and the next claim meets the error again.
+      if (items.length === 0) throw error;
+      return { items, waitedMs, failed, searchMs, passedOver, more: true };
+    }
+  }
+}
+
+const anyNumber =
+  (db: SqlRunner): TakeStep =>
+  async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
+    const values = [limit, leaseMs, workerId, maxAttempts, lastUser, look];
+    const rows = await db.run<Row>('claimJobs', statements.claimInTurn, values);
+    const [about, jobs] = toClaimedJobs<Begun & Omit<Step, 'jobs' | 'waitedMs'>>(rows, workerId);
+    return { ...about, jobs, waitedMs: waitedOf(about), passedOver: false };
+  };
+
+const NOTHING = { jobs: [], failed: 0, mayHaveMore: false, waitedMs: [] };
+
+/** In a short transaction: users are locked, and what runs of theirs is counted after that. */
+const upTo =
+  (db: SqlRunner, maxRunningPerUser: number): TakeStep =>
+  ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) =>
+    db.transaction('claimJobs', async (run) => {
+      const most = limit + LOCKED_USERS;
+      const turn = [limit, lastUser, most, maxRunningPerUser];
+      const [round] = await run<Turn>(statements.lockUsersInTurn, turn);
+      const { users, ready, walkedTo, sawAllUsers } = round as Turn;
+      const isCut = users.length === limit;
+      const step = {
+        walkedTo: isCut ? (users.at(-1) as string) : walkedTo,
+        sawAllUsers: sawAllUsers && !isCut,
+        passedOver: !isCut && users.length < ready,
+        searchMs: 0,
+      };
+      if (users.length === 0) return { ...step, ...NOTHING };
+      const values = [limit, leaseMs, workerId, maxAttempts, users, look, maxRunningPerUser];
+      const rows = await run<Row>(statements.claimOfLockedUsers, values);
+      const [about, jobs] = toClaimedJobs<Begun & Pick<Step, 'mayHaveMore'>>(rows, workerId);
+      const { failed, mayHaveMore } = about;
+      return { ...step, jobs, failed, mayHaveMore, waitedMs: waitedOf(about) };
+    });
+
+/** The users that a claim has locked. */
+interface Turn extends Round {
+  readonly users: string[];
+  /** How many it would have locked if nobody else had. */
+  readonly ready: number;
+}

@@ -1,0 +1,37 @@
+import type { ClaimedInTurn } from '../jobs/fair.claiming.js';
+import type { VideoJob } from '../schema/entities/index.js';
+import type { Claimer, NextClaim } from './claimer.js';
+
+/** How long, in ms, the search of a claim in turn may take. Above it, it passes over dead index entries. */
+const LONG_SEARCH_MS = 20;
+/** The largest part of the time that is spent on searches that take longer. */
+const LONG_SEARCH_SHARE = 1 / 20;
+/** After how many ms a claim looks again at users for whom somebody else was just claiming. */
+const PASSED_OVER_MS = 10;
+
+/**
+ * Claims pending jobs of one user after the other. While a long transaction elsewhere holds back vacuum, the
+ * index entries of finished work pile up in front of each user's jobs: then it claims by age, which has a
+ * lower bound, and tries now and then whether that is over.
+ */
+export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
+  private nextTurn = 0;
+
+  /**
+   * @param claimInTurn - claims up to `limit` jobs
+   * @param byAge - what claims by age; undefined where that is never to be done
+   */
+  constructor(
+    private readonly claimInTurn: (limit: number) => Promise<ClaimedInTurn>,
+    private readonly byAge: Claimer<VideoJob> | undefined,
+  ) {}
+
+  async next(limit: number, woken: boolean): Promise<NextClaim<VideoJob>> {
+    if (this.byAge !== undefined && performance.now() < this.nextTurn) {
+      return this.byAge.next(limit, woken);
+    }
+    const { searchMs, passedOver, ...claimed } = await this.claimInTurn(limit);
+    if (searchMs > LONG_SEARCH_MS) this.nextTurn = performance.now() + searchMs / LONG_SEARCH_SHARE;
+    return { ...claimed, lookAgainMs: passedOver ? PASSED_OVER_MS : undefined };
+  }
+}

@@ -1,0 +1,296 @@
+import { jest } from '@jest/globals';
+import { JobService } from '../../src/jobs/job.service.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { HOUR_MS, lapse, makers, openPeer, stored, video } from './fixtures.js';
+import type { Peer } from './fixtures.js';
+
+let h: Harness;
+let other: Peer;
+let make: ReturnType<typeof makers>;
+beforeAll(async () => {
+  h = await openHarness();
+  other = await openPeer(h.url);
+  make = makers(h);
+});
+// A claim finds every job that is due.
+beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
+afterAll(async () => {
+  await other.close();
+  await h.close();
+});
+
+const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId);
+const inTurn = (limit: number, more: object = {}): Promise<VideoJob[]> =>
+  h.jobs.claimJobs({ limit, order: 'fair', leaseMs: HOUR_MS, ...more });
+
+const capped = (limit: number, maxRunningPerUser: number): Promise<VideoJob[]> =>
+  h.jobs.claimJobs({ limit, leaseMs: HOUR_MS, maxRunningPerUser });
+
+const newUsers = (count: number): Promise<string[]> =>
+  Promise.all(Array.from({ length: count }, async () => (await h.user()).userId));
+
+/** Gives a user pending jobs, the first of which waits longest. @returns their ids */
+async function backlog(userId: string, count: number): Promise<string[]> {
+  const rows: { jobId: string }[] = await h.dataSource.query(
+    `INSERT INTO video_jobs ("userId", filename, "videoUrl", "availableAt")
+     SELECT $1, 'a.mp4', 's3://videos/a.mp4', now() - interval '1 h' + i * interval '1 ms'
+     FROM generate_series(1, $2) i RETURNING "jobId"`,
+    [userId, count],
+  );
+  return ids(rows);
+}
+
+/** Users who have jobs, none of which is due. */
+async function scheduledUsers(count: number): Promise<void> {
+  await h.dataSource.query(
+    `WITH u AS (
+       INSERT INTO users (username, email, "passwordHash")
+       SELECT 'later' || i || $2, 'later' || i || $2 || '@example.com', 'secret'
+       FROM generate_series(1, $1) i RETURNING "userId"
+     )
+     INSERT INTO video_jobs ("userId", filename, "videoUrl", "availableAt")
+     SELECT "userId", 'a.mp4', 's3://videos/a.mp4', now() + interval '1 day' FROM u`,
+    [count, String(Math.random())],
+  );
+}
+
+const byUser = (jobs: VideoJob[]): Map<string, number> =>
+  jobs.reduce(
+    (counts, { userId }) => counts.set(userId, (counts.get(userId) ?? 0) + 1),
+    new Map<string, number>(),
+  );
+
+describe("claimJobs({ order: 'fair' })", () => {
+  it('finds nothing where nothing is due', async () => {
+    expect(await inTurn(10)).toEqual([]);
+    await make.leased();
+    await make.unleased();
+    await make.failed();
+    await scheduledUsers(3);
+    expect(await inTurn(10)).toEqual([]);
+  });
+
+  it('begins a new run, and returns the job as it is stored', async () => {
+    const job = await make.pending();
+    const [claimed] = await inTurn(1, { workerId: 'worker-1' });
+    expect(claimed).toMatchObject({
+      jobId: job.jobId,
+      status: 'processing',
+      runNumber: 1,
+      attempts: 1,
+      workerId: 'worker-1',
+    });
+    expect(await stored(h.dataSource, job.jobId)).toEqual({ ...claimed });
+  });
+
+  it('takes the oldest job of each user in turn, whatever others have waiting', async () => {
+    const users = await newUsers(3);
+    const backlogs = await Promise.all(users.map((userId, n) => backlog(userId, [200, 4, 2][n]!)));
+    const rounds = [
+      byUser(await inTurn(3)),
+      byUser(await inTurn(1)),
+      byUser(await inTurn(1)),
+      byUser(await inTurn(1)),
+    ];
+    expect([...rounds[0]!.values()]).toEqual([1, 1, 1]);
+    expect(new Set(rounds.slice(1).flatMap((round) => [...round.keys()]))).toEqual(new Set(users));
+    // The third user has nothing left; seven places are shared by two.
+    const claimed = await inTurn(7);
+    expect(byUser(claimed)).toEqual(
+      new Map([
+        [users[0]!, 5],
+        [users[1]!, 2],
+      ]),
+    );
+    const ofFirst = claimed.filter(({ userId }) => userId === users[0]);
+    expect(ids(ofFirst)).toEqual(backlogs[0]!.slice(2, 7));
+  });
+
+  it('gives all places to a user who is alone', async () => {
+    const [userId] = await newUsers(1);
+    const waiting = await backlog(userId!, 30);
+    expect(ids(await inTurn(20))).toEqual(waiting.slice(0, 20));
+    expect(ids(await inTurn(20))).toEqual(waiting.slice(20));
+  });
+
+  it('leaves no place free while anybody has work, however unlike the backlogs are', async () => {
+    const users = await newUsers(12);
+    for (const [n, userId] of users.entries()) await backlog(userId, n === 5 ? 100 : 1 + (n % 3));
+    expect(await inTurn(60)).toHaveLength(60);
+  });
+
+  it('over a thousand claims, users who always have work get the same', async () => {
+    const users = await newUsers(50);
+    for (const [n, userId] of users.entries()) await backlog(userId, n < 40 ? 120 + n : n);
+    const counts = new Map<string, number>();
+    // They are 40 for most of the time.
+    for (let claims = 0; claims < 1_000; claims += 1) {
+      const limit = 1 + (claims % 7);
+      for (const { userId } of await inTurn(limit)) {
+        counts.set(userId, (counts.get(userId) ?? 0) + 1);
+      }
+      const busy = users.slice(0, 40).map((userId) => counts.get(userId) ?? 0);
+      expect(Math.max(...busy) - Math.min(...busy)).toBeLessThanOrEqual(2);
+    }
+  });
+
+  it('a job of another user is in the next claim of every worker, behind any backlog', async () => {
+    const [busy, single] = await newUsers(2);
+    await backlog(busy!, 2_000);
+    const workers = Array.from({ length: 8 }, () => new JobService(h.dataSource));
+    const claim = { limit: 1, order: 'fair', leaseMs: HOUR_MS } as const;
+    for (const worker of workers) await worker.claimJobs(claim);
+    for (const worker of workers) {
+      const job = await h.jobs.createJob({ ...video, userId: single! });
+      expect(ids(await worker.claimJobs(claim))).toEqual([job.jobId]);
+    }
+  });
+
+  it('passes over hundreds of users who have only scheduled jobs, and finds who is behind them', async () => {
+    await scheduledUsers(700);
+    const users = await newUsers(2);
+    const waiting = [await backlog(users[0]!, 2), await backlog(users[1]!, 1)].flat();
+    expect(new Set(ids(await inTurn(2)))).toEqual(new Set([waiting[0], waiting[2]]));
+    expect(ids(await inTurn(10))).toEqual([waiting[1]]);
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    expect(await inTurn(10)).toEqual([]);
+    // Nothing is due: nobody has to be asked.
+    expect(sent.mock.calls.length).toBe(2);
+    sent.mockRestore();
+  });
+
+  it('ends where all that is due is locked, and finds it when it is free', async () => {
+    await scheduledUsers(600);
+    const job = await make.pending();
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(
+        `SELECT FROM video_jobs WHERE status = 'pending' AND "availableAt" <= now() FOR NO KEY UPDATE`,
+      );
+      expect(await inTurn(10)).toEqual([]);
+    });
+    expect(ids(await inTurn(10))).toEqual([job.jobId]);
+  });
+
+  it('takes retries and scheduled jobs when they are due, in the order of waiting', async () => {
+    const [userId] = await newUsers(1);
+    const [first] = await backlog(userId!, 1);
+    const [run] = await inTurn(1);
+    await h.jobs.failJob(run!, { errorMessage: 'disk full', retryInMs: HOUR_MS });
+    const scheduled = await h.jobs.createJob({
+      ...video,
+      userId: userId!,
+      availableAt: new Date(Date.now() + HOUR_MS),
+    });
+    const [now] = await backlog(userId!, 1);
+    expect(ids(await inTurn(5))).toEqual([now]);
+    await lapse(h.dataSource, scheduled);
+    expect(ids(await inTurn(5))).toEqual([scheduled.jobId]);
+    await lapse(h.dataSource, { jobId: first! });
+    expect(await inTurn(5)).toMatchObject([{ jobId: first, runNumber: 2, attempts: 2 }]);
+  });
+
+  it('claims what lost workers had begun before what is pending', async () => {
+    const pending = await make.pending();
+    const lost = await make.leased();
+    await lapse(h.dataSource, lost);
+    expect(ids(await inTurn(1))).toEqual([lost.jobId]);
+    expect(ids(await inTurn(1))).toEqual([pending.jobId]);
+  });
+
+  it('fails jobs that have no try left, in a few statements, and claims what is behind them', async () => {
+    const [userId] = await newUsers(1);
+    await backlog(userId!, 3_000);
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5');
+    const due = await make.pending(userId);
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    expect(ids(await inTurn(1))).toEqual([due.jobId]);
+    expect(sent.mock.calls.length).toBeLessThan(15);
+    sent.mockRestore();
+    const [{ failures }] = await h.dataSource.query(
+      `SELECT count(*)::integer AS failures FROM notification_log WHERE "notificationType" = 'failure'`,
+    );
+    expect(failures).toBe(3_000);
+    expect(await h.jobs.countJobs()).toMatchObject({ failed: 3_000, processing: 1 });
+  });
+
+  it('finds nothing while processing is paused', async () => {
+    const { jobId } = await make.pending();
+    await h.dataSource.query('UPDATE processing_state SET "pausedAt" = now()');
+    expect(await inTurn(5)).toEqual([]);
+    expect(await inTurn(5, { maxRunningPerUser: 1 })).toEqual([]);
+    await h.dataSource.query('UPDATE processing_state SET "pausedAt" = NULL');
+    expect(ids(await inTurn(5))).toEqual([jobId]);
+  });
+});
+
+describe('maxRunningPerUser', () => {
+  it('goes by turns, and is refused by age', async () => {
+    await expect(h.jobs.claimJobs({ order: 'age', maxRunningPerUser: 1 })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+      problems: [{ property: 'maxRunningPerUser' }],
+    });
+    await expect(h.jobs.claimJobs({ maxRunningPerUser: 0 })).rejects.toMatchObject({
+      code: 'INVALID_INPUT',
+    });
+  });
+
+  it('gives each user as many places, and no more, also when there are places left', async () => {
+    const users = await newUsers(3);
+    for (const userId of users) await backlog(userId, 10);
+    expect(byUser(await capped(4, 2)).size).toBe(3);
+    expect(await capped(50, 2)).toHaveLength(2);
+    expect(await capped(50, 2)).toEqual([]);
+    expect([...byUser(await capped(50, 3)).values()]).toEqual([1, 1, 1]);
+  });
+
+  it('counts what others started, and gives a place again when a job ends in any way', async () => {
+    const [userId] = await newUsers(1);
+    await backlog(userId!, 10);
+    const started = await h.jobs.startJob((await make.pending(userId)).jobId);
+    const [a, b] = await capped(50, 3);
+    expect(await capped(50, 3)).toEqual([]);
+    await h.jobs.completeJob(a!, { resultUrl: 's3://frames/1.zip', frameCount: 1 });
+    expect(await capped(50, 3)).toHaveLength(1);
+    await h.jobs.failJob(b!, { errorMessage: 'no video stream' });
+    expect(await capped(50, 3)).toHaveLength(1);
+    await h.jobs.releaseJob(started);
+    expect(await capped(50, 3)).toHaveLength(1);
+    // More than the limit run already: startJob does not count.
+    await h.jobs.startJob((await make.pending(userId)).jobId);
+    expect(await capped(50, 3)).toEqual([]);
+    expect(await capped(50, 1)).toEqual([]);
+  });
+
+  it('a lost job keeps its place, and is claimed again first', async () => {
+    const [userId] = await newUsers(1);
+    const lost = await make.leased('worker-1', userId);
+    await backlog(userId!, 3);
+    await lapse(h.dataSource, lost);
+    expect(ids(await capped(50, 1))).toEqual([lost.jobId]);
+    expect(await capped(50, 1)).toEqual([]);
+  });
+
+  it('passes over users that somebody else is claiming for, without waiting', async () => {
+    const users = await newUsers(40);
+    for (const userId of users) await backlog(userId, 1);
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(`SELECT FROM users WHERE "userId" = ANY($1) FOR NO KEY UPDATE`, [
+        users.slice(1),
+      ]);
+      expect(byUser(await capped(5, 2))).toEqual(new Map([[users[0], 1]]));
+    });
+    expect(await capped(50, 2)).toHaveLength(39);
+  });
+
+  it('fails jobs that have no try left, without a place', async () => {
+    const [userId] = await newUsers(1);
+    await backlog(userId!, 3);
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5');
+    const due = await make.pending(userId);
+    await make.leased('worker-1', userId);
+    expect(ids(await capped(1, 2))).toEqual([due.jobId]);
+    expect(await h.jobs.countJobs()).toMatchObject({ failed: 3, processing: 2 });
+  });
+});
