@@ -24,6 +24,7 @@ import {
   text,
   urlSchemes,
 } from './input/option.rules.js';
+import type { CurrentManager } from './sql/sql.runner.js';
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
@@ -43,6 +44,8 @@ export interface FrameForgeFeatureOptions {
   readonly urlSchemes?: readonly string[];
   /** A class that the parameters of new jobs must be like, as the option of `forRoot`. Default what that says. */
   readonly jobParameters?: new () => object;
+  /** Tells the transaction that a call joins, as the option of `forRoot`. Default what that says. */
+  readonly currentManager?: CurrentManager;
   /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
   readonly notifyWorkers?: boolean;
 }
@@ -261,6 +264,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
       replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
       urlSchemes,
       jobParameters: aFunction,
+      currentManager: aFunction,
       notifyWorkers: flag,
     });
     const { dataSource, ...wanted } = options;

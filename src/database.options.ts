@@ -6,6 +6,7 @@ import { ConfigurationError } from './errors.js';
 import { optionProblems } from './input/option.rules.js';
 import { preparedByDefault } from './sql/prepared-by-default.js';
 import { DEFAULT_REPLY_TIMEOUT_MS } from './sql/runner.defaults.js';
+import type { CurrentManager } from './sql/sql.runner.js';
 import { DEFAULT_URL_SCHEMES } from './jobs/url.schemes.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { frameForgeMigrations } from './schema/migrations/index.js';
@@ -68,6 +69,13 @@ export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions,
    * Default none: any JSON object.
    */
   readonly jobParameters?: new () => object;
+  /**
+   * Tells the manager of the transaction that the caller is in, for a library that carries transactions
+   * along (nestjs-cls, typeorm-transactional): a call that names no `manager` joins it. Undefined, or a
+   * manager without a transaction, means none. Not for what never joins one: `claimJobs`, `startJob` and
+   * `extendLeases` are transactions of their own. Default none.
+   */
+  readonly currentManager?: CurrentManager;
   /** Also load the entities that `TypeOrmModule.forFeature` names. Default false. */
   readonly autoLoadEntities?: boolean;
 }
@@ -89,6 +97,7 @@ export interface ResolvedOptions {
   readonly replyTimeoutMs: number;
   readonly urlSchemes: readonly string[];
   readonly jobParameters: (new () => object) | undefined;
+  readonly currentManager: CurrentManager | undefined;
   readonly notifyWorkers: boolean;
   readonly autoLoadEntities: boolean;
 }
@@ -121,6 +130,7 @@ export function resolveOptions(
     replyTimeoutMs = DEFAULT_REPLY_TIMEOUT_MS,
     urlSchemes = DEFAULT_URL_SCHEMES,
     jobParameters,
+    currentManager,
     notifyWorkers = false,
     autoLoadEntities = false,
     entities = [],
@@ -161,6 +171,7 @@ export function resolveOptions(
     replyTimeoutMs,
     urlSchemes: urlSchemes.map((scheme) => scheme.toLowerCase()),
     jobParameters,
+    currentManager,
     notifyWorkers,
     autoLoadEntities,
   };

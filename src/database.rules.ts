@@ -110,6 +110,7 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> 
   replyTimeoutMs: wholeNumber(1, 2 ** 31 - 1, 'milliseconds'),
   urlSchemes,
   jobParameters: aFunction,
+  currentManager: aFunction,
   notifyWorkers: flag,
   autoLoadEntities: flag,
 };

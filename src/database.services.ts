@@ -19,7 +19,7 @@ type Service = (typeof SERVICES)[number];
 /** The settings that a module can ask for. */
 type Settings = Pick<
   ServiceOptions,
-  'preparedStatements' | 'replyTimeoutMs' | 'urlSchemes' | 'jobParameters'
+  'preparedStatements' | 'replyTimeoutMs' | 'urlSchemes' | 'jobParameters' | 'currentManager'
 >;
 
 /** A service, and what it was made with. */
@@ -52,6 +52,7 @@ export function serviceOn(
     replyTimeoutMs: wanted.replyTimeoutMs ?? options?.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS,
     urlSchemes: wanted.urlSchemes ?? options?.urlSchemes ?? DEFAULT_URL_SCHEMES,
     jobParameters: wanted.jobParameters ?? options?.jobParameters,
+    currentManager: wanted.currentManager ?? options?.currentManager,
   };
   const services = made.get(dataSource) ?? [];
   made.set(dataSource, services);

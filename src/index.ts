@@ -38,4 +38,5 @@ export { migrate } from './migrations/migrate.js';
 export type { BootLogger } from './connection/boot.logger.js';
 export type { MigrateOptions } from './migrations/migrate.js';
 export type { ServiceOptions } from './sql/sql.runner.js';
+export type { CurrentManager } from './sql/sql.runner.js';
 export type { ReadOptions, TransactionOptions } from './sql/transaction.options.js';

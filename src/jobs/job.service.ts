@@ -6,7 +6,7 @@ import { hydrate } from '../sql/hydrate.js';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { ServiceOptions } from '../sql/sql.runner.js';
-import { ReadOptions, readOptions } from '../sql/transaction.options.js';
+import { ReadOptions } from '../sql/transaction.options.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import { InvalidInputError, JobNotFoundError } from '../errors.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
@@ -115,14 +115,24 @@ export class JobService {
    *   before the database counts as unavailable (default 30,000 ms);
    *   `urlSchemes`: which schemes URLs may have (default https, http, s3, gs, file);
    *   `jobParameters`: a class whose rules the parameters of new jobs must meet (default none);
+   *   `currentManager`: tells the transaction that a call joins if it names no `manager` (default none);
    *   `runner`: what runs the statements, for the inside of this package
    */
   constructor(
     readonly dataSource: DataSource,
-    { runner, preparedStatements, replyTimeoutMs, urlSchemes, jobParameters }: ServiceOptions = {},
+    {
+      runner,
+      preparedStatements,
+      replyTimeoutMs,
+      urlSchemes,
+      jobParameters,
+      currentManager,
+    }: ServiceOptions = {},
   ) {
     this.preparedStatements = preparedStatements ?? preparedByDefault();
-    this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
+    this.db =
+      runner ??
+      new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs, currentManager });
     this.urlSchemes = urlSchemes ?? DEFAULT_URL_SCHEMES;
     this.jobParameters = jobParameters;
     this.creations = creatingTogether(this.db);
@@ -138,7 +148,7 @@ export class JobService {
    */
   async createJob(input: CreateJobInput, options?: TransactionOptions): Promise<VideoJob> {
     const operation = 'createJob';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const job = readInput(operation, CreateJobInput, input);
     const url = { property: 'videoUrl', url: job.videoUrl };
     requireSchemes(operation, this.urlSchemes, [url]);
@@ -162,7 +172,7 @@ export class JobService {
     options?: TransactionOptions,
   ): Promise<VideoJob[]> {
     const operation = 'createJobs';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const jobs = readList(operation, 'inputs', inputs, BATCH, (input, path, problems) =>
       collect(CreateJobInput, input, path, true, problems),
     );
@@ -187,7 +197,7 @@ export class JobService {
    */
   async getJob(jobId: string, options: GetJobOptions = {}): Promise<VideoJob> {
     const operation = 'getJob';
-    const { userId, ...tx } = readInput(operation, GetJobOptions, options, { path: 'options' });
+    const { userId, ...tx } = this.db.readOptions(operation, options, GetJobOptions);
     const id = readId(operation, 'jobId', jobId);
     const [row] = await this.db.run<Row>(operation, reading.getJob, [id, userId ?? null], tx);
     if (row === undefined) throw new JobNotFoundError(id);
@@ -201,7 +211,7 @@ export class JobService {
    */
   async listJobs(input: ListJobsInput = {}, options?: ReadOptions): Promise<JobPage> {
     const operation = 'listJobs';
-    const tx = readOptions(operation, options, ReadOptions);
+    const tx = this.db.readOptions(operation, options, ReadOptions);
     const { userId, status, limit, cursor } = readInput(operation, ListJobsInput, input);
     const after = cursor ? decodeCursor(cursor) : undefined;
     const filters = { userId: userId !== undefined, status: status !== undefined };
@@ -230,7 +240,7 @@ export class JobService {
     options?: ReadOptions,
   ): Promise<Record<JobStatus, number>> {
     const operation = 'countJobs';
-    const tx = readOptions(operation, options, ReadOptions);
+    const tx = this.db.readOptions(operation, options, ReadOptions);
     const { userId } = readInput(operation, CountJobsInput, input);
     const rows = await this.db.run<{ status: JobStatus; count: number }>(
       operation,
@@ -328,7 +338,7 @@ export class JobService {
     options?: TransactionOptions,
   ): Promise<CompletedJob> {
     const operation = 'completeJob';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const handle = readHandle(operation, job);
     const completion = { handle, result: readInput(operation, JobResult, result) };
     const url = { property: 'resultUrl', url: completion.result.resultUrl };
@@ -351,7 +361,7 @@ export class JobService {
     options?: TransactionOptions,
   ): Promise<CompletionVerdict[]> {
     const operation = 'completeJobs';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const seen = new Set<string>();
     const batch = readList(
       operation,
@@ -393,7 +403,7 @@ export class JobService {
     options?: TransactionOptions,
   ): Promise<SettledJob> {
     const operation = 'failJob';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const handle = readHandle(operation, job);
     const { errorMessage, retryInMs } = readInput(operation, JobFailure, failure);
     const next = retryInMs === undefined ? JobStatus.FAILED : JobStatus.PENDING;
@@ -408,7 +418,7 @@ export class JobService {
    */
   async releaseJob(job: JobHandle, options?: TransactionOptions): Promise<VideoJob> {
     const operation = 'releaseJob';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const handle = readHandle(operation, job);
     const release = { handle, next: JobStatus.PENDING, refund: 1 };
     return (await settleJob(this.db, operation, 'released', release, tx)).job;
@@ -424,7 +434,7 @@ export class JobService {
    */
   async retryJob(jobId: string, options: OwnedJobOptions = {}): Promise<VideoJob> {
     const operation = 'retryJob';
-    const { userId, ...tx } = readInput(operation, OwnedJobOptions, options, { path: 'options' });
+    const { userId, ...tx } = this.db.readOptions(operation, options, OwnedJobOptions);
     const id = readId(operation, 'jobId', jobId);
     const [row] = await this.db.run<Row>(operation, retryJob, [id, userId ?? null], tx);
     const job = movedJob(id, 'retried', row);
@@ -444,7 +454,7 @@ export class JobService {
     options: OwnedJobOptions = {},
   ): Promise<JobAttemptError[]> {
     const operation = 'listAttemptErrors';
-    const { userId, ...tx } = readInput(operation, OwnedJobOptions, options, { path: 'options' });
+    const { userId, ...tx } = this.db.readOptions(operation, options, OwnedJobOptions);
     const id = readId(operation, 'jobId', jobId);
     const values = [id, userId ?? null];
     const rows = await this.db.run<Row>(operation, reading.listAttemptErrors, values, tx);

@@ -2,7 +2,6 @@ import type { DataSource } from 'typeorm';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { ServiceOptions } from '../sql/sql.runner.js';
-import { readOptions } from '../sql/transaction.options.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import {
   InvalidJobTransitionError,
@@ -56,14 +55,17 @@ export class NotificationService {
    *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default 30,000 ms);
+   *   `currentManager`: tells the transaction that a call joins if it names no `manager` (default none);
    *   `runner`: what runs the statements, for the inside of this package
    */
   constructor(
     readonly dataSource: DataSource,
-    { runner, preparedStatements, replyTimeoutMs }: ServiceOptions = {},
+    { runner, preparedStatements, replyTimeoutMs, currentManager }: ServiceOptions = {},
   ) {
     this.preparedStatements = preparedStatements ?? preparedByDefault();
-    this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
+    this.db =
+      runner ??
+      new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs, currentManager });
   }
 
   /**
@@ -78,7 +80,7 @@ export class NotificationService {
     options?: TransactionOptions,
   ): Promise<NotificationLog> {
     const operation = 'logNotification';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const log = readInput(operation, LogNotificationInput, input);
     const values = [log.jobId, log.notificationType, log.recipientEmail ?? null];
     const [row] = await this.db.run<Row>(operation, statements.logNotification, values, tx);
@@ -109,7 +111,7 @@ export class NotificationService {
     options?: TransactionOptions,
   ): Promise<NotificationPage> {
     const operation = 'listNotifications';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const { jobId, userId, deliveryStatus, limit, cursor } = readInput(
       operation,
       ListNotificationsInput,
@@ -194,7 +196,7 @@ export class NotificationService {
     options: TransactionOptions | undefined,
     outcome: { next: DeliveryStatus; errorMessage?: string; retryInMs?: number },
   ): Promise<NotificationLog> {
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const { notificationId, deliveryNumber } = readInput(
       operation,
       NotificationHandle,

@@ -4,6 +4,7 @@ import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
 import { fromDriver, hasLostPlans, hasStalePlan, isAnswer } from '../errors.driver.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
+import { readInput } from '../input/input.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
 import { checkOut, giveBack } from './checkout.js';
@@ -13,6 +14,7 @@ import { resultTypes } from './result.types.js';
 import { sessionOf, writesIso } from './session.js';
 import type { Session } from './session.js';
 import type { Statement } from './statement.js';
+import { TransactionOptions } from './transaction.options.js';
 import type { ReadOptions } from './transaction.options.js';
 
 /** Where and how a runner sends its statements. */
@@ -23,7 +25,12 @@ export interface RunnerOptions {
   readonly pool?: PgPool;
   /** A transaction that statements are part of if they name no other. For tests alone. */
   readonly manager?: EntityManager;
+  /** Tells the transaction that the caller is in, as {@link ServiceOptions.currentManager}. */
+  readonly currentManager?: CurrentManager | undefined;
 }
+
+/** Tells the manager of the transaction that the caller is in; undefined, or one without a transaction, if in none. */
+export type CurrentManager = () => EntityManager | undefined;
 
 /** How a service sends its statements. */
 export interface ServiceOptions {
@@ -38,6 +45,8 @@ export interface ServiceOptions {
   readonly urlSchemes?: readonly string[];
   /** A class whose `class-validator` rules the parameters of new jobs must meet. Default none. */
   readonly jobParameters?: new () => object;
+  /** Tells the transaction that a call joins if it names no `manager`. Default none. */
+  readonly currentManager?: CurrentManager;
   /** @internal Runs the statements in another way. */
   readonly runner?: SqlRunner;
 }
@@ -62,6 +71,28 @@ export class SqlRunner {
     private readonly options: RunnerOptions = {},
   ) {
     this.replyTimeoutMs = options.replyTimeoutMs ?? DEFAULT_REPLY_TIMEOUT_MS;
+  }
+
+  /**
+   * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would commit
+   * what the caller means to roll back. A call that names no manager, and does not want a replica, gets
+   * that of the transaction which the caller is in.
+   */
+  readOptions(operation: string, options: unknown): TransactionOptions;
+  readOptions<T extends ReadOptions>(
+    operation: string,
+    options: unknown,
+    optionsClass: new () => T,
+  ): T;
+  readOptions(
+    operation: string,
+    options: unknown = {},
+    optionsClass: new () => ReadOptions = TransactionOptions,
+  ): ReadOptions {
+    const tx = readInput(operation, optionsClass, options, { path: 'options' });
+    if (tx.manager !== undefined || tx.replica === true) return tx;
+    const manager = this.options.currentManager?.();
+    return manager?.queryRunner === undefined ? tx : { ...tx, manager };
   }
 
   /**

@@ -1,6 +1,6 @@
 import type { EntityManager } from 'typeorm';
 import { dataSourceOf } from '../peers/typeorm.internals.js';
-import { CheckedBy, readInput } from '../input/input.js';
+import { CheckedBy } from '../input/input.js';
 
 /** The option that most methods take last. */
 export class TransactionOptions {
@@ -39,24 +39,4 @@ export class ReadOptions extends TransactionOptions {
     'optional',
   )
   replica?: boolean;
-}
-
-/**
- * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would
- * commit what the caller means to roll back.
- */
-export function readOptions(operation: string, options: unknown): TransactionOptions;
-export function readOptions<T extends object>(
-  operation: string,
-  options: unknown,
-  optionsClass: new () => T,
-): T;
-export function readOptions(
-  operation: string,
-  options: unknown,
-  optionsClass: new () => object = TransactionOptions,
-): object {
-  return options === undefined
-    ? {}
-    : readInput(operation, optionsClass, options, { path: 'options' });
 }

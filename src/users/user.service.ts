@@ -11,7 +11,7 @@ import { hydrate } from '../sql/hydrate.js';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { ServiceOptions } from '../sql/sql.runner.js';
-import { ReadOptions, readOptions } from '../sql/transaction.options.js';
+import { ReadOptions } from '../sql/transaction.options.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import { CreateUserInput, FindForLoginInput, UpdateUserInput } from './user.inputs.js';
 import * as statements from './user.sql.js';
@@ -47,14 +47,17 @@ export class UserService {
    *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default 30,000 ms);
+   *   `currentManager`: tells the transaction that a call joins if it names no `manager` (default none);
    *   `runner`: what runs the statements, for the inside of this package
    */
   constructor(
     readonly dataSource: DataSource,
-    { runner, preparedStatements, replyTimeoutMs }: ServiceOptions = {},
+    { runner, preparedStatements, replyTimeoutMs, currentManager }: ServiceOptions = {},
   ) {
     this.preparedStatements = preparedStatements ?? preparedByDefault();
-    this.db = runner ?? new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs });
+    this.db =
+      runner ??
+      new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs, currentManager });
   }
 
   /**
@@ -66,7 +69,7 @@ export class UserService {
    */
   async createUser(input: CreateUserInput, options?: TransactionOptions): Promise<User> {
     const operation = 'createUser';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const { username, email, passwordHash } = readInput(operation, CreateUserInput, input);
     for (let tries = 1; tries <= TRIES; tries += 1) {
       const values = [username, email, passwordHash];
@@ -99,7 +102,7 @@ export class UserService {
     options?: ReadOptions,
   ): Promise<UserWithPasswordHash | null> {
     const operation = 'findForLogin';
-    const tx = readOptions(operation, options, ReadOptions);
+    const tx = this.db.readOptions(operation, options, ReadOptions);
     const { username, email } = readInput(operation, FindForLoginInput, input);
     if ((username === undefined) === (email === undefined)) {
       const message = 'must be given, or email, and not both';
@@ -129,7 +132,7 @@ export class UserService {
     options?: TransactionOptions,
   ): Promise<User> {
     const operation = 'updateUser';
-    const tx = readOptions(operation, options);
+    const tx = this.db.readOptions(operation, options);
     const id = readId(operation, 'userId', userId);
     const { email, passwordHash } = readInput(operation, UpdateUserInput, input);
     if (email === undefined && passwordHash === undefined) {

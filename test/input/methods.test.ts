@@ -177,7 +177,7 @@ describe.each([
       const services = {
         JobService: h.jobs,
         NotificationService: h.notifications,
-        UserService: new UserService(h.dataSource),
+        UserService: h.users,
       };
       const service = services[name] as unknown as Record<string, Call>;
       const kinds = methods[method] ?? [];

@@ -165,25 +165,23 @@ export const METHODS: Record<string, CaseMaker> = {
     };
   },
   createUser: async (h, other) => {
-    const users = new UserService(h.dataSource);
     const username = `u_${randomUUID().slice(0, 8)}`;
     const input = { username, email: `${username}@example.com`, passwordHash: 'x' };
     const { email } = await h.user();
     return {
-      call: (o) => users.createUser(input, o),
+      call: (o) => h.users.createUser(input, o),
       done: async () =>
         (await new UserService(other.dataSource).findForLogin({ username })) !== null,
-      refused: (o) => users.createUser({ ...input, email }, o),
+      refused: (o) => h.users.createUser({ ...input, email }, o),
     };
   },
   updateUser: async (h, other) => {
-    const users = new UserService(h.dataSource);
     const [{ userId }, another] = [await h.user(), await h.user()];
     const email = `${randomUUID()}@example.com`;
     return {
-      call: (o) => users.updateUser(userId, { email }, o),
+      call: (o) => h.users.updateUser(userId, { email }, o),
       done: async () => (await new UserService(other.dataSource).findForLogin({ email })) !== null,
-      refused: (o) => users.updateUser(userId, { email: another.email }, o),
+      refused: (o) => h.users.updateUser(userId, { email: another.email }, o),
     };
   },
 };

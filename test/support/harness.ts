@@ -5,6 +5,7 @@ import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
 import type { User } from '../../src/schema/entities/index.js';
+import { UserService } from '../../src/users/user.service.js';
 import { createTestDatabase } from '../../src/testing/test.database.js';
 import { userFixture } from '../../src/testing/user.fixture.js';
 import type { TestDatabase } from './server.js';
@@ -15,6 +16,7 @@ export interface Harness {
   readonly dataSource: DataSource;
   readonly jobs: JobService;
   readonly notifications: NotificationService;
+  readonly users: UserService;
   /** Inserts a user with a unique name and e-mail address. */
   user(values?: Partial<User>): Promise<User>;
   close(): Promise<void>;
@@ -37,6 +39,7 @@ export async function openHarness(
     dataSource,
     jobs: new JobService(dataSource, resolved),
     notifications: new NotificationService(dataSource, resolved),
+    users: new UserService(dataSource, resolved),
     user: (values = {}) => userFixture(values).persist(dataSource),
     close: async () => {
       await dataSource.destroy();

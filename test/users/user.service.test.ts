@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { inspect } from 'node:util';
 import type { QueryRunner } from 'typeorm';
-import { User, UserConflictError, UserService } from '../../src/index.js';
+import { User, UserConflictError } from '../../src/index.js';
+import type { UserService } from '../../src/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { expectHidden } from '../schema/renderings.js';
@@ -22,7 +23,7 @@ beforeAll(async () => {
     maxQueryExecutionTime: 1,
     logger: { ...logger, logMigration: log, log },
   });
-  users = new UserService(h.dataSource);
+  ({ users } = h);
 });
 afterAll(() => h.close());
 beforeEach(() => logged.splice(0));
