@@ -1,16 +1,18 @@
 // A process that claims jobs until none is left, and tells which it got. With a lease it also
 // completes them, now and then too late.
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { ClaimJobsInput } from '../../src/jobs/job.inputs.js';
 import { openPeer, result } from './fixtures.js';
 
-const [url, lease] = process.argv.slice(2);
+const [url, terms = '{}'] = process.argv.slice(2);
+const { lease, ...how } = JSON.parse(terms) as Pick<ClaimJobsInput, 'order'> & { lease?: number };
 const { jobs: service, close } = await openPeer(String(url));
 const tell = (message: object): void => void process.stdout.write(`${JSON.stringify(message)}\n`);
 
 /** Claims in batches of all sizes, so that the claims of the processes overlap in every way. */
 async function claim(): Promise<void> {
   for (let limit = 1; ; limit = (limit % 40) + 1) {
-    const claimed = await service.claimJobs({ limit });
+    const claimed = await service.claimJobs({ limit, ...how });
     if (claimed.length === 0) return;
     tell({ claimed: claimed.map(({ jobId, runNumber }) => ({ jobId, runNumber })) });
   }
@@ -33,6 +35,6 @@ async function work(leaseMs: number): Promise<void> {
 tell({ ready: true });
 await new Promise((resolve) => process.stdin.once('data', resolve));
 if (lease === undefined) await claim();
-else await work(Number(lease));
+else await work(lease);
 await close();
 process.stdin.destroy();

@@ -13,6 +13,12 @@ const PROCESSES = 8;
 const TIMEOUT_MS = 240_000;
 const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
+/** How the processes claim; with a lease, in ms, they also complete. */
+interface Terms {
+  readonly lease?: number;
+  readonly order?: 'age' | 'fair';
+}
+
 /** What the processes have told. */
 class Claimer {
   readonly claimed: { jobId: string; runNumber: number }[] = [];
@@ -21,9 +27,9 @@ class Claimer {
   readonly process: ChildProcess;
   ready = false;
 
-  constructor(url: string, lease?: number) {
+  constructor(url: string, terms: Terms) {
     const loader = ['--import', file('../support/typescript.mjs')];
-    const values = lease === undefined ? [url] : [url, String(lease)];
+    const values = [url, JSON.stringify(terms)];
     this.process = spawn(process.execPath, [...loader, file('./claimer.fixture.ts'), ...values], {
       stdio: ['pipe', 'pipe', 'inherit'],
     });
@@ -48,8 +54,8 @@ afterEach(async () => {
 });
 
 /** Starts the processes, and lets them all go at once. */
-async function race(lease?: number): Promise<void> {
-  claimers = Array.from({ length: PROCESSES }, () => new Claimer(h.url, lease));
+async function race(terms: Terms): Promise<void> {
+  claimers = Array.from({ length: PROCESSES }, () => new Claimer(h.url, terms));
   await until(() => claimers.every(({ ready }) => ready));
   for (const claimer of claimers) claimer.process.stdin!.write('go\n');
 }
@@ -66,11 +72,34 @@ async function createJobs(count: number): Promise<string[]> {
   return jobs.map(({ jobId }) => jobId);
 }
 
-it(
-  'eight processes that claim five thousand jobs get each exactly once',
-  async () => {
-    const ids = await createJobs(5_000);
-    await race();
+/** Jobs of many users, some of whom have a hundred times as many as others. */
+async function createJobsOfMany(count: number, users: number): Promise<string[]> {
+  const rows: { jobId: string }[] = await h.dataSource.query(
+    `WITH u AS (
+       INSERT INTO users (username, email, "passwordHash")
+       SELECT 'user' || i, 'user' || i || '@example.com', 'secret' FROM generate_series(1, $2) i
+       RETURNING "userId"
+     ), ids AS (SELECT array_agg("userId") AS ids FROM u)
+     INSERT INTO video_jobs ("userId", filename, "videoUrl")
+     SELECT ids[1 + floor($2 * power(i / $1::float8, 3))::integer % $2], 'a.mp4', 's3://videos/a.mp4'
+     FROM ids, generate_series(0, $1 - 1) i RETURNING "jobId"`,
+    [count, users],
+  );
+  return rows.map(({ jobId }) => jobId);
+}
+
+it.each<[string, Terms, () => Promise<string[]>]>([
+  ['five thousand jobs', {}, () => createJobs(5_000)],
+  [
+    'twenty thousand jobs of five hundred users in turn',
+    { order: 'fair' },
+    () => createJobsOfMany(20_000, 500),
+  ],
+])(
+  'eight processes that claim %s get each exactly once',
+  async (_, terms, create) => {
+    const ids = await create();
+    await race(terms);
     await ended(claimers);
     const claimed = claimers.flatMap((claimer) => claimer.claimed);
     expect(claimed).toHaveLength(ids.length);
@@ -95,7 +124,7 @@ it(
   'every job is completed once, while leases end early, jobs are stolen and workers are killed',
   async () => {
     const ids = await createJobs(600);
-    await race(20);
+    await race({ lease: 20 });
     // Three die, in whatever they are doing.
     for (const victim of claimers.slice(0, 3)) {
       await until(() => victim.completed.length > 0);

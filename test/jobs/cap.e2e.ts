@@ -1,0 +1,62 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { fairFixtures } from './fair.fixtures.js';
+import { openPeer, result } from './fixtures.js';
+
+const CLAIMERS = 16;
+const CAP = 3;
+const SECONDS = 30;
+
+let h: Harness;
+beforeEach(async () => {
+  h = await openHarness();
+});
+afterEach(() => h.close());
+
+/** How many jobs run, in all and of the user who has most, as one snapshot of the database says. */
+async function sample(): Promise<{ all: number; most: number }> {
+  const [row] = await h.dataSource.query(
+    `SELECT COALESCE(sum(n), 0)::integer AS all, COALESCE(max(n), 0)::integer AS most FROM (
+       SELECT count(*) AS n FROM video_jobs WHERE status = 'processing' GROUP BY "userId"
+     ) AS counted`,
+  );
+  return row;
+}
+
+it.each([
+  ['fewer places than claimers', 4],
+  ['more places than claimers', 20],
+])('%s: nobody ever has more than the limit, and the places are full', async (_, userCount) => {
+  const { newUsers, backlog } = fairFixtures(h);
+  const users = await newUsers(userCount);
+  await Promise.all(users.map((userId) => backlog(userId, 20_000 / userCount)));
+  const peers = await Promise.all(Array.from({ length: CLAIMERS }, () => openPeer(h.url)));
+  const end = performance.now() + (SECONDS / 2) * 1_000;
+  let done = 0;
+  const work = async ({ jobs }: (typeof peers)[number]): Promise<void> => {
+    while (performance.now() < end) {
+      const [job] = await jobs.claimJobs({ limit: 1, maxRunningPerUser: CAP });
+      await sleep(job === undefined ? 10 : 30 + Math.random() * 40);
+      if (job === undefined) continue;
+      await jobs.completeJob(job, result);
+      done += 1;
+    }
+  };
+  const samples: { all: number; most: number }[] = [];
+  const watch = async (): Promise<void> => {
+    while (performance.now() < end) samples.push(await sample());
+  };
+  try {
+    await Promise.all([...peers.map(work), watch()]);
+  } finally {
+    await Promise.all(peers.map((peer) => peer.close()));
+  }
+  expect(Math.max(...samples.map(({ most }) => most))).toBe(CAP);
+  expect(done).toBeLessThan(20_000);
+  const all = samples.map((one) => one.all).toSorted((a, b) => a - b);
+  const places = Math.min(CLAIMERS, CAP * userCount);
+  expect(all.at(-1)).toBe(places);
+  // Between two jobs a place is free for as long as it takes to record one and to claim the other.
+  expect(all[Math.floor(all.length / 2)]).toBeGreaterThanOrEqual(places * 0.75);
+});
