@@ -274,6 +274,26 @@ export class StatementTimeoutError extends FrameForgeError {
   }
 }
 
+/** A run took longer than `maxRunMs`: its signal was aborted with this error, and the attempt failed. */
+export class RunTimeoutError extends FrameForgeError {
+  static {
+    this.prototype.name = 'RunTimeoutError';
+  }
+  readonly code = 'RUN_TIMEOUT';
+
+  /** @param maxRunMs - the limit, in ms */
+  constructor(
+    readonly jobId: string,
+    readonly runNumber: number,
+    readonly maxRunMs: number,
+  ) {
+    super(
+      `Run ${runNumber} of job ${jobId} took longer than its limit of ${maxRunMs} ms, and was ended. ` +
+        `Raise \`maxRunMs\` of @VideoJobProcessor if such work needs longer.`,
+    );
+  }
+}
+
 /** The schema in the database is not what this package needs, or a migration failed. */
 export class MigrationError extends FrameForgeError {
   static {
@@ -303,6 +323,7 @@ export type AnyFrameForgeError =
   | TransactionConflictError
   | DatabaseUnavailableError
   | StatementTimeoutError
+  | RunTimeoutError
   | MigrationError
   | ConfigurationError;
 

@@ -12,6 +12,7 @@ export {
   LeaseLostError,
   MigrationError,
   NotificationNotFoundError,
+  RunTimeoutError,
   TransactionConflictError,
   UserConflictError,
   UserNotFoundError,

@@ -6,6 +6,7 @@ import type { PgPool } from '../peers/pg.internals.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import { ConfigurationError } from '../errors.js';
 import { reasonOf } from '../errors.text.js';
+import { MAX_MS, wholeNumber } from '../input/option.rules.js';
 import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';
 import type { JobService } from '../jobs/job.service.js';
@@ -261,6 +262,13 @@ function onlyOne<T>(decorator: string, found: FoundHandler<T>[]): FoundHandler<T
     throw new ConfigurationError(
       `${decorator} of ${handler.name}: concurrency must be a whole number, 1 or more.`,
     );
+  }
+  const wrongLimit =
+    handler?.maxRunMs === undefined
+      ? undefined
+      : wholeNumber(1, MAX_MS, 'milliseconds')(handler.maxRunMs);
+  if (wrongLimit !== undefined) {
+    throw new ConfigurationError(`${decorator} of ${handler?.name}: maxRunMs ${wrongLimit}.`);
   }
   return handler;
 }

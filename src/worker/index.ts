@@ -1,7 +1,7 @@
 export { FrameForgeWorker } from './frameforge.worker.js';
 export { LeaseEndedError } from './lease.keeper.js';
 export { NotificationDeliverer, VideoJobProcessor } from './worker.decorators.js';
-export type { HandlerOptions } from './worker.decorators.js';
+export type { HandlerOptions, ProcessorOptions } from './worker.decorators.js';
 export { FrameForgeWorkerModule } from './worker.module.js';
 export type { BackoffOptions, FrameForgeWorkerOptions } from './worker.options.js';
 export type { Count, Handlers, WorkerStats } from './worker.stats.js';

@@ -42,7 +42,7 @@ export class JobQueue implements WorkQueue<Lease> {
   private nextLostLook = 0;
 
   constructor(
-    { handler, concurrency }: FoundHandler<VideoJobHandler>,
+    { handler, concurrency, maxRunMs }: FoundHandler<VideoJobHandler>,
     private readonly context: QueueContext,
     leasePool: PgPool,
     private readonly onDue: () => void,
@@ -78,7 +78,7 @@ export class JobQueue implements WorkQueue<Lease> {
       this.keeper,
       completer,
       recording,
-      options,
+      { ...options, maxRunMs },
       telemetry,
       logger,
     );

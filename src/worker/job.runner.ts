@@ -1,4 +1,5 @@
 import type { Logger } from '@nestjs/common';
+import type { EntityManager } from 'typeorm';
 import {
   InvalidInputError,
   InvalidJobTransitionError,
@@ -6,6 +7,8 @@ import {
   LeaseLostError,
 } from '../errors.js';
 import { readable, reasonOf } from '../errors.text.js';
+import { cutOff } from '../peers/pg.internals.js';
+import type { PgClient } from '../peers/pg.internals.js';
 import { readInput } from '../input/input.js';
 import { JobResult } from '../jobs/job.inputs.js';
 import { requireSchemes } from '../jobs/url.schemes.js';
@@ -20,6 +23,7 @@ import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from './lease.keeper.js';
 import { NotRecordedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
+import { RunLimit } from './run.limit.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
@@ -41,7 +45,7 @@ export class JobRunner {
     private readonly keeper: LeaseKeeper,
     private readonly completer: JobCompleter,
     private readonly recording: Activity,
-    private readonly options: ResolvedWorkerOptions,
+    private readonly options: ResolvedWorkerOptions & { readonly maxRunMs?: number | undefined },
     private readonly telemetry: Telemetry,
     private readonly logger: Logger,
   ) {}
@@ -88,6 +92,10 @@ export class JobRunner {
     onHandled: () => void,
   ): Promise<RunEnd> {
     const { run, abort } = lease;
+    const limit = new RunLimit(lease, this.options.maxRunMs ?? Infinity, (ended) => {
+      this.giveUp(lease, ended);
+      onHandled();
+    });
     try {
       const context = {
         get signal() {
@@ -95,13 +103,14 @@ export class JobRunner {
         },
         attempt: run.attempts,
       };
-      const outcome = await this.handler.process(lease.job, context);
+      const outcome = await limit.run(() => this.handler.process(lease.job, context));
       abort.throwIfAborted();
       if (typeof outcome !== 'function') onHandled();
-      return await this.complete(lease, outcome);
+      return await this.complete(lease, outcome, limit);
     } catch (thrown) {
-      const error = readable(thrown);
-      if (abort.aborted) return lease.released ? 'released' : 'lost';
+      const error = limit.error ?? readable(thrown);
+      if (lease.released) return 'released';
+      if (abort.aborted && limit.error === undefined) return 'lost';
       // The work was done, only not recorded: that is no failure of it.
       if (error instanceof NotRecordedError) throw error;
       if (error instanceof LeaseLostError && error.jobId === run.jobId) {
@@ -113,12 +122,26 @@ export class JobRunner {
     }
   }
 
-  private async complete(lease: Lease, outcome: JobOutcome): Promise<RunEnd> {
+  /** A handler that went on for too long: others get its place, and it is counted until it ends. */
+  private giveUp({ run }: Lease, ended: Promise<unknown>): void {
+    this.telemetry.hangs('jobs', 1);
+    void ended.then(() => this.telemetry.hangs('jobs', -1));
+    this.logger.warn(
+      `Run ${run.runNumber} of job ${run.jobId} still runs, long after its limit: others get its place, ` +
+        `and nothing of it will be recorded. Let the handler heed \`signal\`.`,
+    );
+  }
+
+  private async complete(lease: Lease, outcome: JobOutcome, limit: RunLimit): Promise<RunEnd> {
     const { urlSchemes } = this.leaseJobs;
     if (typeof outcome === 'function') {
-      await this.completer.completeWith(lease, async (manager) =>
-        resultOf(await outcome(manager), urlSchemes),
-      );
+      await this.completer.completeWith(lease, async (manager) => {
+        const result = await limit.run(
+          () => outcome(manager),
+          () => breakTransaction(manager),
+        );
+        return resultOf(result, urlSchemes);
+      });
       return 'completed';
     }
     const result = resultOf(outcome, urlSchemes);
@@ -189,6 +212,16 @@ export class JobRunner {
     this.logger.warn(`The outcome of run ${run.runNumber} was discarded: ${error.message}`);
     return 'lost';
   }
+}
+
+/** Breaks the connection of a transaction: nothing more can be written by it, and it is undone. */
+function breakTransaction({ queryRunner }: EntityManager): void {
+  void queryRunner?.connect().then(
+    (client) => cutOff(client as PgClient),
+    () => {
+      // One that is released already is broken already.
+    },
+  );
 }
 
 const ENDS: Record<JobStatus, RunEnd> = {

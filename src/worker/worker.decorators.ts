@@ -8,16 +8,26 @@ export interface HandlerOptions {
   readonly concurrency?: number;
 }
 
-const processor = DiscoveryService.createDecorator<HandlerOptions>();
+/** What `@VideoJobProcessor` takes. */
+export interface ProcessorOptions extends HandlerOptions {
+  /**
+   * How long one run may take, in ms. Then its `signal` is aborted, and the attempt fails with a
+   * `RunTimeoutError`. Default none: set it to several times what the longest video takes.
+   */
+  readonly maxRunMs?: number;
+}
+
+const processor = DiscoveryService.createDecorator<ProcessorOptions>();
 const deliverer = DiscoveryService.createDecorator<HandlerOptions>();
 
 /**
  * Marks the provider that processes video jobs. One in an application.
  *
- * @param options - `concurrency`: how many jobs run at once in this process (default 1)
+ * @param options - `concurrency`: how many jobs run at once in this process (default 1); `maxRunMs`: how
+ *   long one run may take, in ms (default: no limit)
  */
 export function VideoJobProcessor(
-  options: HandlerOptions = {},
+  options: ProcessorOptions = {},
 ): <T extends new (...args: never[]) => VideoJobHandler<never>>(target: T) => void {
   return (target) => processor(options)(target);
 }
@@ -38,6 +48,8 @@ export interface FoundHandler<T> {
   readonly handler: T;
   readonly name: string;
   readonly concurrency: number;
+  /** How long one run may take, in ms; undefined for no limit. */
+  readonly maxRunMs: number | undefined;
 }
 
 /**
@@ -61,8 +73,9 @@ export function findHandlers(discovery: DiscoveryService): {
         );
       }
       if (handler === undefined || handler === null) continue;
-      const { concurrency = 1 } = discovery.getMetadataByDecorator(decorator, wrapper) ?? {};
-      found.set(handler, { handler, name, concurrency });
+      const { concurrency = 1, maxRunMs } =
+        discovery.getMetadataByDecorator(decorator, wrapper) ?? {};
+      found.set(handler, { handler, name, concurrency, maxRunMs });
     }
     return [...found.values()];
   };

@@ -68,6 +68,12 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     unavailable,
   ],
   STATEMENT_TIMEOUT: [new api.StatementTimeoutError('createJob', { cause }), 503, unavailable],
+  RUN_TIMEOUT: [
+    new api.RunTimeoutError(JOB, 2, 60_000),
+    504,
+    `Run 2 of job ${JOB} took longer than its limit of 60000 ms, and was ended. ` +
+      `Raise \`maxRunMs\` of @VideoJobProcessor if such work needs longer.`,
+  ],
   MIGRATION_FAILED: [new api.MigrationError(SECRET, { cause }), 500, internal],
   CONFIGURATION_INVALID: [new api.ConfigurationError(SECRET, { cause }), 500, internal],
 };

@@ -98,6 +98,7 @@ describe('the table of errors', () => {
     new api.TransactionConflictError('createJob'),
     new api.DatabaseUnavailableError('createJob'),
     new api.StatementTimeoutError('createJob'),
+    new api.RunTimeoutError('x', 1, 1),
     new api.MigrationError('failed'),
     new api.ConfigurationError('wrong'),
   ];
