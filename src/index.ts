@@ -29,6 +29,7 @@ export * from './jobs/job.inputs.js';
 export * from './jobs/job.service.js';
 export * from './jobs/job.view.js';
 export type { JobRefusal, SettledJob } from './jobs/job.settlement.js';
+export * from './messages/broker.messages.js';
 export * from './notifications/notification.inputs.js';
 export * from './notifications/notification.service.js';
 export * from './schema/entities/index.js';
