@@ -28,6 +28,7 @@ import type { CurrentManager } from './sql/sql.runner.js';
 import { JobService } from './jobs/job.service.js';
 import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
+import { JobStatistics } from './statistics/job.statistics.js';
 import { UserService } from './users/user.service.js';
 import { requireOneCopy } from './schema/copies.js';
 import { frameForgeEntities } from './schema/entities/index.js';
@@ -173,6 +174,10 @@ export const InjectJobService = (dataSource?: string): ParameterDecorator & Prop
 export const InjectNotificationService = (
   dataSource?: string,
 ): ParameterDecorator & PropertyDecorator => Inject(serviceToken(NotificationService, dataSource));
+
+/** Injects the `JobStatistics` of a named data source. */
+export const InjectJobStatistics = (dataSource?: string): ParameterDecorator & PropertyDecorator =>
+  Inject(serviceToken(JobStatistics, dataSource));
 
 /** Injects the `UserService` of a named data source. */
 export const InjectUserService = (dataSource?: string): ParameterDecorator & PropertyDecorator =>

@@ -7,12 +7,13 @@ import { DEFAULT_URL_SCHEMES } from './jobs/url.schemes.js';
 import { NotificationService } from './notifications/notification.service.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { preparedByDefault } from './sql/prepared-by-default.js';
+import { JobStatistics } from './statistics/job.statistics.js';
 import { UserService } from './users/user.service.js';
 import { DEFAULT_REPLY_TIMEOUT_MS } from './sql/runner.defaults.js';
 import type { ServiceOptions } from './sql/sql.runner.js';
 
 /** The services of this package. */
-export const SERVICES = [JobService, NotificationService, UserService] as const;
+export const SERVICES = [JobService, NotificationService, UserService, JobStatistics] as const;
 
 type Service = (typeof SERVICES)[number];
 

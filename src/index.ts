@@ -41,4 +41,7 @@ export type { BootLogger } from './connection/boot.logger.js';
 export type { MigrateOptions } from './migrations/migrate.js';
 export type { ServiceOptions } from './sql/sql.runner.js';
 export type { CurrentManager } from './sql/sql.runner.js';
+export * from './statistics/job.statistics.js';
+export * from './statistics/statistics.inputs.js';
+export type * from './statistics/statistics.types.js';
 export type { ReadOptions, TransactionOptions } from './sql/transaction.options.js';

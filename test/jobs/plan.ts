@@ -18,6 +18,8 @@ export interface PlanNode {
 export interface SentQuery {
   readonly text: string;
   readonly values: readonly unknown[];
+  /** What its transaction did before. */
+  readonly before?: string | undefined;
 }
 
 /** Keeps what a data source was last asked: give it to that as its logger. */
@@ -43,7 +45,10 @@ export class QueryRecorder extends AbstractLogger {
  * Runs a statement with the generic plan that a prepared statement ends up with, undoes it, and
  * returns the nodes of the plan.
  */
-export async function explain(client: Client, { text, values }: SentQuery): Promise<PlanNode[]> {
+export async function explain(
+  client: Client,
+  { text, values, before }: SentQuery,
+): Promise<PlanNode[]> {
   const literal = (value: unknown): string => {
     if (value === null || value === undefined) return 'NULL';
     if (typeof value === 'number' || typeof value === 'boolean') return String(value);
@@ -57,6 +62,7 @@ export async function explain(client: Client, { text, values }: SentQuery): Prom
   await client.query('BEGIN');
   try {
     await client.query('SET LOCAL plan_cache_mode = force_generic_plan');
+    if (before !== undefined) await client.query(before);
     await client.query(`PREPARE explained AS ${text}`);
     const { rows } = await client.query<{ 'QUERY PLAN': { Plan: PlanNode }[] }>(
       `EXPLAIN (ANALYZE, COSTS OFF, FORMAT JSON) EXECUTE explained${parameters}`,

@@ -1,0 +1,259 @@
+import { columns, sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
+import type { Tables } from '../schema/tables.js';
+import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
+import { IS_PENDING } from '../schema/queue.indexes.js';
+import { EXACT, forEach } from './statistics.sql.js';
+
+/** How many rows a search looks at: with those that a sort reads ahead, they are not more than 20,000. */
+export const LOOKED_AT = 19_950;
+
+/**
+ * $1 whether rows of the same time may be sorted by their ids: what is read in the rest of the transaction is read in the order of an index, up to a limit.
+ * The planner takes a walk's conditions for narrower than they are, and would read all that meets them, to
+ * sort it.
+ */
+export const readInOrder = (): Statement => sql`
+  SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+    set_config('enable_sort', 'off', true),
+    set_config('enable_incremental_sort', $1::text, true)`;
+
+/** What a search tells of a job: no parameters and no output, which may be large. */
+export const FOUND_JOB_COLUMNS = [
+  'jobId',
+  'userId',
+  'filename',
+  'status',
+  'errorMessage',
+  'createdAt',
+  'startedAt',
+  'completedAt',
+  'availableAt',
+  'runNumber',
+  'workerId',
+  'attempts',
+  'progress',
+  'cancelledAt',
+] as const;
+
+/** What the page of one job tells of it. */
+const LIFE_COLUMNS = [
+  ...FOUND_JOB_COLUMNS,
+  'videoUrl',
+  'resultUrl',
+  'frameCount',
+  'progressMessage',
+  'parameters',
+  'output',
+] as const;
+
+/** What a search tells of a notification. */
+export const FOUND_NOTIFICATION_COLUMNS = [
+  'notificationId',
+  'jobId',
+  'notificationType',
+  'recipientEmail',
+  'deliveryStatus',
+  'retryCount',
+  'errorMessage',
+  'createdAt',
+  'sentAt',
+  'availableAt',
+  'deliveryNumber',
+  'runNumber',
+] as const;
+
+export const NIL_ID = '00000000-0000-0000-0000-000000000000';
+
+/** A way through a table: which rows, in which order, and after which row to go on. */
+interface Walk {
+  /** What orders the rows. */
+  readonly order: readonly string[];
+  readonly direction: 'ASC' | 'DESC';
+  readonly where: string;
+}
+
+const ordered = ({ order, direction }: Walk, alias: string, ...more: string[]): string =>
+  [...order, ...more].map((name) => `${alias}."${name}" ${direction}`).join(', ');
+
+/**
+ * $1 the time and $2 the id after which to go on, $3 the begin of the time that is meant, $4 the user. Comparisons
+ * of rows follow an index. See {@link readInOrder}.
+ */
+const JOB_WALKS = {
+  newest: {
+    order: ['createdAt', 'jobId'],
+    direction: 'DESC',
+    where: `("createdAt", "jobId") < ($1::timestamptz, $2::uuid) AND "createdAt" >= $3::timestamptz
+      AND $4::uuid IS NULL`,
+  },
+  newestOfUser: {
+    order: ['userId', 'createdAt', 'jobId'],
+    direction: 'DESC',
+    where: `("userId", "createdAt", "jobId") < ($4::uuid, $1::timestamptz, $2::uuid)
+      AND ("userId", "createdAt") >= ($4::uuid, $3::timestamptz)`,
+  },
+  waiting: {
+    order: ['availableAt', 'jobId'],
+    direction: 'ASC',
+    where: `${IS_PENDING} AND ("availableAt", "jobId") > ($1::timestamptz, $2::uuid)
+      AND $3::timestamptz IS NOT NULL AND $4::uuid IS NULL`,
+  },
+  // Without the id: with it, the planner sorts all of the user's rows instead of following this index. So
+  // where it was stopped it goes on with all jobs of that time.
+  waitingOfUser: {
+    order: ['userId', 'availableAt'],
+    direction: 'ASC',
+    where: `${IS_PENDING} AND ("userId", "availableAt", "jobId") > ($4::uuid, $1::timestamptz, $2::uuid)
+      AND "userId" <= $4::uuid AND $3::timestamptz IS NOT NULL`,
+  },
+} as const satisfies Record<string, Walk>;
+
+export type JobWalk = keyof typeof JOB_WALKS;
+
+const WALKS = Object.keys(JOB_WALKS) as JobWalk[];
+
+/** The order of a page: jobs of the same time are in the order of their ids. */
+const byId = (walk: Walk, alias: string): string =>
+  ordered(walk, alias, ...(walk.order.includes('jobId') ? [] : ['jobId']));
+
+/** $5 how many to find, $6 status or null, $7 what is in the file's name or the error, in lower case. */
+const found = (walk: Walk, rows: string, t: Tables, more = ''): Statement => sql`
+  SELECT ${columns(FOUND_JOB_COLUMNS, 'f')}, u."username", u."email"
+  FROM (
+    SELECT w.*
+    FROM (${rows}) AS w
+    WHERE ($6::varchar IS NULL OR w."status" = $6::varchar)
+      AND ($7::text IS NULL OR strpos(lower(w."filename"), $7::text) > 0
+        OR strpos(lower(w."errorMessage"), $7::text) > 0)${more}
+    ORDER BY ${byId(walk, 'w')}
+    LIMIT $5::integer
+  ) AS f
+  LEFT JOIN ${t.users} u ON u."userId" = f."userId"
+  ORDER BY ${byId(walk, 'f')}`;
+
+/** The jobs of a walk that meet the other filters, among the first that it comes to. */
+export const searchJobs = forEach(WALKS, (name, t) => {
+  const walk: Walk = JOB_WALKS[name];
+  return found(
+    walk,
+    `SELECT ${columns(FOUND_JOB_COLUMNS, 'j')} FROM ${t.videoJobs} j
+      WHERE ${walk.where}
+      ORDER BY ${ordered(walk, 'j')}
+      LIMIT ${String(LOOKED_AT)}`,
+    t,
+  );
+});
+
+/** The jobs of a status that few have: all of them are looked at. */
+export const searchJobsOfStatus = forEach(Object.values(JobStatus), (status, t) =>
+  found(
+    JOB_WALKS.newest,
+    `SELECT ${columns(FOUND_JOB_COLUMNS, 'j')} FROM ${t.videoJobs} j
+      WHERE j."status" >= '${status}' AND j."status" <= '${status}'
+      ORDER BY j."status"
+      LIMIT ${String(EXACT)}`,
+    t,
+    `
+      AND (w."createdAt", w."jobId") < ($1::timestamptz, $2::uuid)
+      AND w."createdAt" >= $3::timestamptz AND ($4::uuid IS NULL OR w."userId" = $4::uuid)`,
+  ),
+);
+
+/** The row at which a search of jobs ended, if it came to the end of what it looks at. */
+export const endOfJobs = forEach(WALKS, (name, t) => {
+  const walk: Walk = JOB_WALKS[name];
+  const time = walk.order.find((column) => column.endsWith('At')) ?? '';
+  const hasId = walk.order.includes('jobId');
+  return sql`
+  SELECT j."${time}" AS "createdAt", ${hasId ? 'j."jobId"' : `'${NIL_ID}'`} AS "id"
+  FROM ${t.videoJobs} j
+  WHERE ${walk.where}
+  ORDER BY ${ordered(walk, 'j')}
+  OFFSET ${String(LOOKED_AT - 1)} LIMIT 1`;
+});
+
+/** $1 a name or an e-mail address. */
+export const findUser = (t: Tables): Statement => sql`
+  SELECT "userId", "username", "email" FROM ${t.users} WHERE "username" = $1::varchar
+  UNION ALL
+  SELECT "userId", "username", "email" FROM ${t.users} WHERE "email" = $1::varchar
+  LIMIT 1`;
+
+/**
+ * $1 createdAt and $2 notificationId after which to go on, $3 and $4 the begin and the end of the time that is
+ * meant, $5 how many to find, $6 deliveryStatus or null, $7 what is in the recipient's address or the error, in
+ * lower case, or null.
+ */
+const foundNotifications = (rows: string, order: string, t: Tables, more = ''): Statement => sql`
+  SELECT ${columns(FOUND_NOTIFICATION_COLUMNS, 'f')}, j."filename"
+  FROM (
+    SELECT w.*
+    FROM (${rows}) AS w
+    WHERE ($6::varchar IS NULL OR w."deliveryStatus" = $6::varchar)
+      AND w."createdAt" >= $3::timestamptz AND w."createdAt" < $4::timestamptz
+      AND ($7::text IS NULL OR strpos(lower(w."recipientEmail"), $7::text) > 0
+        OR strpos(lower(w."errorMessage"), $7::text) > 0)${more}
+    ORDER BY ${order.replaceAll('f.', 'w.')}
+    LIMIT $5::integer
+  ) AS f
+  LEFT JOIN ${t.videoJobs} j ON j."jobId" = f."jobId"
+  ORDER BY ${order}`;
+
+const notification = columns(FOUND_NOTIFICATION_COLUMNS, 'n');
+
+/** In the order of the ids, newest first: new ids are in the order of time, and no index has the time. */
+export const searchNotifications = (t: Tables): Statement =>
+  foundNotifications(
+    `SELECT ${notification} FROM ${t.notificationLog} n
+      WHERE n."notificationId" < $2::uuid AND $1::timestamptz IS NOT NULL
+      ORDER BY n."notificationId" DESC
+      LIMIT ${String(LOOKED_AT)}`,
+    'f."notificationId" DESC',
+    t,
+  );
+
+/** The notifications of a status that few have: all of them are looked at. */
+export const searchNotificationsOfStatus = forEach(Object.values(DeliveryStatus), (status, t) =>
+  foundNotifications(
+    `SELECT ${notification} FROM ${t.notificationLog} n
+      WHERE n."deliveryStatus" >= '${status}' AND n."deliveryStatus" <= '${status}'
+      ORDER BY n."deliveryStatus"
+      LIMIT ${String(EXACT)}`,
+    'f."createdAt" DESC, f."notificationId" DESC',
+    t,
+    `
+      AND (w."createdAt", w."notificationId") < ($1::timestamptz, $2::uuid)`,
+  ),
+);
+
+/** $1 notificationId after which the search began: the row at which it ended, if it came to its end. */
+export const endOfNotifications = (t: Tables): Statement => sql`
+  SELECT n."createdAt", n."notificationId" AS "id" FROM ${t.notificationLog} n
+  WHERE n."notificationId" < $1::uuid
+  ORDER BY n."notificationId" DESC
+  OFFSET ${String(LOOKED_AT - 1)} LIMIT 1`;
+
+/** How many failed runs, and how many notifications, the life of a job has at the most. */
+export const MAX_OF_LIFE = 200;
+
+/** $1 jobId. No row if there is no such job. */
+export const jobWithUser = (t: Tables): Statement => sql`
+  SELECT ${columns(LIFE_COLUMNS, 'j')}, u."username", u."email"
+  FROM ${t.videoJobs} j LEFT JOIN ${t.users} u ON u."userId" = j."userId"
+  WHERE j."jobId" = $1::uuid`;
+
+/** $1 jobId: the latest runs that failed or were lost. */
+export const failedRuns = (t: Tables): Statement => sql`
+  SELECT e."runNumber", e."workerId", e."errorMessage", e."createdAt"
+  FROM ${t.jobAttemptErrors} e
+  WHERE e."jobId" = $1::uuid
+  ORDER BY e."runNumber" DESC
+  LIMIT ${String(MAX_OF_LIFE)}`;
+
+/** $1 jobId. */
+export const notificationsOfJob = (t: Tables): Statement => sql`
+  SELECT ${notification} FROM ${t.notificationLog} n
+  WHERE n."jobId" = $1::uuid
+  ORDER BY n."runNumber" DESC NULLS LAST
+  LIMIT ${String(MAX_OF_LIFE)}`;

@@ -1,0 +1,41 @@
+import { cursor } from '../input/cursor.js';
+import { MAX_LIMIT } from '../input/defaults.js';
+import { CheckedBy } from '../input/input.js';
+import { instant, integer, oneOf, text, uuid } from '../input/rules.js';
+import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
+
+/** Which jobs to find. */
+export class JobSearch {
+  /** Only those of this status; leave it out for all. */
+  @CheckedBy(oneOf(Object.values(JobStatus)), 'optional') status?: JobStatus;
+  /** Only this user's jobs. Leave the key out to search every user's. */
+  @CheckedBy(uuid, 'omittable') userId?: string;
+  /** What is in the file's name or the error, in upper or lower case; 1 to 255 characters. */
+  @CheckedBy(text(255), 'optional') text?: string;
+  /** Only jobs that were created then or later. */
+  @CheckedBy(instant, 'optional') from?: Date;
+  /** Only jobs that were created before. */
+  @CheckedBy(instant, 'optional') to?: Date;
+  /** `newest` first, which is the default, or `waiting`: the pending jobs, longest due first. */
+  @CheckedBy(oneOf(['newest', 'waiting']), 'optional') order?: 'newest' | 'waiting';
+  /** 1 to 1,000; 50 if left out. */
+  @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
+  /** The `nextCursor` of the page before. */
+  @CheckedBy(cursor, 'optional') cursor?: string | null;
+}
+
+/** Which notifications to find. */
+export class NotificationSearch {
+  /** Only those of this status; leave it out for all. */
+  @CheckedBy(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
+  /** What is in the recipient's address or the error, in upper or lower case; 1 to 255 characters. */
+  @CheckedBy(text(255), 'optional') text?: string;
+  /** Only notifications that were logged then or later. */
+  @CheckedBy(instant, 'optional') from?: Date;
+  /** Only notifications that were logged before. */
+  @CheckedBy(instant, 'optional') to?: Date;
+  /** 1 to 1,000; 50 if left out. */
+  @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
+  /** The `nextCursor` of the page before. */
+  @CheckedBy(cursor, 'optional') cursor?: string | null;
+}

@@ -1,0 +1,101 @@
+import { sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
+import type { Tables } from '../schema/tables.js';
+import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
+import { IS_LEASED, IS_PENDING, IS_UNDELIVERED } from '../schema/queue.indexes.js';
+import { BUCKETS } from './histogram.js';
+
+/** How many rows are counted one by one; where there are more, it is said that there are. */
+export const EXACT = 10_000;
+
+const bounded = (rows: string): Statement => sql`
+  SELECT count(*)::integer AS "count"
+  FROM (${rows} LIMIT ${String(EXACT + 1)}) AS counted`;
+
+/**
+ * No parameter: how many rows have one status. A range with the order of the index instead of an equation:
+ * of a status that most rows have, an equation makes the planner read the table, whose first rows may all
+ * be of another.
+ */
+const countOf = (table: string, column: string, status: string): Statement =>
+  bounded(`SELECT FROM ${table}
+    WHERE "${column}" >= '${status}' AND "${column}" <= '${status}'
+    ORDER BY "${column}"`);
+
+/** A statement for each of some keys, which stand in its text. */
+export const forEach = <Key extends string>(
+  keys: readonly Key[],
+  statement: (key: Key, t: Tables) => Statement,
+): Readonly<Record<Key, (t: Tables) => Statement>> =>
+  Object.fromEntries(keys.map((key) => [key, (t: Tables) => statement(key, t)])) as Record<
+    Key,
+    (t: Tables) => Statement
+  >;
+
+/** See {@link countOf}. */
+export const countJobs = forEach(Object.values(JobStatus), (status, t) =>
+  countOf(t.videoJobs, 'status', status),
+);
+
+/** See {@link countOf}. */
+export const countNotifications = forEach(Object.values(DeliveryStatus), (status, t) =>
+  countOf(t.notificationLog, 'deliveryStatus', status),
+);
+
+const due = (table: string, predicate: string): Statement => sql`
+  SELECT count(*)::integer AS "count", min("availableAt") AS "oldest"
+  FROM (
+    SELECT "availableAt" FROM ${table}
+    WHERE ${predicate} AND "availableAt" <= statement_timestamp()
+    ORDER BY "availableAt"
+    LIMIT ${String(EXACT + 1)}
+  ) AS counted`;
+
+/** No parameter: the pending jobs that are due, and since when the first of them is. */
+export const dueJobs = (t: Tables): Statement => due(t.videoJobs, IS_PENDING);
+
+/** No parameter: the jobs whose leases are over, and since when the first of them is. */
+export const lostJobs = (t: Tables): Statement => due(t.videoJobs, IS_LEASED);
+
+/** No parameter: the notifications that are due, and since when the first of them is. */
+export const dueNotifications = (t: Tables): Statement => due(t.notificationLog, IS_UNDELIVERED);
+
+/** No parameter: the state of processing, and the database's time. */
+export const processing = (t: Tables): Statement => sql`
+  SELECT statement_timestamp() AS "now", s."pausedAt", s."reason"
+  FROM (SELECT) AS one LEFT JOIN ${t.processingState} s ON true`;
+
+/** $1 for how many seconds a worker may have been silent: the last report of each of the others. */
+export const workers = (t: Tables): Statement => sql`
+  SELECT DISTINCT ON (w."workerId") w."workerId", w."startedAt", w."minute", w."places", w."running"
+  FROM (
+    SELECT "workerId", "startedAt", "minute", "places", "running"
+    FROM ${t.workerReports}
+    WHERE "minute" >= statement_timestamp() - make_interval(secs => $1::double precision)
+    ORDER BY "minute" DESC
+    LIMIT ${String(EXACT)}
+  ) AS w
+  ORDER BY w."workerId", w."minute" DESC`;
+
+const COUNTS = ['completed', 'failed', 'retried', 'delivered', 'undelivered', 'waitedMs', 'ranMs'];
+
+const histogram = (column: string): string => {
+  const buckets = Array.from({ length: BUCKETS }, (_, bucket) => {
+    return `COALESCE(sum("${column}"[${bucket + 1}]), 0)`;
+  });
+  return `to_jsonb(ARRAY[${buckets.join(', ')}]) AS "${column}"`;
+};
+
+/**
+ * $1 the begin, $2 the end, $3 the length of a step in seconds: what all workers did in each step in which
+ * one of them reported.
+ */
+export const work = (t: Tables): Statement => sql`
+  SELECT (floor(EXTRACT(EPOCH FROM "minute") / $3::integer) * $3::integer)::double precision AS "at",
+    ${COUNTS.map((name) => `sum("${name}")::double precision AS "${name}"`).join(', ')},
+    ${histogram('waitedHistogram')},
+    ${histogram('ranHistogram')}
+  FROM ${t.workerReports}
+  WHERE "minute" >= $1::timestamptz AND "minute" < $2::timestamptz
+  GROUP BY 1
+  ORDER BY 1`;

@@ -1,0 +1,59 @@
+import { percentile } from './histogram.js';
+import type { Times, WorkPoint } from './statistics.types.js';
+
+/** What all workers did in a step of time, as the database adds it up. */
+export interface WorkRow {
+  /** The begin of the step, in seconds since 1970. */
+  readonly at: number;
+  readonly completed: number;
+  readonly failed: number;
+  readonly retried: number;
+  readonly delivered: number;
+  readonly undelivered: number;
+  readonly waitedMs: number;
+  readonly ranMs: number;
+  readonly waitedHistogram: readonly number[];
+  readonly ranHistogram: readonly number[];
+}
+
+function timesOf(sumMs: number, histogram: readonly number[]): Times {
+  const count = histogram.reduce((sum, each) => sum + each, 0);
+  return {
+    mean: count === 0 ? null : sumMs / count,
+    median: percentile(histogram, 0.5),
+    p95: percentile(histogram, 0.95),
+  };
+}
+
+/** @param row - undefined where no worker reported anything */
+export const toPoint = (atMs: number, row: WorkRow | undefined): WorkPoint => ({
+  at: new Date(atMs),
+  completed: row?.completed ?? 0,
+  failed: row?.failed ?? 0,
+  retried: row?.retried ?? 0,
+  delivered: row?.delivered ?? 0,
+  undelivered: row?.undelivered ?? 0,
+  waited: timesOf(row?.waitedMs ?? 0, row?.waitedHistogram ?? []),
+  ran: timesOf(row?.ranMs ?? 0, row?.ranHistogram ?? []),
+});
+
+/** Several rows as one. */
+export function sumOf(rows: readonly WorkRow[]): WorkRow | undefined {
+  const [first, ...others] = rows;
+  if (first === undefined) return undefined;
+  return others.reduce<WorkRow>(
+    (a, b) => ({
+      at: a.at,
+      completed: a.completed + b.completed,
+      failed: a.failed + b.failed,
+      retried: a.retried + b.retried,
+      delivered: a.delivered + b.delivered,
+      undelivered: a.undelivered + b.undelivered,
+      waitedMs: a.waitedMs + b.waitedMs,
+      ranMs: a.ranMs + b.ranMs,
+      waitedHistogram: a.waitedHistogram.map((n, i) => n + (b.waitedHistogram[i] ?? 0)),
+      ranHistogram: a.ranHistogram.map((n, i) => n + (b.ranHistogram[i] ?? 0)),
+    }),
+    first,
+  );
+}
