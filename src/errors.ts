@@ -148,7 +148,7 @@ export class InvalidJobTransitionError extends FrameForgeError {
 
 /** What a {@link LeaseLostError} was about, and the state in which it was found. */
 export type LostLease =
-  | { jobId: string; status: JobStatus; runNumber: number }
+  | { jobId: string; status: JobStatus; runNumber: number; isCancelled?: boolean }
   | { notificationId: string; status: DeliveryStatus; deliveryNumber: number };
 
 /**
@@ -171,17 +171,44 @@ export class LeaseLostError extends FrameForgeError {
   readonly runNumber?: number;
   /** The delivery that the notification is in now. */
   readonly deliveryNumber?: number;
+  /** Whether the job was cancelled; undefined for a notification. */
+  readonly isCancelled?: boolean;
 
   constructor(lost: LostLease) {
     super(
       'jobId' in lost
-        ? `The lease on job ${lost.jobId} is lost: it is ${lost.status}, in run ${lost.runNumber}, ` +
+        ? lost.isCancelled === true
+          ? `The lease on job ${lost.jobId} is lost: it was cancelled, and is in run ${lost.runNumber}. ` +
+            `Drop this run's result.`
+          : `The lease on job ${lost.jobId} is lost: it is ${lost.status}, in run ${lost.runNumber}, ` +
             `and no longer yours. Drop this run's result; whoever holds the job now will finish it.`
         : `The lease on notification ${lost.notificationId} is lost: it is ${lost.status}, ` +
             `in delivery ${lost.deliveryNumber}. Drop this outcome.`,
     );
     Object.assign(this, lost);
     this.status = lost.status;
+  }
+}
+
+/**
+ * The job was cancelled while its handler ran. It is the reason of the handler's `signal`: stop, nothing
+ * of this run will be recorded.
+ */
+export class JobCancelledError extends FrameForgeError {
+  static {
+    this.prototype.name = 'JobCancelledError';
+  }
+  readonly code = 'JOB_CANCELLED';
+
+  /** @param runNumber - the run that was at work */
+  constructor(
+    readonly jobId: string,
+    readonly runNumber: number,
+  ) {
+    super(
+      `Job ${jobId} was cancelled. Stop run ${runNumber}: nothing of it will be recorded. ` +
+        `retryJob makes the job pending again.`,
+    );
   }
 }
 
@@ -319,6 +346,7 @@ export type AnyFrameForgeError =
   | NotificationNotFoundError
   | InvalidJobTransitionError
   | LeaseLostError
+  | JobCancelledError
   | JobConflictError
   | TransactionConflictError
   | DatabaseUnavailableError

@@ -7,6 +7,7 @@ export {
   FrameForgeError,
   InvalidInputError,
   InvalidJobTransitionError,
+  JobCancelledError,
   JobConflictError,
   JobNotFoundError,
   LeaseLostError,
@@ -25,6 +26,7 @@ export type {
   InputProblem,
 } from './errors.js';
 export * from './http/frameforge-exception.filter.js';
+export * from './jobs/control/control.inputs.js';
 export * from './jobs/job.inputs.js';
 export * from './jobs/job.service.js';
 export * from './jobs/job.view.js';

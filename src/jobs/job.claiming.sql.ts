@@ -203,34 +203,37 @@ export const claimPending = (t: Tables): Statement =>
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,
- * and whether it was extended. It waits for no lock: what is locked, mostly by its own worker that is
+ * and whether it was extended; and one for each that was ended by a cancellation. It waits for no lock: what is locked, mostly by its own worker that is
  * just finishing it, is held for as long as it was, and not extended. A lease that is over is held only
  * if it was extended. The fence stands in a CASE: as plain conditions it makes the planner read an index
  * of the status.
  */
 export const extendLeases = (t: Tables): Statement => sql`
-  WITH held AS MATERIALIZED (
-    SELECT j."jobId", j."runNumber", j."workerId", j."availableAt" > statement_timestamp() AS "lasts"
+  WITH asked AS MATERIALIZED (
+    SELECT i.*, j."availableAt" > statement_timestamp() AS "lasts",
+      j."status" = 'processing' AND j."runNumber" = i."runNumber" AND j."workerId" = i."workerId"
+        AS "held",
+      j."cancelledAt" IS NOT NULL AND j."runNumber" > i."runNumber" AS "cancelled"
     FROM ${arrays('uuid', 'integer', 'varchar')} AS i("jobId", "runNumber", "workerId")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
-    WHERE CASE WHEN j."status" = 'processing'
-      THEN j."runNumber" = i."runNumber" AND j."workerId" = i."workerId" END
   ), locked AS MATERIALIZED (
     SELECT j."jobId"
-    FROM held JOIN ${t.videoJobs} j ON j."jobId" = held."jobId"
-    WHERE CASE WHEN j."status" = 'processing'
-      THEN j."runNumber" = held."runNumber" AND j."workerId" = held."workerId" END
+    FROM asked JOIN ${t.videoJobs} j ON j."jobId" = asked."jobId"
+    WHERE asked."held" AND CASE WHEN j."status" = 'processing'
+      THEN j."runNumber" = asked."runNumber" AND j."workerId" = asked."workerId" END
     FOR NO KEY UPDATE OF j SKIP LOCKED
   ), extended AS (
     UPDATE ${t.videoJobs}
     SET "availableAt" = ${NOW} + make_interval(secs => $4::double precision / 1000)
     WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM locked))
   )
-  SELECT "jobId", "extended"
+  SELECT "jobId", "extended", "cancelled"
   FROM (
-    SELECT "jobId", "lasts", "jobId" IN (SELECT "jobId" FROM locked) AS "extended" FROM held
+    SELECT "jobId", "held", "lasts", "cancelled",
+      "jobId" IN (SELECT "jobId" FROM locked) AS "extended"
+    FROM asked
   ) AS lease
-  WHERE "lasts" OR "extended"`;
+  WHERE ("held" AND "lasts") OR "extended" OR "cancelled"`;
 
 /** No parameter: how many jobs are due, and for how long the one that waits longest has been. */
 export const jobQueueState = (t: Tables): Statement => sql`

@@ -91,21 +91,26 @@ async function take(
   return claimed;
 }
 
-/** A lease that is still held. One whose row somebody has locked ends when it would have. */
-export interface HeldLease {
+/** A lease that is still held, or that a cancellation has ended. One whose row is locked is not extended. */
+export interface LeaseState {
   readonly jobId: string;
   readonly extended: boolean;
+  readonly cancelled: boolean;
 }
 
-/** Extends the leases that are still held, but for those whose rows are locked. */
+/**
+ * Extends the leases that are still held, but for those whose rows are locked.
+ *
+ * @returns the state of each that is held or was cancelled; any other is lost
+ */
 export async function extendLeases(
   db: SqlRunner,
   handles: readonly JobHandle[],
   leaseMs: number,
-): Promise<HeldLease[]> {
+): Promise<LeaseState[]> {
   if (handles.length === 0) return [];
   const values = [...handleColumns(handles), leaseMs];
-  return db.run<HeldLease>('extendLeases', statements.extendLeases, values);
+  return db.run<LeaseState>('extendLeases', statements.extendLeases, values);
 }
 
 /** What the runs of one claim have in common. */

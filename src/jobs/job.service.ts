@@ -1,14 +1,20 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { DataSource } from 'typeorm';
+import type { DataSource, EntityManager } from 'typeorm';
 import type { RequestBatcher } from '../sql/request.batcher.js';
 import { hydrate } from '../sql/hydrate.js';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import type { ServiceOptions } from '../sql/sql.runner.js';
-import { ReadOptions } from '../sql/transaction.options.js';
-import type { TransactionOptions } from '../sql/transaction.options.js';
+import { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { InvalidInputError, JobNotFoundError } from '../errors.js';
+import type { InputProblem } from '../errors.js';
+import { CancelJobInput, JobProgress, PauseProcessingInput } from './control/control.inputs.js';
+import type { ProgressReport } from './control/control.inputs.js';
+import { cancelJob } from './control/job.cancellation.js';
+import { whileHeld } from './control/job.fence.js';
+import { reportProgress } from './control/job.progress.js';
+import { pauseProcessing, resumeProcessing } from './control/processing.state.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import {
   DEFAULT_LEASE_MS,
@@ -324,7 +330,7 @@ export class JobService {
     );
     const { leaseMs } = readInput(operation, ExtendLeasesInput, input);
     const held = await extendLeases(this.db, handles, leaseMs);
-    return held.map(({ jobId }) => jobId);
+    return held.filter(({ cancelled }) => !cancelled).map(({ jobId }) => jobId);
   }
 
   /**
@@ -371,10 +377,7 @@ export class JobService {
       (entry, path, problems) => {
         const { job, result } = (entry ?? {}) as Partial<JobCompletion>;
         const handle = collect(JobHandle, job, `${path}.job`, false, problems);
-        if (seen.has(handle.jobId?.toLowerCase())) {
-          problems.push({ property: `${path}.job.jobId`, message: 'is in this batch twice' });
-        }
-        if (handle.jobId !== undefined) seen.add(handle.jobId.toLowerCase());
+        requireOnce(seen, handle, `${path}.job`, problems);
         return {
           handle,
           next: JobStatus.COMPLETED,
@@ -443,6 +446,88 @@ export class JobService {
   }
 
   /**
+   * Cancels a job that is pending or processing: it is failed for good, with `cancelledAt` and the
+   * notification of that, in one statement. The cancellation has a run number of its own, so that no run
+   * of before can write any more. The worker that is at it is told at its next heartbeat, at the latest
+   * after a third of its lease; at once in this process. A job that is cancelled already is returned as
+   * it is.
+   *
+   * @param input - `userId`: another user's job is "not found"; `reason`: 1 to 1,000 characters, which
+   *   the job's `errorMessage` then has
+   * @throws JobNotFoundError
+   * @throws InvalidJobTransitionError if it is completed, or failed without having been cancelled
+   */
+  async cancelJob(
+    jobId: string,
+    input: CancelJobInput = {},
+    options?: TransactionOptions,
+  ): Promise<VideoJob> {
+    const operation = 'cancelJob';
+    const tx = this.db.readOptions(operation, options);
+    const { userId, reason } = readInput(operation, CancelJobInput, input);
+    return cancelJob(this.db, readId(operation, 'jobId', jobId), { userId, reason }, tx);
+  }
+
+  /**
+   * Reports how far runs have come, up to 10,000 in one statement. It waits for no lock: a row that is
+   * locked keeps what it has. A handler of the worker calls `context.progress` instead. Never joins a
+   * transaction.
+   *
+   * @param reports - `job`; `percent`: 0 to 100; `message`: up to 255 characters, none if left out
+   * @returns the ids of the jobs whose runs are still at work; drop the work on the others
+   */
+  async reportProgress(reports: readonly ProgressReport[]): Promise<string[]> {
+    const operation = 'reportProgress';
+    const seen = new Set<string>();
+    const read = readList(operation, 'reports', reports, BATCH, (entry, path, problems) => {
+      const { job, ...rest } = (entry ?? {}) as Partial<ProgressReport>;
+      const handle = collect(JobHandle, job, `${path}.job`, false, problems);
+      requireOnce(seen, handle, `${path}.job`, problems);
+      return { ...collect(JobProgress, rest, path, true, problems), job: handle };
+    });
+    const reported = await reportProgress(this.db, read);
+    return reported.map(({ jobId }) => jobId);
+  }
+
+  /**
+   * Runs writes of the application's own only if a run is still held, and locks its job's row until the
+   * transaction ends, so that no other run can begin and no cancellation come in between. Keep the
+   * transaction short: while the row is locked, its lease is not extended.
+   *
+   * @param manager - of an open transaction, in which `work` writes
+   * @param work - is called once the row is locked
+   * @returns what `work` returns
+   * @throws JobNotFoundError
+   * @throws LeaseLostError if the job is in another run, another worker's, cancelled or finished; `work`
+   *   was not called, and the transaction stays usable
+   */
+  async whileHeld<T>(job: JobHandle, manager: EntityManager, work: () => Promise<T>): Promise<T> {
+    const operation = 'whileHeld';
+    readInput(operation, TransactionOptions, { manager });
+    const handle = readHandle(operation, job);
+    if (typeof work !== 'function') {
+      throw new InvalidInputError(operation, [{ property: 'work', message: 'must be a function' }]);
+    }
+    return whileHeld(this.db, handle, manager, work);
+  }
+
+  /**
+   * Pauses processing, for all workers: until `resumeProcessing` no job is claimed. Jobs at work go on,
+   * `startJob` works, and notifications are delivered. Paused again, the reason is replaced.
+   *
+   * @param input - `reason`: 1 to 1,000 characters, kept in `processing_state`
+   */
+  async pauseProcessing(input: PauseProcessingInput = {}): Promise<void> {
+    const { reason } = readInput('pauseProcessing', PauseProcessingInput, input);
+    await pauseProcessing(this.db, reason);
+  }
+
+  /** Ends a pause: workers claim again, and those that wait are woken. It does nothing if there is none. */
+  async resumeProcessing(): Promise<void> {
+    await resumeProcessing(this.db);
+  }
+
+  /**
    * Reads what went wrong in the failed and lost runs of a job, in the order of the runs.
    *
    * @param options - `userId`: another user's job is "not found"
@@ -476,6 +561,19 @@ export class JobService {
     const { olderThan, batchSize = 1_000 } = readInput(operation, PruneJobsInput, input);
     return pruneJobs(this.db, olderThan, batchSize);
   }
+}
+
+/** Two entries about the same row would be two updates of it in one statement. */
+function requireOnce(
+  seen: Set<string>,
+  { jobId }: Partial<JobHandle>,
+  path: string,
+  problems: InputProblem[],
+): void {
+  const id = jobId?.toLowerCase();
+  if (id === undefined) return;
+  if (seen.has(id)) problems.push({ property: `${path}.jobId`, message: 'is in this batch twice' });
+  seen.add(id);
 }
 
 function readHandle(operation: string, job: unknown): JobHandle {

@@ -4,11 +4,11 @@ import type { Tables } from '../schema/tables.js';
 import { job, JOB_COLUMNS } from './job.columns.js';
 
 /** The e-mail address of the user of the job `j`, at this moment. */
-const recipient = (t: Tables): string =>
+export const recipient = (t: Tables): string =>
   `(SELECT u."email" FROM ${t.users} u WHERE u."userId" = j."userId")`;
 
 /** Logs the notification of each job in `ended`, a row of which has all that it needs. */
-const logNotifications = (t: Tables, ended: string): string => `
+export const logNotifications = (t: Tables, ended: string): string => `
     INSERT INTO ${t.notificationLog}
       ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
         "availableAt")
@@ -44,7 +44,8 @@ export const settleJobs = (t: Tables): Statement => sql`
           SELECT FROM ${t.notificationLog} n
           WHERE n."jobId" = j."jobId" AND n."runNumber" = j."runNumber") THEN 1
         ELSE 0 END AS "runNumberAfter",
-      j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "isLost"
+      j."runNumber" <> i."runNumber" OR j."workerId" IS DISTINCT FROM i."workerId" AS "isLost",
+      j."cancelledAt" IS NOT NULL AS "isCancelled"
     FROM ${arrays(...SETTLEMENT_TYPES)}
       WITH ORDINALITY AS i("jobId", "runNumber", "workerId", "next", "resultUrl", "frameCount",
         "errorMessage", "attemptError", "delay", "refund", "notificationId", "output", "position")
@@ -71,7 +72,7 @@ export const settleJobs = (t: Tables): Statement => sql`
     FROM locked l
     WHERE j."jobId" = l."jobId" AND l."statusBefore" = 'processing' AND NOT l."isLost"
     RETURNING ${job}, l."position", l."statusBefore", l."runNumberBefore", l."isLost",
-      l."workerId" AS "workerIdBefore", l."attemptError", l."notificationId",
+      l."isCancelled", l."workerId" AS "workerIdBefore", l."attemptError", l."notificationId",
       ${recipient(t)} AS "recipientEmail"
   ), notified AS (${logNotifications(t, 'settled')}
   ), noted AS (
@@ -81,11 +82,12 @@ export const settleJobs = (t: Tables): Statement => sql`
     WHERE "attemptError" IS NOT NULL
     ON CONFLICT DO NOTHING
   )
-  SELECT s."position"::integer, s."statusBefore", s."runNumberBefore", s."isLost", s."recipientEmail",
+  SELECT s."position"::integer, s."statusBefore", s."runNumberBefore", s."isLost", s."isCancelled",
+    s."recipientEmail",
     ${columns(JOB_COLUMNS, 's')}
   FROM settled s
   UNION ALL
-  SELECT l."position"::integer, l."statusBefore", l."runNumberBefore", l."isLost", NULL,
+  SELECT l."position"::integer, l."statusBefore", l."runNumberBefore", l."isLost", l."isCancelled", NULL,
     ${JOB_COLUMNS.map(() => 'NULL').join(', ')}
   FROM locked l
   WHERE l."statusBefore" <> 'processing' OR l."isLost"`;

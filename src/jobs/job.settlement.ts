@@ -205,6 +205,6 @@ function refusal(
   const status = row['statusBefore'] as JobStatus;
   const runNumber = row['runNumberBefore'] as number;
   return row['isLost'] === true
-    ? new LeaseLostError({ jobId, status, runNumber })
+    ? new LeaseLostError({ jobId, status, runNumber, isCancelled: row['isCancelled'] === true })
     : new InvalidJobTransitionError(jobId, move, status, runNumber);
 }

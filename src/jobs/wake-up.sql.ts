@@ -1,6 +1,6 @@
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 
-/** $1 the channel, $2 the queues that have grown. */
+/** $1 the channel, $2 the messages. */
 export const notifyQueues = (): Statement => sql`
-  SELECT pg_notify($1, queue) FROM unnest($2::text[]) AS queue`;
+  SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message`;

@@ -7,10 +7,12 @@ import { SqlRunner } from '../sql/sql.runner.js';
 import { ConfigurationError } from '../errors.js';
 import { reasonOf } from '../errors.text.js';
 import { MAX_MS, wholeNumber } from '../input/option.rules.js';
+import { onJobChange } from '../jobs/job.changes.js';
 import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';
 import type { JobService } from '../jobs/job.service.js';
 import { jobQueueState } from '../jobs/job.claiming.sql.js';
+import { cancelledJobOf } from '../jobs/wake-up.sender.js';
 import { deliveryQueueState } from '../notifications/notification.sql.js';
 import { DeliveryQueue } from './delivery.queue.js';
 import { JobQueue } from './job.queue.js';
@@ -196,13 +198,20 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
         loops[queue]?.wake();
       }),
+      onJobChange(db.dataSource, ({ jobIds, areCancelled }) => {
+        if (areCancelled !== true) return;
+        for (const jobId of jobIds) this.jobQueue?.keeper.check(jobId);
+      }),
       telemetry.observeQueues(() => queueStates(db)),
-      () => this.jobQueue?.keeper.clear(),
+      () => this.jobQueue?.clear(),
     );
     if (this.options.listen) {
       const listening = this.outage.activity('Listening for wake-ups');
-      const listener = new WakeUpListener(leasePool, this.options.leaseMs, listening, (queue) => {
-        loops[queue as keyof typeof loops]?.wake();
+      const listener = new WakeUpListener(leasePool, this.options.leaseMs, listening, (message) => {
+        const cancelled = cancelledJobOf(message);
+        if (cancelled === undefined) loops[message as keyof typeof loops]?.wake();
+        // Whoever may connect can send a message: the database has the last word.
+        else this.jobQueue?.keeper.check(cancelled);
       });
       listener.start();
       this.cleanups.push(() => listener.stop());

@@ -7,6 +7,7 @@ export type { BackoffOptions, FrameForgeWorkerOptions } from './worker.options.j
 export type { Count, Handlers, WorkerStats } from './worker.stats.js';
 export { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 export type {
+  JobContext,
   JobOutcome,
   JobWith,
   NotificationHandler,

@@ -12,6 +12,7 @@ import { JobCompleter } from './job.completer.js';
 import { JobRunner } from './job.runner.js';
 import { LeaseKeeper } from './lease.keeper.js';
 import type { Lease } from './lease.keeper.js';
+import { ProgressReporter } from './progress.reporter.js';
 import type { ClaimedWork, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
 import type { QueueContext } from './queue.context.js';
@@ -27,6 +28,7 @@ export class JobQueue implements WorkQueue<Lease> {
   readonly concurrency: number;
   readonly pollMs: number;
   readonly keeper: LeaseKeeper;
+  private readonly progress: ProgressReporter;
   private readonly runner: JobRunner;
   private readonly lost: Claimer<VideoJob>;
   private readonly pending: Pick<Claimer<VideoJob>, 'next'>;
@@ -65,17 +67,26 @@ export class JobQueue implements WorkQueue<Lease> {
       const { runNumber, jobId } = lease.run;
       this.hanging.add(lease);
       telemetry.hangs('jobs', 1);
-      logger.warn(
-        `The lease of run ${runNumber} of job ${jobId} was lost: it was aborted, and keeps its place ` +
-          `until its handler ends.`,
-      );
+      const goesOn = `it was aborted, and keeps its place until its handler ends.`;
+      if (lease.cancelled) logger.log(`Job ${jobId} was cancelled in run ${runNumber}: ${goesOn}`);
+      else logger.warn(`The lease of run ${runNumber} of job ${jobId} was lost: ${goesOn}`);
     });
+    this.progress = new ProgressReporter(
+      new SqlRunner(db.dataSource, preparedStatements, {
+        pool: leasePool,
+        // Given up in time for an extension that waits for it.
+        replyTimeoutMs: Math.ceil(options.leaseMs / 10),
+      }),
+      this.keeper,
+      outage.activity('Reporting progress'),
+    );
     const completer = new JobCompleter(jobs, jobs.workerId, db, recording);
     this.runner = new JobRunner(
       handler,
       db,
       leaseJobs,
       this.keeper,
+      this.progress,
       completer,
       recording,
       { ...options, maxRunMs },
@@ -172,6 +183,12 @@ export class JobQueue implements WorkQueue<Lease> {
     this.suspect = undefined;
     this.nextSuspectLook = this.nextLostLook = 0;
     this.onDue();
+  }
+
+  /** Lets what is still at work go on without this process: its leases run out. */
+  clear(): void {
+    this.progress.stop();
+    this.keeper.clear();
   }
 
   /** Without counting the attempt. */

@@ -22,6 +22,7 @@ import { verdictOn } from './failure.verdict.js';
 import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from './lease.keeper.js';
 import { NotRecordedError } from './outage.watch.js';
+import type { ProgressReporter } from './progress.reporter.js';
 import type { Activity } from './outage.watch.js';
 import { RunLimit } from './run.limit.js';
 import type { RecordError, Telemetry } from './telemetry.js';
@@ -30,7 +31,7 @@ import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 import type { JobOutcome, VideoJobHandler } from './worker.types.js';
 
 /** How a run ended, as the statistics count it. */
-export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released';
+export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released' | 'cancelled';
 
 /** Runs claimed jobs in their handler, and records what came of them. Nothing escapes it. */
 export class JobRunner {
@@ -43,6 +44,7 @@ export class JobRunner {
     private readonly db: SqlRunner,
     private readonly leaseJobs: JobService,
     private readonly keeper: LeaseKeeper,
+    private readonly progress: ProgressReporter,
     private readonly completer: JobCompleter,
     private readonly recording: Activity,
     private readonly options: ResolvedWorkerOptions & { readonly maxRunMs?: number | undefined },
@@ -102,6 +104,9 @@ export class JobRunner {
           return abort.signal;
         },
         attempt: run.attempts,
+        progress: (percent: number, message?: string) => {
+          this.progress.report(lease, percent, message);
+        },
       };
       const outcome = await limit.run(() => this.handler.process(lease.job, context));
       abort.throwIfAborted();
@@ -109,8 +114,7 @@ export class JobRunner {
       return await this.complete(lease, outcome, limit);
     } catch (thrown) {
       const error = limit.error ?? readable(thrown);
-      if (lease.released) return 'released';
-      if (abort.aborted && limit.error === undefined) return 'lost';
+      if (lease.released || (abort.aborted && limit.error === undefined)) return abortedAs(lease);
       // The work was done, only not recorded: that is no failure of it.
       if (error instanceof NotRecordedError) throw error;
       if (error instanceof LeaseLostError && error.jobId === run.jobId) {
@@ -205,7 +209,13 @@ export class JobRunner {
    * @param written - the status that this write would have left
    */
   private refused({ run }: Lease, error: JobRefusal, written: JobStatus): RunEnd {
-    const { runNumber, status } = error instanceof LeaseLostError ? error : {};
+    const { runNumber, status, isCancelled } = error instanceof LeaseLostError ? error : {};
+    if (isCancelled === true) {
+      this.logger.log(
+        `Job ${run.jobId} was cancelled: the outcome of run ${run.runNumber} is dropped.`,
+      );
+      return 'cancelled';
+    }
     // Nobody else can have completed this run.
     const own = status === written || status === JobStatus.COMPLETED;
     if (runNumber === run.runNumber && own) return ENDS[status];
@@ -223,6 +233,9 @@ function breakTransaction({ queryRunner }: EntityManager): void {
     },
   );
 }
+
+const abortedAs = ({ released, cancelled }: Lease): RunEnd =>
+  released ? 'released' : cancelled ? 'cancelled' : 'lost';
 
 const ENDS: Record<JobStatus, RunEnd> = {
   processing: 'lost',

@@ -1,3 +1,4 @@
+import { JobCancelledError } from '../errors.js';
 import { extendLeases } from '../jobs/job.claiming.js';
 import type { JobHandle } from '../jobs/job.inputs.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
@@ -19,6 +20,11 @@ export class Lease {
   settling = false;
   /** The process shuts down, and gives the job back. */
   released = false;
+  /** The job was cancelled. */
+  cancelled = false;
+
+  /** What was last reported of its progress. */
+  progress: { readonly percent: number; readonly message: string | undefined } | undefined;
 
   /** What names the run: a handler can change its job, and nothing of this. */
   readonly run: Readonly<JobHandle & Pick<VideoJob, 'attempts'>>;
@@ -56,11 +62,15 @@ export class LeaseKeeper {
   /** Those that have not ended, as far as is known here. */
   readonly leases: Lease[] = [];
   private timer: NodeJS.Timeout | undefined;
-  private extending = false;
+  /** Its connection is in use. */
+  private isBusy = false;
+  private turn: Promise<unknown> = Promise.resolve();
   private nextExtension = 0;
-  /** Those whose rows were locked, and when to try them again. */
+  /** Those whose rows were locked, and those that somebody asks about; and when to try them again. */
   private passedOver: Lease[] = [];
   private nextRetry = Infinity;
+  /** Somebody asks, and does not want to wait. */
+  private isAsked = false;
 
   /** @param db - on connections of its own */
   constructor(
@@ -82,6 +92,30 @@ export class LeaseKeeper {
     for (const lease of leases) lease.place = this.leases.push(lease) - 1;
     this.schedule();
     return leases;
+  }
+
+  /** Runs a statement on its connection, when no lease is being extended. */
+  async beside(work: () => Promise<void>): Promise<void> {
+    while (this.isBusy) await this.turn.catch(() => {});
+    this.isBusy = true;
+    const turn = work();
+    this.turn = turn;
+    try {
+      await turn;
+    } finally {
+      this.isBusy = false;
+      this.schedule();
+    }
+  }
+
+  /** Asks the database at once whether a job is still held. */
+  check(jobId: string): void {
+    const leases = this.leases.filter(({ run }) => run.jobId === jobId);
+    if (leases.length === 0) return;
+    this.passedOver.push(...leases);
+    this.isAsked = true;
+    this.nextRetry = 0;
+    this.schedule();
   }
 
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */
@@ -108,7 +142,7 @@ export class LeaseKeeper {
   private schedule(): void {
     clearTimeout(this.timer);
     if (this.leases.length === 0) return;
-    let next = this.extending ? Infinity : Math.min(this.nextExtension, this.nextRetry);
+    let next = this.isBusy ? Infinity : Math.min(this.nextExtension, this.nextRetry);
     for (const { deadline } of this.leases) next = Math.min(next, deadline);
     if (next === Infinity) return;
     // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
@@ -119,19 +153,20 @@ export class LeaseKeeper {
   private tick(): void {
     const now = performance.now();
     for (const lease of this.leases.filter(({ deadline }) => now >= deadline)) this.expire(lease);
-    if (!this.extending && this.leases.length > 0) {
-      if (now >= this.nextExtension) void this.extend();
-      else if (now >= this.nextRetry) void this.extend(this.passedOver);
+    if (!this.isBusy && this.leases.length > 0) {
+      if (now >= this.nextExtension) this.turn = this.extend();
+      else if (now >= this.nextRetry) this.turn = this.extend(this.passedOver);
     }
     this.schedule();
   }
 
   /** @param passedOver - only those, and not all */
   private async extend(passedOver?: Lease[]): Promise<void> {
-    const leases = (passedOver ?? this.leases).filter(({ place }) => place !== -1);
+    const leases = [...new Set(passedOver ?? this.leases)].filter(({ place }) => place !== -1);
     const startedAt = performance.now();
-    this.extending = true;
+    this.isBusy = true;
     this.passedOver = [];
+    this.isAsked = false;
     try {
       for (let done = 0; done < leases.length; done += BATCH) {
         await this.extendBatch(leases.slice(done, done + BATCH));
@@ -143,9 +178,9 @@ export class LeaseKeeper {
       this.nextExtension = performance.now() + wait;
       if (this.leases.length === 0) this.extendingLeases.forget();
     } finally {
-      this.extending = false;
-      this.nextRetry =
-        this.passedOver.length > 0 ? performance.now() + this.leaseMs / 10 : Infinity;
+      this.isBusy = false;
+      const wait = this.isAsked ? 0 : this.leaseMs / 10;
+      this.nextRetry = this.passedOver.length > 0 ? performance.now() + wait : Infinity;
       this.schedule();
     }
   }
@@ -154,25 +189,33 @@ export class LeaseKeeper {
     const sentAt = performance.now();
     const handles = leases.map(({ run }) => run);
     const answer = await extendLeases(this.db, handles, this.leaseMs);
-    const held = new Map(answer.map(({ jobId, extended }) => [jobId, extended]));
+    const states = new Map(answer.map((state) => [state.jobId, state]));
     for (const lease of leases) {
-      const extended = held.get(lease.run.jobId);
-      if (extended === true) lease.deadline = sentAt + this.leaseMs;
-      else if (extended === false) this.passedOver.push(lease);
-      else this.expire(lease);
+      const state = states.get(lease.run.jobId);
+      if (state === undefined) this.expire(lease);
+      else if (state.cancelled) this.cancelled(lease);
+      else if (state.extended) lease.deadline = sentAt + this.leaseMs;
+      else this.passedOver.push(lease);
     }
   }
 
+  private cancelled(lease: Lease): void {
+    lease.cancelled = true;
+    this.expire(lease, new JobCancelledError(lease.run.jobId, lease.run.runNumber));
+  }
+
   /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
-  private expire(lease: Lease): void {
+  private expire(lease: Lease, reason: Error = leaseEnded(lease)): void {
     if (lease.place === -1) return;
     if (lease.settling) {
       lease.deadline = Infinity;
       return;
     }
     this.remove(lease);
-    const reason = `The lease of run ${lease.run.runNumber} of job ${lease.run.jobId} has ended.`;
-    lease.abort.abort(new LeaseEndedError(reason));
+    lease.abort.abort(reason);
     this.onLost(lease);
   }
 }
+
+const leaseEnded = ({ run: { runNumber, jobId } }: Lease): Error =>
+  new LeaseEndedError(`The lease of run ${runNumber} of job ${jobId} has ended.`);

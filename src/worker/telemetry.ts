@@ -41,6 +41,7 @@ export class Telemetry {
     'jobs.failed': 0,
     'jobs.lost': 0,
     'jobs.released': 0,
+    'jobs.cancelled': 0,
     'deliveries.claimed': 0,
     'deliveries.sent': 0,
     'deliveries.retried': 0,

@@ -7,6 +7,7 @@ export type Count =
   | 'jobs.failed'
   | 'jobs.lost'
   | 'jobs.released'
+  | 'jobs.cancelled'
   | 'deliveries.claimed'
   | 'deliveries.sent'
   | 'deliveries.retried'

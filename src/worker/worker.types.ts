@@ -6,10 +6,25 @@ import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 
 /** What a handler gets beside its job or notification. */
 export interface WorkContext {
-  /** Aborted when the lease is lost or the process shuts down: stop, nothing will be recorded. */
+  /**
+   * Aborted when the job was cancelled (its reason is a `JobCancelledError`), the lease is lost or the
+   * process shuts down: stop, nothing will be recorded.
+   */
   readonly signal: AbortSignal;
   /** 1 for the first try. */
   readonly attempt: number;
+}
+
+/** What the handler of a job gets beside it. */
+export interface JobContext extends WorkContext {
+  /**
+   * Says how far the work has come. It may be called at each step: it writes nothing by itself, and the
+   * latest value is reported once a second. A new run begins at 0, and a completed job has 100.
+   *
+   * @param percent - 0 to 100; what is outside is cut off, and so is what is behind the decimal point
+   * @param message - what is being done, up to 255 characters; none if left out
+   */
+  progress(percent: number, message?: string): void;
 }
 
 /**
@@ -38,7 +53,7 @@ export interface VideoJobHandler<
    * backoff, up to `maxAttempts`; an `UnrecoverableJobError` fails it at once, and a `RetryJobError` says
    * when to try again.
    */
-  process(job: JobWith<Parameters>, context: WorkContext): Promise<JobOutcome>;
+  process(job: JobWith<Parameters>, context: JobContext): Promise<JobOutcome>;
 }
 
 /** The class that `@NotificationDeliverer` decorates. */

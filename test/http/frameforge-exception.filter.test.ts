@@ -51,6 +51,12 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     `The lease on job ${JOB} is lost: it is completed, in run 2, and no longer yours. ` +
       `Drop this run's result; whoever holds the job now will finish it.`,
   ],
+  JOB_CANCELLED: [
+    new api.JobCancelledError(JOB, 2),
+    409,
+    `Job ${JOB} was cancelled. Stop run 2: nothing of it will be recorded. ` +
+      `retryJob makes the job pending again.`,
+  ],
   JOB_CONFLICT: [
     new api.JobConflictError(JOB),
     409,

@@ -24,7 +24,7 @@ it('would see a call that reaches the database', async () => {
 });
 
 /** Arguments that each method takes, by kind, so that one after the other can be made wrong. */
-type Kind = 'id' | 'input' | 'optional' | 'list' | 'options';
+type Kind = 'id' | 'input' | 'optional' | 'list' | 'options' | 'manager' | 'function';
 const JOB_METHODS: Readonly<Record<string, readonly (readonly [Kind, unknown])[]>> = {
   createJob: [
     ['input', input],
@@ -77,6 +77,19 @@ const JOB_METHODS: Readonly<Record<string, readonly (readonly [Kind, unknown])[]
     ['id', ID],
     ['options', {}],
   ],
+  cancelJob: [
+    ['id', ID],
+    ['optional', {}],
+    ['options', {}],
+  ],
+  reportProgress: [['list', [{ job, percent: 1 }]]],
+  whileHeld: [
+    ['input', job],
+    ['manager', undefined],
+    ['function', () => {}],
+  ],
+  pauseProcessing: [['optional', {}]],
+  resumeProcessing: [],
   listAttemptErrors: [
     ['id', ID],
     ['options', {}],
@@ -149,6 +162,8 @@ const WRONG: Readonly<Record<Kind, readonly unknown[]>> = {
     [[]],
     [null, 5],
   ],
+  manager: [undefined, ...NO_OBJECT, {}, { dataSource: {} }],
+  function: [undefined, null, 5, {}, 'text'],
   options: [
     ...NO_OBJECT,
     ...STRANGE,

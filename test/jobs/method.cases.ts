@@ -121,6 +121,14 @@ export const METHODS: Record<string, CaseMaker> = {
       refused: (o) => h.jobs.retryJob(randomUUID(), o),
     };
   },
+  cancelJob: async (h) => {
+    const { jobId } = await makers(h).leased();
+    return {
+      call: (o) => h.jobs.cancelJob(jobId, {}, o),
+      done: statusIs(h, jobId, 'failed'),
+      refused: (o) => h.jobs.cancelJob(randomUUID(), {}, o),
+    };
+  },
   logNotification: async (h, other) => {
     const { jobId } = await makers(h).completed();
     await h.dataSource.query(`DELETE FROM notification_log WHERE "jobId" = $1`, [jobId]);

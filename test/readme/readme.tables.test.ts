@@ -94,6 +94,7 @@ describe('the table of errors', () => {
     new api.NotificationNotFoundError(id),
     new api.InvalidJobTransitionError(id, 'retried', state.status, state.runNumber),
     new api.LeaseLostError({ jobId: id, ...state }),
+    new api.JobCancelledError(id, 1),
     new api.JobConflictError(id),
     new api.TransactionConflictError('createJob'),
     new api.DatabaseUnavailableError('createJob'),

@@ -11,6 +11,7 @@ import {
 } from '../../src/worker/index.js';
 import type {
   FrameForgeWorkerOptions,
+  JobContext,
   JobOutcome,
   NotificationHandler,
   VideoJobHandler,
@@ -21,7 +22,7 @@ export const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 
 /** What the application's handlers do; without them, what works. */
 export interface Behaviour {
-  readonly process?: (job: VideoJob, context: WorkContext) => Promise<JobOutcome>;
+  readonly process?: (job: VideoJob, context: JobContext) => Promise<JobOutcome>;
   readonly deliver?: (notification: NotificationLog, context: WorkContext) => Promise<void>;
   /** Jobs at once; 4 if left out. */
   readonly concurrency?: number;
@@ -38,7 +39,7 @@ export function bootWorker(
   @Injectable()
   @VideoJobProcessor({ concurrency: behaviour.concurrency ?? 4 })
   class Extractor implements VideoJobHandler {
-    process(job: VideoJob, context: WorkContext): Promise<JobOutcome> {
+    process(job: VideoJob, context: JobContext): Promise<JobOutcome> {
       return (behaviour.process ?? (() => Promise.resolve(RESULT)))(job, context);
     }
   }

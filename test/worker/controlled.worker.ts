@@ -11,6 +11,7 @@ import { LeaseKeeper } from '../../src/worker/lease.keeper.js';
 import type { Lease } from '../../src/worker/lease.keeper.js';
 import type { Activity } from '../../src/worker/outage.watch.js';
 import { OutageWatch } from '../../src/worker/outage.watch.js';
+import { ProgressReporter } from '../../src/worker/progress.reporter.js';
 import { Telemetry } from '../../src/worker/telemetry.js';
 import { resolveWorkerOptions } from '../../src/worker/worker.options.js';
 import { UnrecoverableJobError } from '../../src/worker/worker.types.js';
@@ -123,6 +124,7 @@ export class Worker {
       this.db,
       this.jobs,
       this.keeper,
+      new ProgressReporter(this.db, this.keeper, outage.activity('Reporting progress')),
       new JobCompleter(this.jobs, this.jobs.workerId, this.db, recording),
       recording,
       resolveWorkerOptions(options),

@@ -118,6 +118,7 @@ it('counts what happens, and tells it by spans', async () => {
       'jobs.failed': 1,
       'jobs.lost': 1,
       'jobs.released': 0,
+      'jobs.cancelled': 0,
       'deliveries.claimed': 4,
       'deliveries.sent': 3,
       'deliveries.retried': 1,

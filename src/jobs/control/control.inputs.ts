@@ -1,0 +1,42 @@
+import { CheckedBy } from '../../input/input.js';
+import { text, uuid } from '../../input/rules.js';
+import type { Rule } from '../../input/rules.js';
+import type { JobHandle } from '../job.inputs.js';
+
+const reason = text(1_000);
+
+const percent: Rule = {
+  name: 'percent',
+  message: 'must be a number from 0 to 100',
+  accepts: (value) => typeof value === 'number' && value >= 0 && value <= 100,
+};
+
+/** How many characters a message about progress has at the most. */
+export const MAX_MESSAGE = 255;
+
+/** Whose job is cancelled, and why. */
+export class CancelJobInput {
+  /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
+  @CheckedBy(uuid, 'omittable') userId?: string;
+  /** 1 to 1,000 characters, for the job's user. */
+  @CheckedBy(reason, 'optional') reason?: string;
+}
+
+/** Why processing is paused. */
+export class PauseProcessingInput {
+  /** 1 to 1,000 characters, for other operators. */
+  @CheckedBy(reason, 'optional') reason?: string;
+}
+
+/** How far a run has come. */
+export class JobProgress {
+  /** 0 to 100; what is behind the decimal point is dropped. */
+  @CheckedBy(percent) percent!: number;
+  /** 1 to 255 characters; without one the job has no message. */
+  @CheckedBy(text(MAX_MESSAGE), 'optional') message?: string | null;
+}
+
+/** What `reportProgress` reports of one run. */
+export interface ProgressReport extends JobProgress {
+  readonly job: JobHandle;
+}
