@@ -1,4 +1,5 @@
 import type { INestApplicationContext } from '@nestjs/common';
+import { EventEmitter, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { JobCancelledError } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
@@ -40,6 +41,15 @@ const create = async (): Promise<string> => {
 };
 
 const counts = (): Record<string, number> => app!.get(FrameForgeWorker).stats().counts;
+
+/** What waits until it is opened. */
+function gate(): { opened: Promise<void>; open: () => void } {
+  const events = new EventEmitter();
+  return {
+    opened: once(events, 'open').then(() => {}),
+    open: () => void events.emit('open'),
+  };
+}
 
 /** A handler that tells when it begins, and goes on until it is aborted. */
 function untilAborted() {
@@ -124,39 +134,35 @@ describe('the handler of a job that is cancelled', () => {
     ['throws', () => Promise.reject(new Error('broken'))],
     ['writes in its own transaction', async () => async () => RESULT],
   ])('heeds no signal and %s: nothing of it is recorded', async (_, end) => {
-    let onStarted = (): void => {};
-    let onEnd = (): void => {};
-    const started = new Promise<void>((resolve) => (onStarted = resolve));
-    const ending = new Promise<void>((resolve) => (onEnd = resolve));
+    const [started, ending] = [gate(), gate()];
     const process = async (): Promise<JobOutcome> => {
-      onStarted();
-      await ending;
+      started.open();
+      await ending.opened;
       return end();
     };
     // No heartbeat comes: its write is what finds out.
     await boot({ process }, { leaseMs: HOUR_MS });
     const jobId = await create();
-    await started;
+    await started.opened;
     await h.jobs.cancelJob(jobId);
-    onEnd();
+    ending.open();
     await expectCancelled(jobId);
   });
 });
 
 describe('progress', () => {
   it('is reported while the handler runs, latest value first, and 100 when it is completed', async () => {
-    let onSeen = (): void => {};
-    const seen = new Promise<void>((resolve) => (onSeen = resolve));
+    const seen = gate();
     const process = async (_job: unknown, { progress }: JobContext): Promise<JobOutcome> => {
       for (let step = 0; step <= 4_200; step += 1) progress(step / 100, `frame ${step}`);
-      await seen;
+      await seen.opened;
       return RESULT;
     };
     await boot({ process });
     const jobId = await create();
     await until(async () => (await h.jobs.getJob(jobId)).progress === 42);
     expect(await h.jobs.getJob(jobId)).toMatchObject({ progressMessage: 'frame 4200' });
-    onSeen();
+    seen.open();
     await until(async () => (await h.jobs.getJob(jobId)).status === 'completed');
     expect(await h.jobs.getJob(jobId)).toMatchObject({ progress: 100 });
   });

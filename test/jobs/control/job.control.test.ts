@@ -24,6 +24,12 @@ afterAll(async () => {
 const UPDATES = `SELECT pg_stat_get_xact_tuples_updated('video_jobs'::regclass)::integer AS all,
   pg_stat_get_xact_tuples_hot_updated('video_jobs'::regclass)::integer AS hot`;
 
+const work = async (): Promise<void> => {};
+
+const invalid = (property: string) => ({ code: 'INVALID_INPUT', problems: [{ property }] });
+
+const pauseState = async () => (await h.dataSource.query('SELECT * FROM processing_state'))[0];
+
 describe('reportProgress', () => {
   it('writes the progress of what is at work, and returns what is', async () => {
     const [leased, unleased, pending] = [
@@ -177,8 +183,6 @@ describe('whileHeld', () => {
 
   it('needs an open transaction, a function, and a job that is there', async () => {
     const job = await make.leased();
-    const work = async (): Promise<void> => {};
-    const invalid = (property: string) => ({ code: 'INVALID_INPUT', problems: [{ property }] });
     const { manager } = h.dataSource;
     await expect(h.jobs.whileHeld(job, manager, work)).rejects.toMatchObject(invalid('manager'));
     await h.dataSource.transaction(async (open) => {
@@ -192,7 +196,6 @@ describe('whileHeld', () => {
 
 describe('a pause', () => {
   afterEach(() => h.jobs.resumeProcessing());
-  const pauseState = async () => (await h.dataSource.query('SELECT * FROM processing_state'))[0];
 
   it('keeps jobs from being claimed, and nothing else from going on', async () => {
     const [pending, leased] = [await make.pending(), await make.leased()];
