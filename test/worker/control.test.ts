@@ -108,6 +108,27 @@ describe('the handler of a job that is cancelled', () => {
     await expectCancelled(jobId);
   });
 
+  it('is not told of a cancellation that was rolled back to a savepoint', async () => {
+    const { contexts, process } = untilAborted();
+    await boot({ process }, { leaseMs: HOUR_MS });
+    const jobId = await create();
+    await until(() => contexts.length === 1);
+    const { availableAt } = await h.jobs.getJob(jobId);
+    const jobs = app!.get(JobService);
+    await jobs.dataSource.transaction(async (manager) => {
+      const inner = manager.transaction(async (savepoint) => {
+        await jobs.cancelJob(jobId, {}, { manager: savepoint });
+        throw new Error('on purpose');
+      });
+      await expect(inner).rejects.toThrow('on purpose');
+    });
+    // The worker has asked: its lease was extended.
+    await until(async () => (await h.jobs.getJob(jobId)).availableAt > availableAt);
+    expect(contexts[0]!.signal.aborted).toBe(false);
+    await jobs.cancelJob(jobId);
+    await expectCancelled(jobId);
+  });
+
   it('is told by a NOTIFY, which is believed only if the database says the same', async () => {
     const { contexts, process } = untilAborted();
     // LISTEN needs a session.
