@@ -88,8 +88,11 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
    */
   async onApplicationBootstrap(): Promise<void> {
     const { processors, deliverers } = findHandlers(this.discovery);
-    const processor = onlyOne('@VideoJobProcessor', processors);
-    const deliverer = onlyOne('@NotificationDeliverer', deliverers);
+    const { concurrency, maxRunMs, deliveryConcurrency } = this.options;
+    const processor = onlyOne('@VideoJobProcessor', processors, { concurrency, maxRunMs });
+    const deliverer = onlyOne('@NotificationDeliverer', deliverers, {
+      concurrency: deliveryConcurrency,
+    });
     if (processor === undefined && deliverer === undefined) {
       throw new ConfigurationError(
         'FrameForgeWorkerModule found nothing to run. Decorate a provider of the application with ' +
@@ -259,7 +262,12 @@ async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   await Promise.race([work, over]).finally(() => isOver.abort());
 }
 
-function onlyOne<T>(decorator: string, found: FoundHandler<T>[]): FoundHandler<T> | undefined {
+/** @param options - of the module, which go before those of the decorator */
+function onlyOne<T>(
+  decorator: string,
+  found: FoundHandler<T>[],
+  options: Pick<ResolvedWorkerOptions, 'concurrency'> & { maxRunMs?: number | undefined },
+): FoundHandler<T> | undefined {
   if (found.length > 1) {
     throw new ConfigurationError(
       `${decorator} is on ${found.map(({ name }) => name).join(' and ')}: an application has one. ` +
@@ -279,7 +287,13 @@ function onlyOne<T>(decorator: string, found: FoundHandler<T>[]): FoundHandler<T
   if (wrongLimit !== undefined) {
     throw new ConfigurationError(`${decorator} of ${handler?.name}: maxRunMs ${wrongLimit}.`);
   }
-  return handler;
+  return (
+    handler && {
+      ...handler,
+      concurrency: options.concurrency ?? handler.concurrency,
+      maxRunMs: options.maxRunMs ?? handler.maxRunMs,
+    }
+  );
 }
 
 async function queueStates(db: SqlRunner): Promise<QueueState[]> {

@@ -24,6 +24,12 @@ export interface BackoffOptions {
 
 /** The options of `FrameForgeWorkerModule`. */
 export interface FrameForgeWorkerOptions {
+  /** How many jobs run at once in this process. Default what `@VideoJobProcessor` says, else 1. */
+  readonly concurrency?: number;
+  /** How many deliveries run at once in this process. Default what `@NotificationDeliverer` says, else 1. */
+  readonly deliveryConcurrency?: number;
+  /** How long one run of a job may take, in ms. Default what `@VideoJobProcessor` says, else no limit. */
+  readonly maxRunMs?: number;
   /** How long a job is leased, in ms; it is extended three times as often. Default 30,000. */
   readonly leaseMs?: number;
   /** How often a job is tried. Default 5. */
@@ -67,13 +73,22 @@ export interface FrameForgeWorkerOptions {
   readonly dataSource?: string;
 }
 
-type Optional = 'dataSource' | 'errorMessage' | 'maxRunningPerUser';
+type Optional =
+  | 'concurrency'
+  | 'deliveryConcurrency'
+  | 'maxRunMs'
+  | 'dataSource'
+  | 'errorMessage'
+  | 'maxRunningPerUser';
 
 export type ResolvedWorkerOptions = Required<Omit<FrameForgeWorkerOptions, Optional>> & {
   readonly [key in Optional]: FrameForgeWorkerOptions[key] | undefined;
 };
 
 const DEFAULTS: ResolvedWorkerOptions = {
+  concurrency: undefined,
+  deliveryConcurrency: undefined,
+  maxRunMs: undefined,
   leaseMs: DEFAULT_LEASE_MS,
   maxAttempts: DEFAULT_MAX_ATTEMPTS,
   backoff: { baseMs: 2_000, maxMs: 600_000 },
@@ -97,6 +112,9 @@ const backoff: OptionRule = (value) =>
 
 /** Every option there is, and its rule; the type makes the compiler complain when one is missing. */
 const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
+  concurrency: wholeNumber(1),
+  deliveryConcurrency: wholeNumber(1),
+  maxRunMs: wholeNumber(1, MAX_MS, 'milliseconds'),
   // A lease that ends within a few round trips would be lost before it could be extended.
   leaseMs: wholeNumber(1_000),
   maxAttempts: wholeNumber(1),

@@ -37,6 +37,9 @@ it.each<[unknown, string]>([
 it.each(
   ['leaseMs', 'maxAttempts', 'backoff', 'deliveryLeaseMs', 'maxDeliveryAttempts', 'pollMs'].concat(
     'deliveryBackoff',
+    'concurrency',
+    'deliveryConcurrency',
+    'maxRunMs',
     'shutdownMs',
     'listen',
     'dataSource',
