@@ -14,6 +14,8 @@ const RULES: Record<string, string> = {
         WHERE n."jobId" = j."jobId")
       IS DISTINCT FROM ARRAY[j."runNumber"
         || CASE j.status WHEN 'completed' THEN 'success' WHEN 'failed' THEN 'failure' END]`,
+  'cancellations that were acknowledged, of jobs that are not cancelled': `
+    SELECT FROM cancelled c LEFT JOIN video_jobs j USING ("jobId") WHERE j."cancelledAt" IS NULL`,
   'completed jobs with the result of another run': `
     SELECT FROM video_jobs
     WHERE status = 'completed'
@@ -28,7 +30,7 @@ const RULES: Record<string, string> = {
       AND (filename LIKE 'broken:%' OR filename LIKE 'unrecoverable:%')`,
   'jobs that failed with tries left, or without a reason for each try': `
     SELECT FROM video_jobs j
-    WHERE status = 'failed'
+    WHERE status = 'failed' AND "cancelledAt" IS NULL
       AND (filename NOT LIKE 'unrecoverable:%' AND attempts < ${MAX_ATTEMPTS}
         OR (SELECT count(*) FROM job_attempt_errors e WHERE e."jobId" = j."jobId") < attempts)`,
   'errors of jobs whose handler had none': `
@@ -47,6 +49,9 @@ const COUNTS = {
   acknowledged: 'SELECT count(*) FROM acknowledged',
   completed: `SELECT count(*) FROM video_jobs WHERE status = 'completed'`,
   failed: `SELECT count(*) FROM video_jobs WHERE status = 'failed'`,
+  cancelled: `SELECT count(*) FROM video_jobs WHERE "cancelledAt" IS NOT NULL`,
+  cancelledAtWork: `SELECT count(*) FROM video_jobs
+    WHERE "cancelledAt" IS NOT NULL AND "startedAt" IS NOT NULL`,
   success: `SELECT count(*) FROM notification_log WHERE "notificationType" = 'success'`,
   failure: `SELECT count(*) FROM notification_log WHERE "notificationType" = 'failure'`,
   ownWrites: 'SELECT count(*) FROM own_writes',
@@ -64,15 +69,22 @@ export async function createLedger(dataSource: DataSource): Promise<void> {
   await dataSource.query('CREATE TABLE own_writes ("jobId" uuid PRIMARY KEY, "runNumber" integer)');
   await dataSource.query('CREATE TABLE inbox ("notificationId" uuid)');
   await dataSource.query('CREATE TABLE acknowledged ("jobId" uuid PRIMARY KEY)');
+  await dataSource.query('CREATE TABLE cancelled ("jobId" uuid)');
 }
 
-export async function acknowledge(dataSource: DataSource, jobIds: string[]): Promise<void> {
+/** @param cancelled - those whose cancellation was acknowledged too */
+export async function acknowledge(
+  dataSource: DataSource,
+  jobIds: string[],
+  cancelled: string[] = [],
+): Promise<void> {
   await dataSource.query('INSERT INTO acknowledged SELECT unnest($1::uuid[])', [jobIds]);
+  await dataSource.query('INSERT INTO cancelled SELECT unnest($1::uuid[])', [cancelled]);
 }
 
 /** Forgets all jobs, and what the ledger has of them. */
 export async function clearLedger(dataSource: DataSource): Promise<void> {
-  await dataSource.query('TRUNCATE video_jobs, own_writes, inbox, acknowledged CASCADE');
+  await dataSource.query('TRUNCATE video_jobs, own_writes, inbox, acknowledged, cancelled CASCADE');
 }
 
 /** Waits until nothing is under way any more. @returns false if that takes longer than it may */

@@ -1,13 +1,14 @@
 // npm run chaos -- [--seconds 60] [--seed n]
 //
 // The ledger under fire: workers are killed, statements meet the timeouts of their role, and the database
-// crashes, once without a word to those who wait for it, while jobs come in. At the end nothing may be
+// crashes, once without a word to those who wait for it, while jobs come in and are cancelled. At the end nothing may be
 // lost and nothing may be there twice. It exits with 1 otherwise.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { openHarness } from '../support/harness.js';
 import { OwnServer } from '../support/own-server.js';
 import { Proxy } from '../support/proxy.js';
+import { Canceller } from './canceller.js';
 import { Fleet } from './fleet.js';
 import { Backlog } from './backlog.js';
 import { acknowledge, clearLedger, createLedger, drain, readLedger, recoveries } from './ledger.js';
@@ -17,6 +18,7 @@ import { report, reportStarts } from './report.js';
 import type { Outage } from './report.js';
 import { measureStarts } from './starts.js';
 import {
+  CANCEL_RATE,
   DRAIN_MS,
   KEEP_ALIVE_MS,
   KILL_EVERY_MS,
@@ -99,6 +101,7 @@ async function main(): Promise<boolean> {
   const options = { replyTimeoutMs: REPLY_TIMEOUT_MS };
   const application = await openHarness(options, { url, drop: () => proxy.stop() });
   const producer = new Producer(application.jobs, userId, random);
+  const canceller = new Canceller(application.jobs, producer.acknowledged, random);
   const neighbour = new Neighbour(h.dataSource);
   const fleet = new Fleet(url);
   const backlog = new Backlog(h.dataSource, () => fleet.readyCount);
@@ -112,12 +115,13 @@ async function main(): Promise<boolean> {
     fleet.start(WORKERS);
     while (fleet.readyCount < WORKERS) await sleep(50);
     producer.start(RATE);
+    canceller.start(CANCEL_RATE);
     backlog.start();
     neighbour.start();
     const outages = await fire(server, proxy, fleet, random);
-    await producer.stop();
+    await Promise.all([producer.stop(), canceller.stop()]);
     await neighbour.stop();
-    await acknowledge(h.dataSource, producer.acknowledged);
+    await acknowledge(h.dataSource, producer.acknowledged, canceller.cancelled);
     const drained = await drain(h.dataSource);
     await stop();
     const { counts, lost, mismatched, faults: broken } = await readLedger(h.dataSource);
@@ -140,6 +144,7 @@ async function main(): Promise<boolean> {
       ...(drained ? [] : [`work was still under way ${DRAIN_MS / 1_000} s after the fire`]),
       // A fire that hit nothing proves nothing.
       ...(recovered.length > 0 ? [] : ['no job was in the hands of a worker that was killed']),
+      ...(counts.cancelledAtWork > 0 ? [] : ['no job was cancelled while it was at work']),
       ...(timeouts.locks > 0 ? [] : ['no statement met the lock_timeout']),
       ...(timeouts.statements > 0 ? [] : ['no statement met the statement_timeout']),
     ];

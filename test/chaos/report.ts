@@ -38,6 +38,7 @@ export function report(fire: Fire): string {
   jobs acknowledged       ${counts.acknowledged} (${repeatedCalls} calls repeated)
   completed               ${counts.completed}, success notifications ${counts.success}
   failed                  ${counts.failed}, failure notifications ${counts.failure}
+  cancelled               ${counts.cancelled}, of which ${counts.cancelledAtWork} were at work
   with an own write       ${counts.ownWrites}
   messages received       ${counts.received}, of which ${counts.receivedTwice} were repetitions
   runs                    ${counts.runs}: ${counts.failedRuns} failed, ${counts.lostRuns} lost with their worker

@@ -8,6 +8,8 @@ export const MAX_ATTEMPTS = 5;
 export const KILL_EVERY_MS = 2_000;
 /** Jobs a second. */
 export const RATE = 50;
+/** Jobs that are cancelled, a second. */
+export const CANCEL_RATE = 8;
 /** How long, in ms, all work may take to come to its end after the fire. */
 export const DRAIN_MS = 120_000;
 

@@ -3,6 +3,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, openPeer, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
+import { controlCommands } from './control.commands.js';
 import { queueCommands } from './queue.commands.js';
 import { settleCommands } from './settle.commands.js';
 import { newModel } from './job.world.js';
@@ -39,6 +40,10 @@ const OUTCOMES = [
   ),
   verdicts(['in one turn'], ['done', 'LEASE_LOST', 'INVALID_JOB_TRANSITION']),
   verdicts(['startJob', 'retryJob', 'logNotification'], ['done', 'INVALID_JOB_TRANSITION']),
+  ['again', 'of a pending job', 'of a processing job', 'INVALID_JOB_TRANSITION'].map(
+    (outcome) => `cancelJob: ${outcome}`,
+  ),
+  verdicts(['reportProgress'], ['held', 'lost']),
   ['settled under a number of its own', 'logged under a number of its own'],
   ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],
 ].flat();
@@ -51,7 +56,7 @@ it('does what the model of the state machine does, whoever works on the jobs', a
   const seen = new Map<string, number>();
   await fc.assert(
     fc.asyncProperty(
-      fc.commands([...queueCommands, ...settleCommands, ...legacyCommands], {
+      fc.commands([...queueCommands, ...settleCommands, ...controlCommands, ...legacyCommands], {
         maxCommands: 70,
         size: 'max',
       }),
@@ -61,6 +66,7 @@ it('does what the model of the state machine does, whoever works on the jobs', a
         try {
           await fc.asyncModelRun(() => ({ model: newModel(user.email), real }), sequence);
         } finally {
+          await peers[0]!.jobs.resumeProcessing();
           // A claim must find this sequence's jobs only.
           await h.dataSource.query(`DELETE FROM users WHERE "userId" = $1`, [user.userId]);
         }

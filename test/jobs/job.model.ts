@@ -22,6 +22,9 @@ export interface ModelJob {
   resultUrl: string | null;
   frameCount: number | null;
   errorMessage: string | null;
+  cancelled: boolean;
+  progress: number | null;
+  progressMessage: string | null;
   reports: Report[];
   /** The runs of which `job_attempt_errors` keeps what went wrong. */
   errors: Set<number>;
@@ -49,6 +52,9 @@ export function newJob(jobId: string, due: boolean): ModelJob {
     resultUrl: null,
     frameCount: null,
     errorMessage: null,
+    cancelled: false,
+    progress: null,
+    progressMessage: null,
     reports: [],
     errors: new Set(),
     handles: [],
@@ -76,6 +82,8 @@ function begin(job: ModelJob, worker: string | null): void {
   job.status = 'processing';
   job.run += 1;
   job.worker = worker;
+  job.progress = 0;
+  job.progressMessage = null;
   job.due = worker === null;
   job.handles.unshift({ jobId: job.jobId, runNumber: job.run, workerId: worker });
 }
@@ -135,6 +143,7 @@ export function settle(job: ModelJob, handle: JobHandle, outcome: Outcome, email
     job.reports.push({ told: tells(outcome.to), run: job.run, email });
     if (outcome.to === 'completed') {
       job.errorMessage = null;
+      job.progress = 100;
       job.resultUrl = outcome.resultUrl;
       job.frameCount = outcome.frameCount;
     }
@@ -152,7 +161,31 @@ export function retry(job: ModelJob): Verdict {
   if (job.status !== 'failed') return refused('INVALID_JOB_TRANSITION', job);
   Object.assign(job, { status: 'pending', worker: null, attempts: 0, due: true });
   job.errorMessage = null;
+  job.cancelled = false;
   return 'done';
+}
+
+export function cancel(job: ModelJob, email: string): Verdict {
+  if (job.cancelled) return 'done';
+  if (job.status === 'completed' || job.status === 'failed') {
+    return refused('INVALID_JOB_TRANSITION', job);
+  }
+  Object.assign(job, { status: 'failed', worker: null, cancelled: true, run: job.run + 1 });
+  job.errorMessage = 'The job was cancelled.';
+  job.reports.push({ told: 'failure', run: job.run, email });
+  return 'done';
+}
+
+/** Whether `reportProgress` says that it is held. */
+export function report(
+  job: ModelJob,
+  handle: JobHandle,
+  progress: number,
+  progressMessage: string | null,
+): boolean {
+  if (isLost(job, handle) || job.status !== 'processing') return false;
+  Object.assign(job, { progress, progressMessage });
+  return true;
 }
 
 export const tells = (status: 'completed' | 'failed'): Told =>

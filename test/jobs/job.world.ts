@@ -20,6 +20,7 @@ export interface Real {
 export interface Model {
   email: string;
   jobs: ModelJob[];
+  paused: boolean;
   /** Every run that a claim or a start gave out, as `jobId:run`. */
   issued: Set<string>;
   /** The rows as they were after the last command. */
@@ -29,6 +30,7 @@ export interface Model {
 export const newModel = (email: string): Model => ({
   email,
   jobs: [],
+  paused: false,
   issued: new Set(),
   rows: new Map(),
 });
@@ -140,6 +142,9 @@ const ofRow = (row: Row) => ({
   resultUrl: row.resultUrl,
   frameCount: row.frameCount,
   errorMessage: row.errorMessage,
+  cancelled: row.cancelledAt !== null,
+  progress: row.progress,
+  progressMessage: row.progressMessage,
   reports: inOrder(row.reports ?? []),
   errors: row.errors.toSorted((a, b) => a - b),
 });

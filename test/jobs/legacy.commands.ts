@@ -71,7 +71,7 @@ async function retryJob(job: ModelJob, r: Real): Promise<void> {
     [job.jobId],
   );
   // It does not know of the attempts: the database gives them all back.
-  Object.assign(job, { status: 'pending', errorMessage: null, attempts: 0 });
+  Object.assign(job, { status: 'pending', errorMessage: null, attempts: 0, cancelled: false });
   count(r, 'legacy retry');
 }
 

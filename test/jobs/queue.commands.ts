@@ -109,7 +109,7 @@ const claim = fc
         args,
         async (m: Model, r: Real, { worker: by, limit, maxAttempts, how }) => {
           const { jobs, workerId } = peerOf(r, by);
-          const due = m.jobs.filter(model.isClaimable);
+          const due = m.jobs.filter((job) => !m.paused && model.isClaimable(job));
           const [spent, fresh] = [
             due.filter((job) => model.isExhausted(job, maxAttempts)),
             due.filter((job) => !model.isExhausted(job, maxAttempts)),
