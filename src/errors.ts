@@ -123,6 +123,10 @@ const ADVICE: Record<JobStatus, string> = {
   failed: 'A failed job is final; retryJob makes it pending again.',
 };
 
+const FREE_IT =
+  'It was started without a lease, and waits for its owner for ever: if that is gone, give it back by ' +
+  'releaseJob({ jobId, runNumber, workerId: null }).';
+
 /** The job is in a state from which this move is not allowed. Nothing was changed. */
 export class InvalidJobTransitionError extends FrameForgeError {
   static {
@@ -135,14 +139,17 @@ export class InvalidJobTransitionError extends FrameForgeError {
    * @param move - what was asked for, such as `completed`
    * @param status - the status that the job has
    * @param runNumber - the run that the job is in
+   * @param hasLease - whether a job that is processing will be free by itself if its owner is gone
    */
   constructor(
     readonly jobId: string,
     readonly move: string,
     readonly status: JobStatus,
     readonly runNumber: number,
+    readonly hasLease = true,
   ) {
-    super(`Job ${jobId} cannot be ${move}: it is ${status} (run ${runNumber}). ${ADVICE[status]}`);
+    const advice = status === 'processing' && !hasLease ? FREE_IT : ADVICE[status];
+    super(`Job ${jobId} cannot be ${move}: it is ${status} (run ${runNumber}). ${advice}`);
   }
 }
 
@@ -191,7 +198,7 @@ export class LeaseLostError extends FrameForgeError {
 }
 
 /**
- * The job was cancelled while its handler ran. It is the reason of the handler's `signal`: stop, nothing
+ * The job was cancelled while its handler ran, or was deleted, mostly with its user. It is the reason of the handler's `signal`: stop, nothing
  * of this run will be recorded.
  */
 export class JobCancelledError extends FrameForgeError {
@@ -200,14 +207,19 @@ export class JobCancelledError extends FrameForgeError {
   }
   readonly code = 'JOB_CANCELLED';
 
-  /** @param runNumber - the run that was at work */
+  /**
+   * @param runNumber - the run that was at work
+   * @param isDeleted - the job is not there any more
+   */
   constructor(
     readonly jobId: string,
     readonly runNumber: number,
+    readonly isDeleted = false,
   ) {
     super(
-      `Job ${jobId} was cancelled. Stop run ${runNumber}: nothing of it will be recorded. ` +
-        `retryJob makes the job pending again.`,
+      `Job ${jobId} was ${isDeleted ? 'deleted' : 'cancelled'}. ` +
+        `Stop run ${runNumber}: nothing of it will be recorded.` +
+        (isDeleted ? '' : ' retryJob makes the job pending again.'),
     );
   }
 }

@@ -44,7 +44,7 @@ export const startJob = (t: Tables): Statement => sql`
     ON CONFLICT DO NOTHING
   )
   SELECT locked."status" AS "statusBefore", locked."runNumber" AS "runNumberBefore",
-    ${columns(JOB_COLUMNS, 'started', 'job.')}
+    locked."workerId" AS "workerIdBefore", ${columns(JOB_COLUMNS, 'started', 'job.')}
   FROM locked LEFT JOIN started ON true`;
 
 /** What differs between the jobs of one claim. */
@@ -203,7 +203,7 @@ export const claimPending = (t: Tables): Statement =>
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,
- * and whether it was extended; and one for each that was ended by a cancellation. It waits for no lock: what is locked, mostly by its own worker that is
+ * and whether it was extended; and one for each that a cancellation has ended, or whose row is gone. It waits for no lock: what is locked, mostly by its own worker that is
  * just finishing it, is held for as long as it was, and not extended. A lease that is over is held only
  * if it was extended. The fence stands in a CASE: as plain conditions it makes the planner read an index
  * of the status.
@@ -213,9 +213,10 @@ export const extendLeases = (t: Tables): Statement => sql`
     SELECT i.*, j."availableAt" > statement_timestamp() AS "lasts",
       j."status" = 'processing' AND j."runNumber" = i."runNumber" AND j."workerId" = i."workerId"
         AS "held",
-      j."cancelledAt" IS NOT NULL AND j."runNumber" > i."runNumber" AS "cancelled"
+      j."cancelledAt" IS NOT NULL AND j."runNumber" > i."runNumber" AS "cancelled",
+      j."jobId" IS NULL AS "deleted"
     FROM ${arrays('uuid', 'integer', 'varchar')} AS i("jobId", "runNumber", "workerId")
-    JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+    LEFT JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
   ), locked AS MATERIALIZED (
     SELECT j."jobId"
     FROM asked JOIN ${t.videoJobs} j ON j."jobId" = asked."jobId"
@@ -227,13 +228,13 @@ export const extendLeases = (t: Tables): Statement => sql`
     SET "availableAt" = ${NOW} + make_interval(secs => $4::double precision / 1000)
     WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM locked))
   )
-  SELECT "jobId", "extended", "cancelled"
+  SELECT "jobId", "extended", "cancelled", "deleted"
   FROM (
-    SELECT "jobId", "held", "lasts", "cancelled",
+    SELECT "jobId", "held", "lasts", "cancelled", "deleted",
       "jobId" IN (SELECT "jobId" FROM locked) AS "extended"
     FROM asked
   ) AS lease
-  WHERE ("held" AND "lasts") OR "extended" OR "cancelled"`;
+  WHERE ("held" AND "lasts") OR "extended" OR "cancelled" OR "deleted"`;
 
 /** No parameter: how many jobs are due, and for how long the one that waits longest has been. */
 export const jobQueueState = (t: Tables): Statement => sql`

@@ -96,12 +96,14 @@ export interface LeaseState {
   readonly jobId: string;
   readonly extended: boolean;
   readonly cancelled: boolean;
+  /** The job is not there any more. */
+  readonly deleted: boolean;
 }
 
 /**
  * Extends the leases that are still held, but for those whose rows are locked.
  *
- * @returns the state of each that is held or was cancelled; any other is lost
+ * @returns the state of each that is held, or was cancelled or deleted; any other is lost
  */
 export async function extendLeases(
   db: SqlRunner,

@@ -27,6 +27,8 @@ import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import { claimJobs, extendLeases } from './job.claiming.js';
 import { claimInTurn, Rotation } from './fair.claiming.js';
+import { KeepLeaseOptions, KeptLeases } from './leases/kept.leases.js';
+import type { KeptLease } from './leases/kept.leases.js';
 import { createJob, createJobs, creatingTogether } from './job.creation.js';
 import { announce } from './job.events.js';
 import {
@@ -107,6 +109,7 @@ export class JobService {
   /** The class whose rules the parameters of new jobs must meet; undefined if there is none. */
   readonly jobParameters: JobParametersClass | undefined;
   private readonly db: SqlRunner;
+  private readonly keptLeases: KeptLeases;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
   private readonly completions: RequestBatcher<Completion, SettledJob>;
   private readonly rotation = new Rotation();
@@ -141,6 +144,9 @@ export class JobService {
       new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs, currentManager });
     this.urlSchemes = urlSchemes ?? DEFAULT_URL_SCHEMES;
     this.jobParameters = jobParameters;
+    this.keptLeases = new KeptLeases(
+      (wait) => new SqlRunner(dataSource, this.preparedStatements, { replyTimeoutMs: wait }),
+    );
     this.creations = creatingTogether(this.db);
     this.completions = completionsTogether(this.db);
   }
@@ -261,8 +267,10 @@ export class JobService {
 
   /**
    * Starts the job that a broker named: pending → processing, or a new run of a job whose lease is
-   * over. Without `leaseMs` and `workerId` the job is started without a lease and is never taken from
-   * its owner; with one of them, the other has its default. Never joins a transaction: a run that is
+   * over. Give it a lease by `leaseMs` and keep that by `keepLease`. Without `leaseMs` and `workerId` the
+   * job has none, and is never taken from its owner: if that dies, `releaseJob` gives the job back. With
+   * one of the two, the other has its default. Whoever names a job means it now: one that waits for its
+   * `availableAt`, scheduled or for another try, is started too. Never joins a transaction: a run that is
    * rolled back would be issued twice.
    *
    * @throws JobNotFoundError
@@ -330,7 +338,31 @@ export class JobService {
     );
     const { leaseMs } = readInput(operation, ExtendLeasesInput, input);
     const held = await extendLeases(this.db, handles, leaseMs);
-    return held.filter(({ cancelled }) => !cancelled).map(({ jobId }) => jobId);
+    return held
+      .filter(({ cancelled, deleted }) => !cancelled && !deleted)
+      .map(({ jobId }) => jobId);
+  }
+
+  /**
+   * Keeps the lease of a job, for a consumer of a broker, as a worker does: extends it at once, and then
+   * three times as often as it ends, on a connection of the application's pool. Call it as soon as the job
+   * is started, and `stop()` when its outcome is recorded, whatever that is.
+   *
+   * @param job - started by `startJob` with `leaseMs`, or claimed
+   * @param options - `leaseMs`: how long the lease is each time (default 30,000)
+   * @returns `signal`, aborted when the lease is lost (`LeaseEndedError`) or the job was cancelled or
+   *   deleted (`JobCancelledError`); and `stop`
+   * @throws InvalidInputError at once, also for a job that was started without a lease
+   */
+  keepLease(job: JobHandle, options: KeepLeaseOptions = {}): KeptLease {
+    const operation = 'keepLease';
+    const { leaseMs } = readInput(operation, KeepLeaseOptions, options, { path: 'options' });
+    const handle = readHandle(operation, job);
+    if (handle.workerId === null) {
+      const message = 'is null: the job was started without a lease, so start it with leaseMs';
+      throw new InvalidInputError(operation, [{ property: 'job.workerId', message }]);
+    }
+    return this.keptLeases.keep(handle, leaseMs);
   }
 
   /**

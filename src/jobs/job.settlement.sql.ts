@@ -170,7 +170,7 @@ export const completeJobsOfWorker = (t: Tables): Statement =>
  */
 export const retryJob = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
-    SELECT "jobId", "status", "runNumber"
+    SELECT "jobId", "status", "runNumber", "workerId"
     FROM ${t.videoJobs}
     WHERE "jobId" = $1::uuid AND ($2::uuid IS NULL OR "userId" = $2::uuid)
     FOR NO KEY UPDATE
@@ -189,5 +189,5 @@ export const retryJob = (t: Tables): Statement => sql`
     RETURNING ${job}
   )
   SELECT locked."status" AS "statusBefore", locked."runNumber" AS "runNumberBefore",
-    ${columns(JOB_COLUMNS, 'retried', 'job.')}
+    locked."workerId" AS "workerIdBefore", ${columns(JOB_COLUMNS, 'retried', 'job.')}
   FROM locked LEFT JOIN retried ON true`;

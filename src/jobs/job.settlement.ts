@@ -206,5 +206,5 @@ function refusal(
   const runNumber = row['runNumberBefore'] as number;
   return row['isLost'] === true
     ? new LeaseLostError({ jobId, status, runNumber, isCancelled: row['isCancelled'] === true })
-    : new InvalidJobTransitionError(jobId, move, status, runNumber);
+    : new InvalidJobTransitionError(jobId, move, status, runNumber, row['workerIdBefore'] !== null);
 }

@@ -2,7 +2,7 @@ import { claimNotifications } from '../notifications/notification.claiming.js';
 import { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
-import { LazyAbort } from './lazy-abort.js';
+import { LazyAbort } from '../jobs/leases/lazy-abort.js';
 import { NotificationRunner } from './notification.runner.js';
 import type { Delivery } from './notification.runner.js';
 import { remove } from './remove.js';

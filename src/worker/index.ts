@@ -1,5 +1,5 @@
 export { FrameForgeWorker } from './frameforge.worker.js';
-export { LeaseEndedError } from './lease.keeper.js';
+export { LeaseEndedError } from '../jobs/leases/lease.keeper.js';
 export { NotificationDeliverer, VideoJobProcessor } from './worker.decorators.js';
 export type { HandlerOptions, ProcessorOptions } from './worker.decorators.js';
 export { FrameForgeWorkerModule } from './worker.module.js';

@@ -9,7 +9,7 @@ import type { JobResult } from '../jobs/job.inputs.js';
 import type { JobService } from '../jobs/job.service.js';
 import { completeJob, completeJobsOfWorker } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
-import type { Lease } from './lease.keeper.js';
+import type { Lease } from '../jobs/leases/lease.keeper.js';
 import { NotRecordedError } from './outage.watch.js';
 import type { Activity } from './outage.watch.js';
 import { RetryJobError, UnrecoverableJobError } from './worker.types.js';

@@ -10,8 +10,8 @@ import { Claimer } from './claimer.js';
 import { FairClaimer } from './fair.claimer.js';
 import { JobCompleter } from './job.completer.js';
 import { JobRunner } from './job.runner.js';
-import { LeaseKeeper } from './lease.keeper.js';
-import type { Lease } from './lease.keeper.js';
+import { LeaseKeeper } from '../jobs/leases/lease.keeper.js';
+import type { Lease } from '../jobs/leases/lease.keeper.js';
 import { ProgressReporter } from './progress.reporter.js';
 import type { ClaimedWork, WorkQueue } from './work.loop.js';
 import type { FoundHandler } from './worker.decorators.js';
@@ -68,7 +68,8 @@ export class JobQueue implements WorkQueue<Lease> {
       this.hanging.add(lease);
       telemetry.hangs('jobs', 1);
       const goesOn = `it was aborted, and keeps its place until its handler ends.`;
-      if (lease.cancelled) logger.log(`Job ${jobId} was cancelled in run ${runNumber}: ${goesOn}`);
+      if (lease.cancelled)
+        logger.log(`Job ${jobId} was cancelled or deleted in run ${runNumber}: ${goesOn}`);
       else logger.warn(`The lease of run ${runNumber} of job ${jobId} was lost: ${goesOn}`);
     });
     this.progress = new ProgressReporter(

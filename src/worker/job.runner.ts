@@ -20,7 +20,7 @@ import type { SqlRunner } from '../sql/sql.runner.js';
 import { errorText, storable } from './error-text.js';
 import { verdictOn } from './failure.verdict.js';
 import type { JobCompleter } from './job.completer.js';
-import type { Lease, LeaseKeeper } from './lease.keeper.js';
+import type { Lease, LeaseKeeper } from '../jobs/leases/lease.keeper.js';
 import { NotRecordedError } from './outage.watch.js';
 import type { ProgressReporter } from './progress.reporter.js';
 import type { Activity } from './outage.watch.js';
@@ -183,7 +183,7 @@ export class JobRunner {
       );
       return final ? 'failed' : 'retried';
     } catch (error) {
-      if (!(error instanceof LeaseLostError)) throw error;
+      if (!isRefusal(error)) throw error;
       return this.refused(lease, error, failure.next);
     }
   }
@@ -210,9 +210,11 @@ export class JobRunner {
    */
   private refused({ run }: Lease, error: JobRefusal, written: JobStatus): RunEnd {
     const { runNumber, status, isCancelled } = error instanceof LeaseLostError ? error : {};
-    if (isCancelled === true) {
+    const isDeleted = error instanceof JobNotFoundError;
+    if (isCancelled === true || isDeleted) {
       this.logger.log(
-        `Job ${run.jobId} was cancelled: the outcome of run ${run.runNumber} is dropped.`,
+        `Job ${run.jobId} was ${isDeleted ? 'deleted' : 'cancelled'}: ` +
+          `the outcome of run ${run.runNumber} is dropped.`,
       );
       return 'cancelled';
     }

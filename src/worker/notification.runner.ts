@@ -6,8 +6,8 @@ import type { NotificationService } from '../notifications/notification.service.
 import type { NotificationLog } from '../schema/entities/index.js';
 import { backoffMs } from './backoff.js';
 import { errorText } from './error-text.js';
-import type { LazyAbort } from './lazy-abort.js';
-import { LeaseEndedError } from './lease.keeper.js';
+import type { LazyAbort } from '../jobs/leases/lazy-abort.js';
+import { LeaseEndedError } from '../jobs/leases/lease.keeper.js';
 import type { Activity } from './outage.watch.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';

@@ -2,7 +2,7 @@ import { MAX_MESSAGE } from '../jobs/control/control.inputs.js';
 import { reportProgress } from '../jobs/control/job.progress.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import { storable } from './error-text.js';
-import type { Lease, LeaseKeeper } from './lease.keeper.js';
+import type { Lease, LeaseKeeper } from '../jobs/leases/lease.keeper.js';
 import type { Activity } from './outage.watch.js';
 
 /** The least time between two reports of a process, in ms. */

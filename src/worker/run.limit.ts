@@ -1,5 +1,5 @@
 import { RunTimeoutError } from '../errors.js';
-import type { Lease } from './lease.keeper.js';
+import type { Lease } from '../jobs/leases/lease.keeper.js';
 
 /** How long, in ms, a handler has to heed its signal when its run has reached its limit. */
 const HEED_MS = 5_000;

@@ -175,7 +175,7 @@ const WRONG: Readonly<Record<Kind, readonly unknown[]>> = {
 };
 
 describe.each([
-  ['JobService', JobService, JOB_METHODS, ['settle', 'settleAll']],
+  ['JobService', JobService, JOB_METHODS, ['keepLease']],
   ['NotificationService', NotificationService, NOTIFICATION_METHODS, ['settle']],
   ['UserService', UserService, USER_METHODS, []],
 ] as const)('%s', (name, Service, methods, hidden) => {

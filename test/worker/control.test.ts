@@ -94,6 +94,41 @@ describe('the handler of a job that is cancelled', () => {
     expect(app!.get(FrameForgeWorker).stats().hanging.jobs).toBe(0);
   });
 
+  it('is told that the job was deleted, as of a cancellation', async () => {
+    const { contexts, process } = untilAborted();
+    await boot({ process }, { leaseMs: 1_000 });
+    const jobId = await create();
+    await until(() => contexts.length === 1);
+    await h.dataSource.query('DELETE FROM users');
+    await until(() => contexts[0]!.signal.aborted);
+    expect(contexts[0]!.signal.reason).toBeInstanceOf(JobCancelledError);
+    expect(contexts[0]!.signal.reason).toMatchObject({ jobId, runNumber: 1, isDeleted: true });
+    await until(() => counts()['jobs.cancelled'] === 1);
+    expect(counts()).toMatchObject({ 'jobs.failed': 0, 'jobs.lost': 0, 'jobs.retried': 0 });
+    expect(app!.get(FrameForgeWorker).stats().hanging.jobs).toBe(0);
+  });
+
+  it.each<[string, () => Promise<JobOutcome>]>([
+    ['ends well', async () => RESULT],
+    ['ends well in a transaction', async () => async () => RESULT],
+    ['fails', () => Promise.reject(new Error('broken'))],
+  ])('%s after the job was deleted: it is counted as cancelled', async (_, end) => {
+    const { opened, open } = gate();
+    let begun = false;
+    const process = async (): Promise<JobOutcome> => {
+      begun = true;
+      await opened;
+      return end();
+    };
+    await boot({ process }, { leaseMs: HOUR_MS });
+    await create();
+    await until(() => begun);
+    await h.dataSource.query('DELETE FROM users');
+    open();
+    await until(() => counts()['jobs.cancelled'] === 1);
+    expect(counts()).toMatchObject({ 'jobs.failed': 0, 'jobs.lost': 0, 'jobs.retried': 0 });
+  });
+
   it('is told only after the commit', async () => {
     const { contexts, process } = untilAborted();
     await boot({ process }, { leaseMs: HOUR_MS });

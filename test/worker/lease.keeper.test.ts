@@ -1,6 +1,6 @@
 import { VideoJob } from '../../src/schema/entities/index.js';
-import type { Lease } from '../../src/worker/lease.keeper.js';
-import { LeaseKeeper } from '../../src/worker/lease.keeper.js';
+import type { Lease } from '../../src/jobs/leases/lease.keeper.js';
+import { LeaseKeeper } from '../../src/jobs/leases/lease.keeper.js';
 import { until } from '../support/until.js';
 import { Worker } from './controlled.worker.js';
 import { World } from './world.js';

@@ -1,7 +1,7 @@
 import { jest } from '@jest/globals';
 import * as api from '@opentelemetry/api';
 import { BasicTracerProvider } from '@opentelemetry/sdk-trace-base';
-import { LazyAbort } from '../../src/worker/lazy-abort.js';
+import { LazyAbort } from '../../src/jobs/leases/lazy-abort.js';
 import { Telemetry } from '../../src/worker/telemetry.js';
 
 afterEach(() => api.trace.disable());

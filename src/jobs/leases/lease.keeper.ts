@@ -1,12 +1,24 @@
-import { JobCancelledError } from '../errors.js';
-import { extendLeases } from '../jobs/job.claiming.js';
-import type { JobHandle } from '../jobs/job.inputs.js';
-import type { SqlRunner } from '../sql/sql.runner.js';
-import type { VideoJob } from '../schema/entities/index.js';
+import { JobCancelledError } from '../../errors.js';
+import type { VideoJob } from '../../schema/entities/index.js';
+import type { SqlRunner } from '../../sql/sql.runner.js';
+import { extendLeases } from '../job.claiming.js';
+import type { JobHandle } from '../job.inputs.js';
 import { LazyAbort } from './lazy-abort.js';
-import type { Activity } from './outage.watch.js';
 
-/** Why a lease's signal was aborted. */
+/** Is told whether leases could be extended. */
+export interface ExtensionWatch {
+  /** They could. */
+  succeeded(): void;
+  /** They could not. @returns how long to wait before the next try, in ms; at most a tenth of a lease */
+  failed(error: unknown): number;
+  /** There are none left to extend. */
+  forget(): void;
+}
+
+/**
+ * Why a lease's signal was aborted: the lease was lost, or the process shuts down. Its `cause` is why the
+ * lease could not be extended, if that is the reason.
+ */
 export class LeaseEndedError extends Error {
   static {
     this.prototype.name = 'LeaseEndedError';
@@ -20,7 +32,7 @@ export class Lease {
   settling = false;
   /** The process shuts down, and gives the job back. */
   released = false;
-  /** The job was cancelled. */
+  /** The job was cancelled or deleted. */
   cancelled = false;
 
   /** What was last reported of its progress. */
@@ -66,6 +78,8 @@ export class LeaseKeeper {
   private isBusy = false;
   private turn: Promise<unknown> = Promise.resolve();
   private nextExtension = 0;
+  /** Why leases could not be extended the last time, if they could not. */
+  private failure: unknown;
   /** Those whose rows were locked, and those that somebody asks about; and when to try them again. */
   private passedOver: Lease[] = [];
   private nextRetry = Infinity;
@@ -76,7 +90,7 @@ export class LeaseKeeper {
   constructor(
     private readonly db: SqlRunner,
     private readonly leaseMs: number,
-    private readonly extendingLeases: Activity,
+    private readonly extendingLeases: ExtensionWatch,
     private readonly onLost: (lease: Lease) => void,
   ) {}
 
@@ -84,10 +98,11 @@ export class LeaseKeeper {
   add(jobs: readonly VideoJob[], sentAt: number): Lease[] {
     if (this.leases.length === 0) this.nextExtension = sentAt + this.leaseMs / 3;
     // Whoever claims a job that it holds has lost the run before.
-    const again = new Set(jobs.filter(({ runNumber }) => runNumber > 1).map(({ jobId }) => jobId));
-    if (again.size > 0) {
-      for (const lease of this.leases.filter(({ run }) => again.has(run.jobId))) this.expire(lease);
-    }
+    const again = new Map(
+      jobs.filter(({ runNumber }) => runNumber > 1).map((job) => [job.jobId, job.runNumber]),
+    );
+    const isOver = ({ run }: Lease): boolean => run.runNumber < (again.get(run.jobId) ?? 0);
+    if (again.size > 0) for (const lease of this.leases.filter(isOver)) this.expire(lease);
     const leases = jobs.map((job) => new Lease(job, sentAt + this.leaseMs));
     for (const lease of leases) lease.place = this.leases.push(lease) - 1;
     this.schedule();
@@ -171,9 +186,11 @@ export class LeaseKeeper {
       for (let done = 0; done < leases.length; done += BATCH) {
         await this.extendBatch(leases.slice(done, done + BATCH));
       }
+      this.failure = undefined;
       this.extendingLeases.succeeded();
       if (passedOver === undefined) this.nextExtension = startedAt + this.leaseMs / 3;
     } catch (error) {
+      this.failure = error;
       const wait = Math.min(this.extendingLeases.failed(error), this.leaseMs / 10);
       this.nextExtension = performance.now() + wait;
       if (this.leases.length === 0) this.extendingLeases.forget();
@@ -193,19 +210,19 @@ export class LeaseKeeper {
     for (const lease of leases) {
       const state = states.get(lease.run.jobId);
       if (state === undefined) this.expire(lease);
-      else if (state.cancelled) this.cancelled(lease);
+      else if (state.cancelled || state.deleted) this.cancelled(lease, state.deleted);
       else if (state.extended) lease.deadline = sentAt + this.leaseMs;
       else this.passedOver.push(lease);
     }
   }
 
-  private cancelled(lease: Lease): void {
+  private cancelled(lease: Lease, isDeleted: boolean): void {
     lease.cancelled = true;
-    this.expire(lease, new JobCancelledError(lease.run.jobId, lease.run.runNumber));
+    this.expire(lease, new JobCancelledError(lease.run.jobId, lease.run.runNumber, isDeleted));
   }
 
   /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
-  private expire(lease: Lease, reason: Error = leaseEnded(lease)): void {
+  private expire(lease: Lease, reason: Error = leaseEnded(lease, this.failure)): void {
     if (lease.place === -1) return;
     if (lease.settling) {
       lease.deadline = Infinity;
@@ -217,5 +234,8 @@ export class LeaseKeeper {
   }
 }
 
-const leaseEnded = ({ run: { runNumber, jobId } }: Lease): Error =>
-  new LeaseEndedError(`The lease of run ${runNumber} of job ${jobId} has ended.`);
+const leaseEnded = ({ run: { runNumber, jobId } }: Lease, cause: unknown): Error =>
+  new LeaseEndedError(
+    `The lease of run ${runNumber} of job ${jobId} has ended.`,
+    cause === undefined ? {} : { cause },
+  );
