@@ -15,6 +15,8 @@ export interface Profile {
   readonly batchRows: number;
   /** Pending jobs that a turn of claims begins with: more than it can claim. */
   readonly claimBacklog: number;
+  /** Pending jobs that are claimed in turn and by age, and whose they are. */
+  readonly fair: { readonly pending: number; readonly users: number };
   readonly drainJobs: number;
   /** Jobs for who drains them one by one. */
   readonly slowDrainJobs: number;
@@ -42,6 +44,7 @@ const full: Profile = {
   users: 1_000,
   batchRows: 10_000,
   claimBacklog: 30_000,
+  fair: { pending: 100_000, users: 10_000 },
   drainJobs: 50_000,
   slowDrainJobs: 5_000,
   growth: { finished: 5_000_000, pending: 100_000 },
@@ -60,6 +63,7 @@ const smoke: Profile = {
   users: 20,
   batchRows: 500,
   claimBacklog: 5_000,
+  fair: { pending: 5_000, users: 500 },
   drainJobs: 200,
   slowDrainJobs: 50,
   growth: { finished: 2_000, pending: 500 },

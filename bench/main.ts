@@ -25,6 +25,8 @@ import { listJobs } from './scenarios/6-list-jobs.ts';
 import { idleTransaction } from './scenarios/7-idle-transaction.ts';
 import { boot } from './scenarios/8-boot.ts';
 import { memory } from './scenarios/9-memory.ts';
+import { fairOrder } from './scenarios/10-fair-order.ts';
+import { fairIndex } from './scenarios/11-fair-index.ts';
 
 const SCENARIOS: readonly Scenario[] = [
   createJob,
@@ -36,6 +38,8 @@ const SCENARIOS: readonly Scenario[] = [
   idleTransaction,
   boot,
   memory,
+  fairOrder,
+  fairIndex,
 ];
 
 const say = (line: string): void => {
@@ -62,7 +66,8 @@ await main();
 
 function scenarioOf(row: string): Scenario {
   const found = SCENARIOS.find((scenario) => String(scenario.row) === row);
-  if (found === undefined) throw new Error(`There is no row ${row}: name rows from 1 to 9.`);
+  if (found === undefined)
+    throw new Error(`There is no row ${row}: name rows from 1 to ${SCENARIOS.length}.`);
   return found;
 }
 

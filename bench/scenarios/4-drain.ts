@@ -54,7 +54,7 @@ export const drain: Scenario = {
         {
           name: 'this package',
           how: `\`FrameForgeWorkerModule\`, a handler with \`concurrency: ${BATCH}\`; every completion with its notification row`,
-          ...(await byWorker(bench, OWN)),
+          ...(await drainingByWorker(bench)),
         },
         ...(baseline === undefined
           ? []
@@ -144,9 +144,20 @@ const drained = (jobs: number, work: () => Promise<unknown>) => async (): Promis
   return (jobs / (performance.now() - start)) * 1_000;
 };
 
-async function byWorker(bench: Bench, build: Build): Promise<Turn> {
+/** @param change - what is changed of the migrated database */
+export const drainingByWorker = (
+  bench: Bench,
+  change?: (url: string) => Promise<void>,
+): Promise<Turn> => byWorker(bench, OWN, change);
+
+async function byWorker(
+  bench: Bench,
+  build: Build,
+  change?: (url: string) => Promise<void>,
+): Promise<Turn> {
   const { drainJobs } = bench.profile;
   const { url } = await createMigratedDatabase(bench, build.database.frameForgeMigrations);
+  await change?.(url);
   return {
     prepare: refill(url, 'video_jobs', () => fillPending(url, drainJobs)),
     measure: async () => {

@@ -1,3 +1,4 @@
+import type { ClaimJobsInput } from '../../dist/index.js';
 import type { Bench, Subject } from '../harness/scenario.ts';
 import { callsPerSecond } from '../harness/turns.ts';
 import { fillPending, RESULT } from './fixtures.ts';
@@ -10,17 +11,24 @@ export function found<T>(jobs: readonly T[] | null): T {
   return job;
 }
 
-/** Claims one job and completes it, on every connection. */
+/**
+ * Claims one job and completes it, on every connection.
+ *
+ * @param how - what else the claims say
+ * @param backlog - how many jobs are pending at the beginning of a turn
+ */
 export function claimingByService(
   bench: Bench,
   { url, jobs }: FrameForge,
+  how: ClaimJobsInput = {},
+  backlog = bench.profile.claimBacklog,
 ): Pick<Subject, 'prepare' | 'measure'> {
-  const { claimBacklog, turnMs } = bench.profile;
+  const { turnMs } = bench.profile;
   return {
-    prepare: () => fillPending(url, claimBacklog),
+    prepare: () => fillPending(url, backlog),
     measure: () =>
       callsPerSecond(turnMs, async () => {
-        const job = found(await jobs.claimJobs({ limit: 1 }));
+        const job = found(await jobs.claimJobs({ limit: 1, ...how }));
         await jobs.completeJob(job, RESULT);
       }),
   };

@@ -20,13 +20,20 @@ export interface FrameForge {
   readonly jobs: JobService;
 }
 
-/** This package on a database of its own, as an application has it. */
-export async function openFrameForge(bench: Bench): Promise<FrameForge> {
+/**
+ * This package on a database of its own, as an application has it.
+ *
+ * @param users - how many users there are
+ */
+export async function openFrameForge(
+  bench: Bench,
+  users = bench.profile.users,
+): Promise<FrameForge> {
   const url = await bench.createDatabase();
   const database = FrameForgeDatabaseModule.forRoot({ url, poolSize: CONNECTIONS });
   const app = await NestFactory.createApplicationContext(database, LOGGER);
   bench.onEnd(() => app.close());
-  return { url, users: await createUsers(url, bench.profile.users), jobs: app.get(JobService) };
+  return { url, users: await createUsers(url, users), jobs: app.get(JobService) };
 }
 
 /**

@@ -1,12 +1,13 @@
 import { IS_PENDING } from '../schema/queue.indexes.js';
 import type { Tables } from '../schema/tables.js';
+import { MAX_LIMIT } from '../input/defaults.js';
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import { claimStep, FOUND_COLUMNS, isOpen, NO_TRY_LEFT } from './job.claiming.sql.js';
 import type { ClaimStep } from './job.claiming.sql.js';
 
 /** How many users one statement passes over because they have nothing that can be claimed now. */
-const MAX_PASSED = 256;
+export const MAX_PASSED = 256;
 
 const IS_DUE = `"availableAt" <= statement_timestamp()`;
 
@@ -18,10 +19,6 @@ const running = (t: Tables, userId: string, most: string): string => `(
           LIMIT ${most}
         ) AS counted
       )`;
-
-/** What `ahead` has counted. */
-const countedAhead = (column: string): string =>
-  `COALESCE((SELECT max("${column}") FROM ahead), 0)`;
 
 /**
  * The users that have pending jobs, in the order of their ids, each by the oldest of these: a loose index
@@ -41,43 +38,40 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
       ORDER BY j."userId", j."availableAt"
       LIMIT 1
     )`;
-  const part = (name: string, begin: string, end: string, turn: string, passed: string): string => `
+  const part = (name: string, begin: string, end: string, before: string): string => `
   ${name} AS (
-    SELECT f."userId", f."isTurn", ${turn} + f."isTurn"::integer AS "turn",
-      ${passed} + 1 - f."isTurn"::integer AS "passed"
-    FROM ${next(`${begin} AND ${turn} < ${most} AND ${passed} < ${MAX_PASSED} AND (SELECT "isOpen" FROM gate)`)} AS f
+    SELECT f."userId", f."isTurn", b."turn" + f."isTurn"::integer AS "turn",
+      b."passed" + 1 - f."isTurn"::integer AS "passed"
+    FROM ${before} b CROSS JOIN ${next(begin)} AS f
+    WHERE b."turn" < ${most} AND b."passed" < ${MAX_PASSED}
     UNION ALL
     SELECT n."userId", n."isTurn", w."turn" + n."isTurn"::integer,
       w."passed" + 1 - n."isTurn"::integer
     FROM ${name} w CROSS JOIN LATERAL ${next(`j."userId" > w."userId"${end}`)} AS n
     WHERE w."turn" < ${most} AND w."passed" < ${MAX_PASSED}
   )`;
-  return `RECURSIVE gate AS MATERIALIZED (
-    SELECT ${isOpen(t)} AND EXISTS (
-      SELECT FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
-    ) AS "isOpen"
-  ),${part('ahead', `j."userId" > ${after}`, '', '0', '0')},${part(
-    'behind',
-    `j."userId" <= ${after}`,
-    ` AND j."userId" <= ${after}`,
-    countedAhead('turn'),
-    countedAhead('passed'),
-  )}, walked AS MATERIALIZED (
+  // Not EXISTS, which forgets the order and may read the table.
+  return `RECURSIVE start AS MATERIALIZED (
+    SELECT 0 AS "turn", 0 AS "passed"
+    WHERE ${isOpen(t)} AND (
+      SELECT true FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
+    )
+  ),${part('ahead', `j."userId" > ${after}`, '', 'start')}, half AS MATERIALIZED (
+    SELECT ${['turn', 'passed']
+      .map((column) => `COALESCE((SELECT max("${column}") FROM ahead), 0) AS "${column}"`)
+      .join(', ')}
+    FROM start
+  ),${part('behind', `j."userId" <= ${after}`, ` AND j."userId" <= ${after}`, 'half')},
+  walked AS MATERIALIZED (
     SELECT * FROM ahead UNION ALL SELECT * FROM behind
   )`;
 }
 
-/** What a walk tells: where it has come to, and whether it has seen all users. */
-const walked = (most: string): NonNullable<ClaimStep['about']> => ({
-  walkedTo: {
-    type: 'uuid',
-    value: `(SELECT "userId" FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1)`,
-  },
-  sawAllUsers: {
-    type: 'boolean',
-    value: `NOT EXISTS (SELECT FROM walked WHERE "turn" >= ${most} OR "passed" >= ${MAX_PASSED})`,
-  },
-});
+/** The last user that a walk came to, and what it has counted by then, as JSON. */
+const END_OF_WALK = `(
+      SELECT json_build_array("userId", "turn", "passed")
+      FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1
+    )`;
 
 /** How long the statement has run when all rows of a CTE are there, in ms. */
 const untilFound = (cte: string): string =>
@@ -87,26 +81,35 @@ const untilFound = (cte: string): string =>
 /**
  * `found` of a claim in turn, from a CTE `turns` with "userId", "turn", and "quota": the oldest due jobs of
  * each, as many as its quota. "nth" is which one of its user's a job is.
+ *
+ * The user stands between two bounds, because of an equal one the planner would think that there are few
+ * others, if there were few when it last counted, and would read the index on the time alone, past all the
+ * jobs of others. The comparison of rows ends the scan at the first job that is not due. The inner limit
+ * tells the planner that there are not many; what is locked is what the outer one lets through.
  */
 const oldestOfEach = (t: Tables): Pick<ClaimStep, 'found' | 'order'> => ({
   found: `found AS MATERIALIZED (
     SELECT o.*, turns."turn", row_number() OVER (
       PARTITION BY turns."turn" ORDER BY o."availableAt", o."jobId") AS "nth"
     FROM turns CROSS JOIN LATERAL (
-      SELECT ${FOUND_COLUMNS}
-      FROM ${t.videoJobs} j
-      WHERE ${IS_PENDING} AND j."userId" = turns."userId" AND ${IS_DUE}
-      ORDER BY j."availableAt"
+      SELECT * FROM (
+        SELECT ${FOUND_COLUMNS}
+        FROM ${t.videoJobs} j
+        WHERE ${IS_PENDING}
+          AND j."userId" >= turns."userId" AND j."userId" <= turns."userId"
+          AND (j."userId", j."availableAt") <= (turns."userId", statement_timestamp())
+        ORDER BY j."userId", j."availableAt"
+        LIMIT ${MAX_LIMIT}
+        FOR NO KEY UPDATE SKIP LOCKED
+      ) AS due
       LIMIT turns."quota"
-      FOR NO KEY UPDATE SKIP LOCKED
     ) AS o
   )`,
   order: ['nth', 'turn'],
 });
 
 /** An equal share of $6 for each of the users; the first ones have what can't be divided. */
-const share = (turn: string, users: string): string =>
-  `$6::integer / ${users} + (${turn} <= $6::integer % ${users})::integer`;
+const share = (users: string): string => `($6::integer - "turn" + ${users}) / ${users}`;
 
 /**
  * Pending jobs that are due, of one user after the other: $5 the user after whom it begins. Each user has
@@ -115,19 +118,15 @@ const share = (turn: string, users: string): string =>
 export const claimInTurn = (t: Tables): Statement => {
   const { found, order } = oldestOfEach(t);
   return claimStep(t, {
-    found: `${walk(t, '$5::uuid', '$6::integer', IS_DUE)}, turns AS MATERIALIZED (
-    SELECT "userId", "turn", ${share('"turn"', '"users"')} AS "quota"
+    found: `${walk(t, '$5::uuid', '$6::integer', IS_DUE)}, turns AS (
+    SELECT "userId", "turn", ${share('"users"')} AS "quota"
     FROM walked CROSS JOIN (SELECT max("turn") AS "users" FROM walked) AS counted
     WHERE "isTurn"
   ), ${found}`,
     order,
     lost: NO_TRY_LEFT,
     about: {
-      ...walked('$6::integer'),
-      mayHaveMore: {
-        type: 'boolean',
-        value: `EXISTS (SELECT FROM found JOIN turns USING ("turn") WHERE "nth" = "quota")`,
-      },
+      walked: { type: 'json', value: END_OF_WALK },
       searchMs: { type: 'double precision', value: untilFound('found') },
     },
   });
@@ -153,11 +152,7 @@ export const lockUsersInTurn = (t: Tables): Statement => {
     WHERE walked."isTurn"
     LIMIT $1::integer
   )
-  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users",
-    (SELECT count(*)::integer FROM walked WHERE "isTurn") AS "ready",
-    ${Object.entries(walked('$3::integer'))
-      .map(([name, { value }]) => `${value} AS "${name}"`)
-      .join(', ')}`;
+  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users", ${END_OF_WALK} AS "walked"`;
 };
 
 /**
@@ -167,22 +162,14 @@ export const lockUsersInTurn = (t: Tables): Statement => {
 export const claimOfLockedUsers = (t: Tables): Statement => {
   const { found, order } = oldestOfEach(t);
   return claimStep(t, {
-    found: `turns AS MATERIALIZED (
-    SELECT "userId", "turn", least("share", "room") AS "quota", "room"
+    found: `turns AS (
+    SELECT "userId", "turn", least(
+      ${share('cardinality((SELECT $5::uuid[]))')},
+      $7::integer - ${running(t, 'u."userId"', '$7::integer')}
+    ) AS "quota"
     FROM unnest((SELECT $5::uuid[])) WITH ORDINALITY AS u("userId", "turn")
-    CROSS JOIN LATERAL (
-      SELECT ${share('u."turn"', 'cardinality((SELECT $5::uuid[]))')} AS "share",
-        $7::integer - ${running(t, 'u."userId"', '$7::integer')} AS "room"
-    ) AS s
   ), ${found}`,
     order,
     lost: NO_TRY_LEFT,
-    about: {
-      mayHaveMore: {
-        type: 'boolean',
-        value: `EXISTS (SELECT FROM found JOIN turns USING ("turn")
-      WHERE "nth" = "quota" AND "quota" < "room")`,
-      },
-    },
   });
 };

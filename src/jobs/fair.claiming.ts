@@ -26,22 +26,22 @@ export interface ClaimedInTurn extends Omit<Claimed<VideoJob>, 'dueUntil'> {
   readonly passedOver: boolean;
 }
 
-/** How a claim goes round the users. */
-interface Round {
-  readonly walkedTo: string | null;
-  readonly sawAllUsers: boolean;
-}
-
 /** What one step of it took. */
-interface Step extends Round {
+interface Step {
   readonly jobs: VideoJob[];
   readonly failed: number;
   readonly waitedMs: readonly number[];
+  /** The last user that it came to; null if none has anything. */
+  readonly walkedTo: string | null;
+  readonly sawAllUsers: boolean;
   /** A user got as many as it was offered, and may have more. */
   readonly mayHaveMore: boolean;
   readonly searchMs: number;
   readonly passedOver: boolean;
 }
+
+/** The last user that a walk came to, how many users' turn it was by then, and how many others it saw. */
+type Walked = readonly [userId: string, turns: number, passed: number] | null;
 
 /** Claims up to `claim.limit` jobs of users whose turn comes after `lastUser`, of `look` that it looks at. */
 type TakeStep = (claim: Claim, lastUser: string, look: number) => Promise<Step>;
@@ -105,11 +105,35 @@ const anyNumber =
   async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
     const values = [limit, leaseMs, workerId, maxAttempts, lastUser, look];
     const rows = await db.run<Row>('claimJobs', statements.claimInTurn, values);
-    const [about, jobs] = toClaimedJobs<Begun & Omit<Step, 'jobs' | 'waitedMs'>>(rows, workerId);
-    return { ...about, jobs, waitedMs: waitedOf(about), passedOver: false };
+    const [about, jobs] = toClaimedJobs<AboutStep>(rows, workerId);
+    const [walkedTo = null, turns = 0] = about.walked ?? [];
+    return {
+      jobs,
+      failed: about.failed,
+      waitedMs: waitedOf(about),
+      walkedTo,
+      sawAllUsers: hasSeenAll(about.walked, look),
+      mayHaveMore: hasGotAll(jobs, look, turns),
+      searchMs: about.searchMs,
+      passedOver: false,
+    };
   };
 
-const NOTHING = { jobs: [], failed: 0, mayHaveMore: false, waitedMs: [] };
+interface AboutStep extends Begun {
+  readonly walked: Walked;
+  readonly searchMs: number;
+}
+
+/** @param most - how many users whose turn it was would have been enough */
+const hasSeenAll = (walked: Walked, most: number): boolean =>
+  walked === null || (walked[1] < most && walked[2] < statements.MAX_PASSED);
+
+/** Whether a user got all that it was offered of `look` jobs. */
+function hasGotAll(jobs: readonly VideoJob[], look: number, users: number): boolean {
+  const counts = new Map<string, number>();
+  for (const { userId } of jobs) counts.set(userId, (counts.get(userId) ?? 0) + 1);
+  return Math.max(...counts.values()) >= Math.floor(look / users);
+}
 
 /** In a short transaction: users are locked, and what runs of theirs is counted after that. */
 const upTo =
@@ -117,27 +141,27 @@ const upTo =
   ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) =>
     db.transaction('claimJobs', async (run) => {
       const most = limit + LOCKED_USERS;
-      const turn = [limit, lastUser, most, maxRunningPerUser];
-      const [round] = await run<Turn>(statements.lockUsersInTurn, turn);
-      const { users, ready, walkedTo, sawAllUsers } = round as Turn;
+      const [turn] = await run<{ users: string[]; walked: Walked }>(statements.lockUsersInTurn, [
+        limit,
+        lastUser,
+        most,
+        maxRunningPerUser,
+      ]);
+      const { users = [], walked = null } = turn ?? {};
+      const [walkedTo = null, turns = 0] = walked ?? [];
       const isCut = users.length === limit;
       const step = {
-        walkedTo: isCut ? (users.at(-1) as string) : walkedTo,
-        sawAllUsers: sawAllUsers && !isCut,
-        passedOver: !isCut && users.length < ready,
+        walkedTo: isCut ? (users.at(-1) ?? null) : walkedTo,
+        sawAllUsers: !isCut && hasSeenAll(walked, most),
+        passedOver: !isCut && users.length < turns,
         searchMs: 0,
       };
-      if (users.length === 0) return { ...step, ...NOTHING };
+      if (users.length === 0) {
+        return { ...step, jobs: [], failed: 0, waitedMs: [], mayHaveMore: false };
+      }
       const values = [limit, leaseMs, workerId, maxAttempts, users, look, maxRunningPerUser];
       const rows = await run<Row>(statements.claimOfLockedUsers, values);
-      const [about, jobs] = toClaimedJobs<Begun & Pick<Step, 'mayHaveMore'>>(rows, workerId);
-      const { failed, mayHaveMore } = about;
-      return { ...step, jobs, failed, mayHaveMore, waitedMs: waitedOf(about) };
+      const [about, jobs] = toClaimedJobs(rows, workerId);
+      const mayHaveMore = hasGotAll(jobs, look, users.length);
+      return { ...step, jobs, failed: about.failed, waitedMs: waitedOf(about), mayHaveMore };
     });
-
-/** The users that a claim has locked. */
-interface Turn extends Round {
-  readonly users: string[];
-  /** How many it would have locked if nobody else had. */
-  readonly ready: number;
-}

@@ -1,7 +1,12 @@
+import { Client } from 'pg';
+import { claimInTurn } from '../../src/jobs/fair.claiming.sql.js';
+import { tablesOf } from '../../src/schema/tables.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { onServer } from '../support/server.js';
 import { fairFixtures } from './fair.fixtures.js';
 import { HOUR_MS, openPeer } from './fixtures.js';
+import { explain, mostRowsOfANode } from './plan.js';
 
 let h: Harness;
 beforeEach(async () => {
@@ -57,4 +62,41 @@ it('eight workers that claim at the same time give everybody about as many', asy
   expect(Math.max(...busy)).toBeLessThan(120);
   // Each goes round by itself, where a user is one ahead of another at the most. Measured: 3.
   expect(Math.max(...busy) - Math.min(...busy)).toBeLessThanOrEqual(8);
+});
+
+describe('a claim looks at no more than it takes', () => {
+  const NOBODY = '00000000-0000-0000-0000-000000000000';
+
+  async function mostRows(limit: number): Promise<number> {
+    const client = new Client({ connectionString: onServer(h.url) });
+    await client.connect();
+    try {
+      const { text } = claimInTurn(tablesOf(h.dataSource));
+      const values = [limit, HOUR_MS, 'worker-1', 5, NOBODY, limit];
+      return mostRowsOfANode(await explain(client, { text, values }));
+    } finally {
+      await client.end();
+    }
+  }
+
+  it('where the planner knows of one user alone, who has thousands of jobs', async () => {
+    const { newUsers, backlog } = fairFixtures(h);
+    const [busy, other] = await newUsers(2);
+    await backlog(busy!, 20_000);
+    await h.dataSource.query('VACUUM ANALYZE video_jobs');
+    await backlog(other!, 1);
+    expect(await mostRows(2)).toBeLessThanOrEqual(4);
+  });
+
+  it('where a user has one job that is due, and thousands that are scheduled', async () => {
+    const { newUsers, backlog } = fairFixtures(h);
+    const [userId] = await newUsers(1);
+    await backlog(userId!, 20_000);
+    await h.dataSource.query(
+      `UPDATE video_jobs SET "availableAt" = "availableAt" + interval '1 day'`,
+    );
+    await backlog(userId!, 1);
+    await h.dataSource.query('VACUUM ANALYZE video_jobs');
+    expect(await mostRows(10)).toBeLessThanOrEqual(4);
+  });
 });
