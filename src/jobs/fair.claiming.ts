@@ -68,9 +68,8 @@ async function goRound(step: TakeStep, claim: Claim, rotation: Rotation): Promis
   const waitedMs: number[] = [];
   let [failed, searchMs, more, passedOver] = [0, 0, false, false];
   // Other claims of this process move the rotation meanwhile: where this one has been is its own.
-  const begin = rotation.lastUser;
-  let lastUser = begin;
-  let hasTurnedRound = false;
+  let lastUser = rotation.lastUser;
+  let begin = lastUser;
   for (let look = claim.limit; ;) {
     try {
       const took = await step({ ...claim, limit: claim.limit - items.length }, lastUser, look);
@@ -83,13 +82,15 @@ async function goRound(step: TakeStep, claim: Claim, rotation: Rotation): Promis
       const places = claim.limit - items.length;
       // Where places are left, all whose turn it was have been asked.
       const last = (places === 0 ? took.jobs.at(-1)?.userId : took.walkedTo) ?? lastUser;
-      hasTurnedRound ||= last <= lastUser;
+      const wasEverywhere = took.sawAllUsers || isPassed(begin, lastUser, last);
       rotation.lastUser = lastUser = last;
       if (places === 0) return { items, waitedMs, failed, searchMs, passedOver, more: true };
-      const wasEverywhere = took.sawAllUsers || (hasTurnedRound && last >= begin);
-      if (wasEverywhere && !took.mayHaveMore && took.failed === 0) {
+      const mayFindMore = took.mayHaveMore || took.failed > 0;
+      if (wasEverywhere && !mayFindMore) {
         return { items, waitedMs, failed, searchMs, passedOver, more: more && !took.sawAllUsers };
       }
+      // It ends when it has been at all users once more, and nobody had anything to add.
+      if (mayFindMore) begin = last;
       // Behind thousands of jobs without a try left it takes a handful of statements.
       look = took.failed > 0 ? Math.min(4 * look, MAX_LIMIT) : places;
     } catch (error) {
@@ -99,6 +100,10 @@ async function goRound(step: TakeStep, claim: Claim, rotation: Rotation): Promis
     }
   }
 }
+
+/** Whether who goes on from `from`, and turns round after the last user, has come to `user` at `to`. */
+const isPassed = (user: string, from: string, to: string): boolean =>
+  from < to ? from < user && user <= to : user > from || user <= to;
 
 const anyNumber =
   (db: SqlRunner): TakeStep =>

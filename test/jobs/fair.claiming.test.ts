@@ -1,6 +1,9 @@
 import { jest } from '@jest/globals';
+import { claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { fairFixtures } from './fair.fixtures.js';
@@ -24,6 +27,11 @@ afterAll(async () => {
   await other.close();
   await h.close();
 });
+
+/** Before and after the ids of all users. */
+const [NOBODY_BEFORE, NOBODY_AFTER] = ['0', 'f'].map((digit) =>
+  '00000000-0000-0000-0000-000000000000'.replaceAll('0', digit),
+) as [string, string];
 
 const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId);
 const inTurn = (limit: number, more: object = {}): Promise<VideoJob[]> =>
@@ -258,6 +266,21 @@ describe('maxRunningPerUser', () => {
       expect(byUser(await capped(5, 2))).toEqual(new Map([[users[0], 1]]));
     });
     expect(await capped(50, 2)).toHaveLength(39);
+  });
+
+  it('ends wherever it begins, while others hold more users than one look takes', async () => {
+    const users = (await newUsers(40)).toSorted();
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(`SELECT FROM users WHERE "userId" = ANY($1) FOR NO KEY UPDATE`, [users]);
+      for (const userId of users) await backlog(userId, 1);
+      const db = new SqlRunner(h.dataSource, preparedByDefault());
+      const terms = { limit: 5, leaseMs: HOUR_MS, workerId: 'worker', maxAttempts: 5 };
+      for (const lastUser of [NOBODY_BEFORE, ...users, NOBODY_AFTER]) {
+        const rotation = Object.assign(new Rotation(), { lastUser });
+        const { items, passedOver } = await claimInTurn(db, terms, rotation, 2);
+        expect({ items, passedOver }).toEqual({ items: [], passedOver: true });
+      }
+    });
   });
 
   it('fails jobs that have no try left, without a place', async () => {

@@ -96,8 +96,9 @@ it('a worker with maxRunningPerUser keeps to it, and goes on when a place is fre
 });
 
 it('a worker whose search in turn takes long claims by age, until it takes long no more', async () => {
-  await backlog('first', 100);
-  await backlog('second', 100);
+  // More than claims by age take until it tries again.
+  await backlog('first', 2_000);
+  await backlog('second', 2_000);
   const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
   const terms = { leaseMs: 60_000, workerId: 'worker', maxAttempts: 5 };
   const rotation = new Rotation();
