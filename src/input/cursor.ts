@@ -26,5 +26,6 @@ export function decodeCursor(cursor: string): Position | undefined {
 export const cursor: Rule = {
   name: 'cursor',
   message: 'must be a nextCursor that an earlier page returned',
+  openApi: { type: () => String },
   accepts: (value) => typeof value === 'string' && decodeCursor(value) !== undefined,
 };

@@ -1,6 +1,8 @@
 import type { InputProblem } from '../errors.js';
 import { InvalidInputError } from '../errors.js';
 import { ValidateBy, ValidateIf } from '../peers/class-validator.internals.js';
+import { documentClass } from './open-api.js';
+import type { OpenApi } from './open-api.js';
 import type { Rule } from './rules.js';
 import { uuid } from './rules.js';
 
@@ -22,8 +24,8 @@ type InputClass<T> = new () => T;
 const schemas = new WeakMap<object, Map<string, Property>>();
 
 /**
- * Declares a property of an input class, once for both of its readers: `class-validator`, for a
- * host's `ValidationPipe`, and {@link readInput}, for the services.
+ * Declares a property of an input class, once for all of its readers: `class-validator`, for a host's
+ * `ValidationPipe`; {@link readInput}, for the services; and `@nestjs/swagger`, for a host's API.
  */
 export function CheckedBy(rule: Rule, presence: Presence = 'required'): PropertyDecorator {
   return (prototype, key) => {
@@ -32,6 +34,7 @@ export function CheckedBy(rule: Rule, presence: Presence = 'required'): Property
     const schema =
       schemas.get(inputClass) ?? new Map(schemas.get(Object.getPrototypeOf(inputClass)));
     schemas.set(inputClass, schema.set(property, { property, rule, presence }));
+    documentClass(inputClass, () => documented(schema));
     ValidateBy({
       name: rule.name,
       validator: {
@@ -45,6 +48,13 @@ export function CheckedBy(rule: Rule, presence: Presence = 'required'): Property
     );
   };
 }
+
+const documented = (schema: ReadonlyMap<string, Property>): Record<string, OpenApi> =>
+  Object.fromEntries(
+    [...schema.values()].flatMap(({ property, rule: { openApi }, presence }) =>
+      openApi === undefined ? [] : [[property, { ...openApi, required: presence === 'required' }]],
+    ),
+  );
 
 function isAbsent(input: object, property: string, value: unknown, presence: Presence): boolean {
   if (presence === 'required') return false;

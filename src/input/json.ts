@@ -14,6 +14,7 @@ export const jsonObject: Rule = {
     `must be an object of JSON values: text without NUL characters or lone surrogates, finite numbers, ` +
     `true, false, null, and arrays and objects of these, up to ${MAX_DEPTH} deep; ` +
     `at most ${MAX_JSON_BYTES} bytes, as PostgreSQL writes it`,
+  openApi: { type: 'object', additionalProperties: true },
   accepts: (value) => copyOf(value) !== undefined,
   copy: copyOf,
 };

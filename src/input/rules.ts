@@ -1,11 +1,14 @@
 import { isDate } from 'node:util/types';
 import { isEmail } from '../peers/class-validator.internals.js';
+import type { OpenApi } from './open-api.js';
 
 /** What a value must be: a test, and the words that complete "<property> ..." when it fails. */
 export interface Rule {
   readonly name: string;
   readonly message: string;
   accepts(value: unknown): boolean;
+  /** What a document of the application's API says of it; nothing of what no request can carry. */
+  readonly openApi?: OpenApi;
   /**
    * Makes a copy of a value that others may change meanwhile, or that can be written in several ways.
    *
@@ -31,6 +34,7 @@ export const isStorable = (value: string): boolean => !value.includes('\0') && v
 export const uuid: Rule = {
   name: 'uuid',
   message: 'must be a UUID',
+  openApi: { type: () => String, format: 'uuid' },
   accepts: (value) => typeof value === 'string' && UUID.test(value),
 };
 
@@ -39,6 +43,7 @@ export function text(max: number): Rule {
   return {
     name: 'text',
     message: `must be a string of 1 to ${max} characters, without NUL characters or lone surrogates`,
+    openApi: { type: () => String, minLength: 1, maxLength: max },
     accepts: (value) =>
       typeof value === 'string' &&
       value !== '' &&
@@ -53,6 +58,7 @@ export const url: Rule = {
   message:
     `must be a URL with a scheme, such as https://host/path or s3://bucket/key, ` +
     `of at most ${MAX_URL_LENGTH} characters`,
+  openApi: { type: () => String, format: 'uri', maxLength: MAX_URL_LENGTH },
   accepts: (value) =>
     typeof value === 'string' &&
     value.length <= MAX_URL_LENGTH &&
@@ -67,6 +73,7 @@ export const url: Rule = {
 export const email: Rule = {
   name: 'email',
   message: 'must be an e-mail address of at most 255 characters',
+  openApi: { type: () => String, format: 'email', maxLength: 255 },
   accepts: (value) =>
     typeof value === 'string' &&
     value.length <= 255 &&
@@ -81,6 +88,7 @@ export function integer(min: number, max = MAX_INTEGER): Rule {
   return {
     name: 'integer',
     message: `must be an integer from ${min} to ${max}`,
+    openApi: { type: 'integer', minimum: min, maximum: max },
     accepts: (value) => Number.isInteger(value) && Number(value) >= min && Number(value) <= max,
   };
 }
@@ -89,6 +97,7 @@ export function integer(min: number, max = MAX_INTEGER): Rule {
 export const instant: Rule = {
   name: 'instant',
   message: 'must be a Date from 1970 to 9999; in JSON, as 2030-01-31T12:00:00Z',
+  openApi: { type: () => Date },
   accepts: (value) =>
     isDate(value) && value.getTime() >= 0 && value.getTime() < Date.UTC(10_000, 0, 1),
 };
@@ -97,6 +106,7 @@ export function oneOf(values: readonly string[]): Rule {
   return {
     name: 'oneOf',
     message: `must be one of ${values.join(', ')}`,
+    openApi: { enum: values },
     accepts: (value) => typeof value === 'string' && values.includes(value),
   };
 }

@@ -109,6 +109,7 @@ export class JobHandle {
   @CheckedBy({
     name: 'workerId',
     message: `${workerIdOrNull.message}, or null for a job that was started without a lease`,
+    openApi: { ...workerIdOrNull.openApi, nullable: true },
     accepts: (value) => value === null || workerIdOrNull.accepts(value),
   })
   workerId!: string | null;

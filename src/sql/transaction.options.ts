@@ -34,6 +34,7 @@ export class ReadOptions extends TransactionOptions {
     {
       name: 'replica',
       message: 'must be true or false',
+      openApi: { type: () => Boolean },
       accepts: (value) => typeof value === 'boolean',
     },
     'optional',

@@ -5,6 +5,7 @@ import type { Rule } from '../input/rules.js';
 const username: Rule = {
   name: 'username',
   message: 'must be 3 to 50 letters of a to z, digits and underscores',
+  openApi: { type: () => String, pattern: '^[A-Za-z0-9_]{3,50}$' },
   accepts: (value) => typeof value === 'string' && /^\w{3,50}$/.test(value),
 };
 

@@ -8,6 +8,7 @@ const reason = text(1_000);
 const percent: Rule = {
   name: 'percent',
   message: 'must be a number from 0 to 100',
+  openApi: { type: () => Number, minimum: 0, maximum: 100 },
   accepts: (value) => typeof value === 'number' && value >= 0 && value <= 100,
 };
 
