@@ -75,6 +75,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   run(delivery: Delivery): Promise<void> {
     const { telemetry, logger } = this.context;
     this.running.push(delivery);
+    const start = performance.now();
     return new Promise((resolve) => {
       let handling: 'in time' | 'late' | 'over' = 'in time';
       const leaseEnded = (): void => {
@@ -95,6 +96,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
       void this.runner.run(delivery, onHandled).then((outcome) => {
         clearTimeout(timer);
         remove(this.running, delivery);
+        if (outcome !== 'lost') telemetry.delivered(performance.now() - start, outcome);
         telemetry.count(`deliveries.${outcome}`);
         resolve();
       });

@@ -162,7 +162,7 @@ export class JobQueue implements WorkQueue<Lease> {
     telemetry.claimed('jobs', performance.now() - sentAt);
     telemetry.count('jobs.claimed', items.length);
     telemetry.count('jobs.failed', failed);
-    for (const ms of waitedMs) telemetry.waited.record(ms);
+    for (const ms of waitedMs) telemetry.jobWaited(ms);
     return this.keeper.add(items, sentAt);
   }
 
@@ -170,7 +170,7 @@ export class JobQueue implements WorkQueue<Lease> {
     const start = performance.now();
     const outcome = await this.runner.run(lease, onHandled);
     if (outcome !== 'lost' && outcome !== 'released') {
-      this.context.telemetry.ran.record(performance.now() - start);
+      this.context.telemetry.jobRan(performance.now() - start, outcome);
     }
     if (this.hanging.delete(lease)) this.context.telemetry.hangs('jobs', -1);
     if (lease === this.suspect) this.suspectEnded();

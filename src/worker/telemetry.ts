@@ -28,6 +28,11 @@ const CLAIM_BUCKETS_S = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ];
 
+/** Of what jobs wait for, and of what they take: from 10 ms to two hours. */
+const WAIT_BUCKETS_S = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200];
+const RUN_BUCKETS_S = [0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200];
+const DELIVERY_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
+
 /** Notes in a span what went wrong. */
 export type RecordError = (error: unknown) => void;
 
@@ -60,17 +65,41 @@ export class Telemetry {
   private readonly hangingCounter: UpDownCounter | undefined;
   private readonly counters = new Map<Count, Counter>();
   private readonly claims: Histogram | undefined;
+  private readonly waits: Histogram | undefined;
+  private readonly runs: Histogram | undefined;
+  private readonly deliveries: Histogram | undefined;
 
   constructor(
     private readonly api?: OpenTelemetry,
     private readonly meter = api?.metrics.getMeter(INSTRUMENTATION) as Meter | undefined,
     private readonly tracer = api?.trace.getTracer(INSTRUMENTATION) as Tracer | undefined,
   ) {
-    this.claims = meter?.createHistogram('frameforge.claim.duration', {
-      unit: 's',
-      description: 'How long a claim took, from its sending to its reply.',
-      advice: { explicitBucketBoundaries: CLAIM_BUCKETS_S },
-    });
+    const histogram = (name: string, description: string, explicitBucketBoundaries: number[]) =>
+      meter?.createHistogram(`frameforge.${name}.duration`, {
+        unit: 's',
+        description,
+        advice: { explicitBucketBoundaries },
+      });
+    this.claims = histogram(
+      'claim',
+      'How long a claim took, from its sending to its reply.',
+      CLAIM_BUCKETS_S,
+    );
+    this.waits = histogram(
+      'job.wait',
+      'How long a job that was started had been due.',
+      WAIT_BUCKETS_S,
+    );
+    this.runs = histogram(
+      'job.run',
+      'How long a run of a job took, from its handler to the record of its outcome.',
+      RUN_BUCKETS_S,
+    );
+    this.deliveries = histogram(
+      'delivery',
+      'How long a delivery took, from its handler to the record of its outcome.',
+      DELIVERY_BUCKETS_S,
+    );
     this.hangingCounter = meter?.createUpDownCounter('frameforge.handlers.hanging', {
       unit: '{handler}',
       description: 'How many handlers go on although their leases have ended.',
@@ -103,6 +132,23 @@ export class Telemetry {
   /** @param ms - how long a claim took, from its sending to its reply */
   claimed(queue: string, ms: number): void {
     this.claims?.record(ms / 1_000, { queue });
+  }
+
+  /** @param ms - how long a job that is started had been due */
+  jobWaited(ms: number): void {
+    this.waited.record(ms);
+    this.waits?.record(Math.max(ms, 0) / 1_000);
+  }
+
+  /** @param ms - how long a run took whose outcome is known */
+  jobRan(ms: number, outcome: string): void {
+    this.ran.record(ms);
+    this.runs?.record(ms / 1_000, { outcome });
+  }
+
+  /** @param ms - how long a delivery took whose outcome is known */
+  delivered(ms: number, outcome: string): void {
+    this.deliveries?.record(ms / 1_000, { outcome });
   }
 
   /** Reports the queues whenever the application's metrics are collected. @returns how to end that */

@@ -99,7 +99,9 @@ it('documents a query, and what the mapped types of Nest make of an input', asyn
   @Controller('jobs')
   class JobsController {
     @Get()
-    list(@Query() _query: api.ListJobsInput): void {}
+    list(@Query() query: api.ListJobsInput): object {
+      return query;
+    }
   }
   const document = await documentOf(JobsController);
   const parameters = document.paths['/jobs']?.get?.parameters as {

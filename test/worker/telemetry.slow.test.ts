@@ -82,6 +82,9 @@ const UNITS = {
   'frameforge.deliveries.sent': '{delivery}',
   'frameforge.deliveries.retried': '{delivery}',
   'frameforge.claim.duration': 's',
+  'frameforge.job.wait.duration': 's',
+  'frameforge.job.run.duration': 's',
+  'frameforge.delivery.duration': 's',
   'frameforge.queue.depth': '{item}',
   'frameforge.queue.age': 's',
 };
@@ -137,6 +140,16 @@ it('counts what happens, and tells it by spans', async () => {
     for (const [name, count] of Object.entries(expected)) {
       expect([name, values.get(`frameforge.${name}`) ?? 0]).toEqual([name, count]);
     }
+    // Each is recorded once for each start, and by its outcome: of a run that was lost none is known.
+    const durations = [...values].filter(([name]) => /(run|delivery)\.duration/.test(name));
+    expect(Object.fromEntries(durations)).toEqual({
+      'frameforge.job.run.duration completed': 2,
+      'frameforge.job.run.duration retried': 1,
+      'frameforge.job.run.duration failed': 1,
+      'frameforge.delivery.duration sent': 3,
+      'frameforge.delivery.duration retried': 1,
+    });
+    expect(values.get('frameforge.job.wait.duration')).toBe(5);
     for (const queue of ['jobs', 'notifications']) {
       expect(values.get(`frameforge.claim.duration ${queue}`)).toBeGreaterThan(0);
       expect(values.get(`frameforge.queue.depth ${queue}`)).toBe(0);
