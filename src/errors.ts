@@ -153,6 +153,31 @@ export class InvalidJobTransitionError extends FrameForgeError {
   }
 }
 
+/** The notification is in a state from which this move is not allowed. Nothing was changed. */
+export class InvalidNotificationTransitionError extends FrameForgeError {
+  static {
+    this.prototype.name = 'InvalidNotificationTransitionError';
+  }
+  readonly code = 'INVALID_NOTIFICATION_TRANSITION';
+
+  /**
+   * @param move - what was asked for, such as `redelivered`
+   * @param status - the status that the notification has
+   * @param deliveryNumber - the delivery that it is in
+   */
+  constructor(
+    readonly notificationId: string,
+    readonly move: string,
+    readonly status: DeliveryStatus,
+    readonly deliveryNumber: number,
+  ) {
+    super(
+      `Notification ${notificationId} cannot be ${move}: it is ${status} (delivery ${deliveryNumber}). ` +
+        `Only one that has failed for good can be delivered again.`,
+    );
+  }
+}
+
 /** What a {@link LeaseLostError} was about, and the state in which it was found. */
 export type LostLease =
   | { jobId: string; status: JobStatus; runNumber: number; isCancelled?: boolean }
@@ -357,6 +382,7 @@ export type AnyFrameForgeError =
   | JobNotFoundError
   | NotificationNotFoundError
   | InvalidJobTransitionError
+  | InvalidNotificationTransitionError
   | LeaseLostError
   | JobCancelledError
   | JobConflictError

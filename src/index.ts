@@ -7,6 +7,7 @@ export {
   FrameForgeError,
   InvalidInputError,
   InvalidJobTransitionError,
+  InvalidNotificationTransitionError,
   JobCancelledError,
   JobConflictError,
   JobNotFoundError,
@@ -26,6 +27,7 @@ export type {
   InputProblem,
 } from './errors.js';
 export * from './http/frameforge-exception.filter.js';
+export * from './jobs/bulk/bulk.inputs.js';
 export * from './jobs/control/control.inputs.js';
 export * from './jobs/job.inputs.js';
 export * from './jobs/job.service.js';
@@ -49,4 +51,5 @@ export type { CurrentManager } from './sql/sql.runner.js';
 export * from './statistics/job.statistics.js';
 export * from './statistics/statistics.inputs.js';
 export type * from './statistics/statistics.types.js';
+export type { BulkOutcome } from './sql/in.batches.js';
 export type { ReadOptions, TransactionOptions } from './sql/transaction.options.js';

@@ -58,7 +58,18 @@ const documented = (schema: ReadonlyMap<string, Property>): Record<string, OpenA
 
 function isAbsent(input: object, property: string, value: unknown, presence: Presence): boolean {
   if (presence === 'required') return false;
-  return presence === 'optional' ? (value ?? undefined) === undefined : !(property in input);
+  if (presence === 'optional') return (value ?? undefined) === undefined;
+  return !(property in input) || (value === undefined && isConverter(input, property));
+}
+
+/** Whether a property is only the setter by which a class converts what is assigned to it. */
+function isConverter(input: object, property: string): boolean {
+  let owner: object | null = input;
+  while (owner !== null && !Object.hasOwn(owner, property)) {
+    owner = Object.getPrototypeOf(owner) as object | null;
+  }
+  const { get, set } = (owner && Object.getOwnPropertyDescriptor(owner, property)) ?? {};
+  return set !== undefined && get === undefined;
 }
 
 /**

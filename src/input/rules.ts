@@ -110,3 +110,9 @@ export function oneOf(values: readonly string[]): Rule {
     accepts: (value) => typeof value === 'string' && values.includes(value),
   };
 }
+
+export const flag: Rule = {
+  name: 'flag',
+  message: 'must be true or false',
+  accepts: (value) => typeof value === 'boolean',
+};

@@ -23,8 +23,11 @@ import {
   MAX_BATCH,
 } from '../input/defaults.js';
 import { collect, readId, readInput, readList } from '../input/input.js';
+import type { BulkOutcome } from '../sql/in.batches.js';
 import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
+import { CancelJobsFilter, RetryJobsFilter } from './bulk/bulk.inputs.js';
+import { cancelJobs, retryJobs } from './bulk/job.bulk.js';
 import { claimJobs, extendLeases } from './job.claiming.js';
 import { claimInTurn, Rotation } from './fair.claiming.js';
 import { KeepLeaseOptions, KeptLeases } from './leases/kept.leases.js';
@@ -498,6 +501,31 @@ export class JobService {
     const tx = this.db.readOptions(operation, options);
     const { userId, reason } = readInput(operation, CancelJobInput, input);
     return cancelJob(this.db, readId(operation, 'jobId', jobId), { userId, reason }, tx);
+  }
+
+  /**
+   * Makes failed jobs pending again, as {@link retryJob} does for one: those that a filter finds, the
+   * oldest first, in batches of 1,000 that are transactions of their own. Jobs that were cancelled stay.
+   * Never joins a transaction. What an error interrupts is done up to there; call it again.
+   *
+   * @param filter - which jobs; `limit`: how many at the most; `dryRun`: only count them
+   * @returns how many matched, and how many of them were changed here
+   */
+  async retryJobs(filter: RetryJobsFilter): Promise<BulkOutcome> {
+    return retryJobs(this.db, readInput('retryJobs', RetryJobsFilter, filter));
+  }
+
+  /**
+   * Cancels jobs that are pending or processing, as {@link cancelJob} does for one: those that a filter
+   * finds, the oldest first, in batches of 1,000 that are transactions of their own. Never joins a
+   * transaction. What an error interrupts is done up to there; call it again.
+   *
+   * @param filter - which jobs; `reason`: what their users read; `limit`: how many at the most; `dryRun`:
+   *   only count them
+   * @returns how many matched, and how many of them were changed here
+   */
+  async cancelJobs(filter: CancelJobsFilter): Promise<BulkOutcome> {
+    return cancelJobs(this.db, readInput('cancelJobs', CancelJobsFilter, filter));
   }
 
   /**

@@ -1,5 +1,5 @@
 import { JobStatus } from '../schema/entities/index.js';
-import type { VideoJob } from '../schema/entities/index.js';
+import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 
 /**
  * A job as an API shows it to the user who owns it. It has no worker, no lease and no other column of
@@ -63,6 +63,28 @@ export class JobView {
       cancelledAt: { ...nullable, ...date },
     };
   }
+}
+
+/** What a notification says of the end of a job. */
+type End = Pick<NotificationLog, 'notificationType' | 'runNumber' | 'createdAt'>;
+
+/**
+ * Makes of a job what an API may show to its user, as it was when it ended with a notification. A failed job
+ * can have been retried since: what was of the run that failed is not known any more, and is null.
+ */
+export function toJobViewAt(
+  job: VideoJob,
+  { notificationType, runNumber, createdAt }: End,
+): JobView {
+  const view = toJobView(job);
+  const status = notificationType === 'success' ? JobStatus.COMPLETED : JobStatus.FAILED;
+  if (job.status === status && job.runNumber === (runNumber ?? job.runNumber)) return view;
+  view.status = status;
+  view.completedAt = createdAt;
+  view.startedAt = view.cancelledAt = view.errorMessage = null;
+  view.progress = view.progressMessage = null;
+  view.resultUrl = view.frameCount = view.output = null;
+  return view;
 }
 
 /** Makes of a job what an API may show to its user. */

@@ -1,10 +1,19 @@
 import { claimPastFailed } from '../sql/claim.js';
 import type { Claimed, ClaimRow } from '../sql/claim.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
+import type { Statement } from '../sql/statement.js';
+import type { Tables } from '../schema/tables.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { toNotification } from './notification.row.js';
 import type { Row } from './notification.row.js';
 import * as statements from './notification.sql.js';
+
+/** How many to claim, for how long, and how many tries each has. */
+interface Terms {
+  readonly limit: number;
+  readonly leaseMs: number;
+  readonly maxAttempts: number;
+}
 
 /**
  * Claims notifications whose delivery is due.
@@ -13,14 +22,30 @@ import * as statements from './notification.sql.js';
  */
 export function claimNotifications(
   db: SqlRunner,
-  { limit, leaseMs, maxAttempts }: { limit: number; leaseMs: number; maxAttempts: number },
+  terms: Terms,
   dueFrom: Date | null = null,
 ): Promise<Claimed<NotificationLog>> {
+  return claim(db, terms, dueFrom, statements.claimNotifications, (row) => toNotification(row));
+}
+
+/**
+ * Claims notifications whose delivery is due, each with its job.
+ *
+ * @param statement - `claimWithJobs` of the columns that `read` needs
+ * @param read - makes an item of a row
+ */
+export function claim<T>(
+  db: SqlRunner,
+  { limit, leaseMs, maxAttempts }: Terms,
+  dueFrom: Date | null,
+  statement: (t: Tables) => Statement,
+  read: (row: Row) => T,
+): Promise<Claimed<T>> {
   const from = dueFrom?.toISOString() ?? '-infinity';
   return claimPastFailed(limit, async (places, look) => {
     const values = [places, leaseMs, maxAttempts, from, look];
     const operation = 'claimNotifications';
-    const [about, ...rows] = await db.run<Row>(operation, statements.claimNotifications, values);
-    return [about as unknown as ClaimRow, rows.map((row) => toNotification(row))] as const;
+    const [about, ...rows] = await db.run<Row>(operation, statement, values);
+    return [about as unknown as ClaimRow, rows.map(read)] as const;
   });
 }

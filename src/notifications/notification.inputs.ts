@@ -1,8 +1,8 @@
 import { cursor } from '../input/cursor.js';
 import { MAX_LIMIT } from '../input/defaults.js';
 import { CheckedBy } from '../input/input.js';
-import { email, integer, oneOf, text, uuid } from '../input/rules.js';
-import { NumberFromText } from '../input/transforms.js';
+import { email, flag, instant, integer, oneOf, text, uuid } from '../input/rules.js';
+import { DateFromText, NumberFromText } from '../input/transforms.js';
 import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
 
 /** A notification to log, for services that finish jobs in their own way. */
@@ -45,6 +45,27 @@ export class NotificationHandle {
   @CheckedBy(uuid) notificationId!: string;
   /** The delivery that the caller holds: the fencing token. */
   @CheckedBy(integer(0)) deliveryNumber!: number;
+}
+
+/**
+ * Which failed notifications to deliver again. Every key narrows it, and one that is there and undefined is
+ * refused: more messages would be sent than the caller means.
+ */
+export class RedeliverNotificationsFilter {
+  /** Only the notifications of this user's jobs. */
+  @CheckedBy(uuid, 'omittable') userId?: string;
+  /** Only this job's notifications. */
+  @CheckedBy(uuid, 'omittable') jobId?: string;
+  /** Only notifications that were logged at this time or later. */
+  @CheckedBy(instant, 'omittable') @DateFromText() createdFrom?: Date;
+  /** Only notifications that were logged before this time. */
+  @CheckedBy(instant, 'omittable') @DateFromText() createdBefore?: Date;
+  /** Only notifications whose `errorMessage` has this text in it, in upper or lower case. */
+  @CheckedBy(text(1_000), 'omittable') errorText?: string;
+  /** How many notifications at the most, the oldest first; all if left out. */
+  @CheckedBy(integer(1), 'omittable') @NumberFromText() limit?: number;
+  /** Only counts what it would change. Default false. */
+  @CheckedBy(flag, 'omittable') dryRun?: boolean;
 }
 
 /** Why a delivery failed. */

@@ -5,14 +5,16 @@ import type { ServiceOptions } from '../sql/sql.runner.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import {
   InvalidJobTransitionError,
+  InvalidNotificationTransitionError,
   JobNotFoundError,
   LeaseLostError,
   NotificationNotFoundError,
   TransactionConflictError,
 } from '../errors.js';
+import type { BulkOutcome } from '../sql/in.batches.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import { DEFAULT_LEASE_MS, DEFAULT_LIMIT, DEFAULT_MAX_ATTEMPTS } from '../input/defaults.js';
-import { readInput } from '../input/input.js';
+import { readId, readInput } from '../input/input.js';
 import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
 import type { JobStatus, NotificationLog } from '../schema/entities/index.js';
 import { claimNotifications } from './notification.claiming.js';
@@ -22,7 +24,9 @@ import {
   ListNotificationsInput,
   LogNotificationInput,
   NotificationHandle,
+  RedeliverNotificationsFilter,
 } from './notification.inputs.js';
+import { redeliverNotifications } from './notification.redelivery.js';
 import { toNotification } from './notification.row.js';
 import type { Row } from './notification.row.js';
 import * as statements from './notification.sql.js';
@@ -188,6 +192,44 @@ export class NotificationService {
     const { errorMessage, retryInMs } = readInput(operation, DeliveryFailure, failure);
     const next = retryInMs === undefined ? DeliveryStatus.FAILED : DeliveryStatus.PENDING;
     return this.settle(operation, notification, options, { next, errorMessage, retryInMs });
+  }
+
+  /**
+   * Delivers a notification again that had failed for good: it is pending and due at once, with all of
+   * its tries, and numbers of deliveries that nobody has had.
+   *
+   * @throws NotificationNotFoundError
+   * @throws InvalidNotificationTransitionError if it is not failed
+   */
+  async redeliver(notificationId: string, options?: TransactionOptions): Promise<NotificationLog> {
+    const operation = 'redeliver';
+    const tx = this.db.readOptions(operation, options);
+    const id = readId(operation, 'notificationId', notificationId);
+    const [row] = await this.db.run<Row>(operation, statements.redeliver, [id], tx);
+    if (row === undefined) throw new NotificationNotFoundError(id);
+    if (row['notification.notificationId'] === null) {
+      throw new InvalidNotificationTransitionError(
+        id,
+        'redelivered',
+        row['statusBefore'] as DeliveryStatus,
+        row['deliveryNumberBefore'] as number,
+      );
+    }
+    return toNotification(row, 'notification.');
+  }
+
+  /**
+   * Delivers notifications again that had failed for good, as {@link redeliver} does for one: those that a
+   * filter finds, the oldest first, in batches of 1,000 that are transactions of their own. Never joins a
+   * transaction. What an error interrupts is done up to there; call it again.
+   *
+   * @param filter - which notifications; `limit`: how many at the most; `dryRun`: only count them
+   * @returns how many matched, and how many of them were changed here
+   */
+  async redeliverNotifications(filter: RedeliverNotificationsFilter): Promise<BulkOutcome> {
+    const operation = 'redeliverNotifications';
+    const read = readInput(operation, RedeliverNotificationsFilter, filter);
+    return redeliverNotifications(this.db, read);
   }
 
   private async settle(

@@ -1,6 +1,7 @@
 import { columns, NEW_ID, NOW, page, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
+import { ROUND } from './delivery.round.js';
 
 /** The columns of `notification_log`, in the order of the table. */
 export const NOTIFICATION_COLUMNS = [
@@ -20,9 +21,12 @@ export const NOTIFICATION_COLUMNS = [
 
 const notification = columns(NOTIFICATION_COLUMNS, 'n');
 
+/** How many deliveries of a notification there have been since it was logged, or delivered again. */
+const TRIES = `"deliveryNumber" % ${ROUND}`;
+
 /** Why a notification has no try left, unless a delivery of it has said so. */
 const LOST_DELIVERY = `COALESCE("errorMessage",
-        format('Gave up after %s attempts: the last delivery was lost.', "deliveryNumber"))`;
+        format('Gave up after %s attempts: the last delivery was lost.', ${TRIES}))`;
 
 /**
  * $1 jobId, $2 notificationType, $3 recipientEmail or null for the user's. One row unless the job
@@ -88,17 +92,19 @@ export const listNotifications =
 
 /** A column of a notification that a claim takes, for its delivery, or for its end where no try is left. */
 const set = (column: string, delivery: string, end = `"${column}"`): string =>
-  `"${column}" = CASE WHEN "deliveryNumber" < $3::integer THEN ${delivery} ELSE ${end} END`;
+  `"${column}" = CASE WHEN ${TRIES} < $3::integer THEN ${delivery} ELSE ${end} END`;
 
 /**
  * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due, $5 how many to look
  * at. Like a step of a claim of jobs: those that have no try left end here as failed, the first row is
  * about the claim, and then come the claimed notifications, as they waited. A delivery that was neither
  * sent nor failed when its lease ended is counted as a retry here.
+ *
+ * @param jobColumns - of the notifications' jobs, which come as `job.` and the name
  */
-export const claimNotifications = (t: Tables): Statement => sql`
+const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "notificationId", "availableAt", "deliveryNumber" >= $3::integer AS "spent"
+    SELECT "notificationId", "availableAt", ${TRIES} >= $3::integer AS "spent"
     FROM ${t.notificationLog}
     WHERE "deliveryStatus" = 'pending'
       AND "availableAt" <= statement_timestamp()
@@ -115,7 +121,7 @@ export const claimNotifications = (t: Tables): Statement => sql`
     SET ${[
       set('deliveryStatus', '"deliveryStatus"', `'failed'`),
       set('deliveryNumber', '"deliveryNumber" + 1'),
-      set('retryCount', 'GREATEST("retryCount", "deliveryNumber")'),
+      set('retryCount', `GREATEST("retryCount", ${TRIES})`),
       set('availableAt', `${NOW} + make_interval(secs => $2::double precision / 1000)`),
       set('errorMessage', '"errorMessage"', LOST_DELIVERY),
     ].join(',\n      ')}
@@ -126,14 +132,30 @@ export const claimNotifications = (t: Tables): Statement => sql`
     (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
     (SELECT max("availableAt") FROM taken) AS "lastDue", ${NOW} AS "startedAt",
     ${NOTIFICATION_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
+    ${jobColumns.map((name) => `, NULL AS "job.${name}"`).join('')}
   UNION ALL
   SELECT * FROM (
     SELECT NULL::integer, NULL::integer, NULL::timestamptz, NULL::timestamptz,
-      ${columns(NOTIFICATION_COLUMNS, 'm')}
+      ${columns(NOTIFICATION_COLUMNS, 'm')}${jobColumns.map((name) => `, j."${name}"`).join('')}
     FROM taken FULL JOIN moved m ON m."notificationId" = taken."notificationId"
+    ${jobColumns.length === 0 ? '' : jobOf(t, jobColumns)}
     WHERE taken."spent" IS NOT TRUE
     ORDER BY taken."availableAt", m."notificationId"
   ) AS claimed`;
+
+/** The job of each notification, by its key: OFFSET keeps the planner from joining the whole table. */
+const jobOf = (t: Tables, jobColumns: readonly string[]): string => `
+    LEFT JOIN LATERAL (
+      SELECT ${columns(jobColumns, 'j')} FROM ${t.videoJobs} j WHERE j."jobId" = m."jobId" OFFSET 0
+    ) AS j ON true`;
+
+export const claimNotifications = (t: Tables): Statement => claim(t, []);
+
+/** Claims notifications, and reads some columns of their jobs. */
+export const claimWithJobs =
+  (jobColumns: readonly string[]) =>
+  (t: Tables): Statement =>
+    claim(t, jobColumns);
 
 /**
  * $1 notificationId, $2 deliveryNumber, $3 the next status, $4 errorMessage, $5 ms until a pending
@@ -152,7 +174,7 @@ export const settleNotification = (t: Tables): Statement => sql`
       "errorMessage" = $4::text,
       "sentAt" = CASE $3::varchar WHEN 'sent' THEN ${NOW} END,
       "retryCount" = CASE $3::varchar
-        WHEN 'pending' THEN GREATEST(n."retryCount", n."deliveryNumber")
+        WHEN 'pending' THEN GREATEST(n."retryCount", n.${TRIES})
         ELSE n."retryCount" END,
       "availableAt" = CASE $3::varchar
         WHEN 'pending' THEN ${NOW} + make_interval(secs => $5::double precision / 1000)
@@ -165,6 +187,42 @@ export const settleNotification = (t: Tables): Statement => sql`
   SELECT l."deliveryStatus" AS "statusBefore", l."deliveryNumber" AS "deliveryNumberBefore",
     ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
   FROM locked l LEFT JOIN settled n ON true`;
+
+/** What makes a failed notification due again, with all of its tries and a delivery number of a new round. */
+const REDELIVERED = `"deliveryStatus" = 'pending',
+      "errorMessage" = NULL,
+      "retryCount" = 0,
+      "deliveryNumber" = (n."deliveryNumber" / ${ROUND} + 1) * ${ROUND},
+      "availableAt" = ${NOW}`;
+
+/**
+ * $1 notificationId. One row unless the notification does not exist: its state before, and the notification
+ * if it is to be delivered again.
+ */
+export const redeliver = (t: Tables): Statement => sql`
+  WITH locked AS MATERIALIZED (
+    SELECT "deliveryStatus", "deliveryNumber"
+    FROM ${t.notificationLog}
+    WHERE "notificationId" = $1::uuid
+    FOR NO KEY UPDATE
+  ), redelivered AS (
+    UPDATE ${t.notificationLog} n
+    SET ${REDELIVERED}
+    FROM locked l
+    WHERE n."notificationId" = $1::uuid AND l."deliveryStatus" = 'failed'
+    RETURNING ${notification}
+  )
+  SELECT l."deliveryStatus" AS "statusBefore", l."deliveryNumber" AS "deliveryNumberBefore",
+    ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
+  FROM locked l LEFT JOIN redelivered n ON true`;
+
+/** Makes the notifications in `locked` due again, as `redeliver` does. No parameter. */
+export const redeliverLocked = (t: Tables): string => `changed AS (
+    UPDATE ${t.notificationLog} n
+    SET ${REDELIVERED}
+    WHERE n."notificationId" = ANY(ARRAY(SELECT "notificationId" FROM locked))
+    RETURNING n."notificationId"
+  )`;
 
 /** No parameter: how many deliveries are due, and for how long the one that waits longest has been. */
 export const deliveryQueueState = (t: Tables): Statement => sql`

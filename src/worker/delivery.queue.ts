@@ -1,4 +1,10 @@
-import { claimNotifications } from '../notifications/notification.claiming.js';
+import { JOB_COLUMNS } from '../jobs/job.columns.js';
+import { toJob } from '../jobs/job.row.js';
+import { toJobViewAt } from '../jobs/job.view.js';
+import type { JobView } from '../jobs/job.view.js';
+import { claim } from '../notifications/notification.claiming.js';
+import { toNotification } from '../notifications/notification.row.js';
+import { claimWithJobs } from '../notifications/notification.sql.js';
 import { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
 import { Claimer } from './claimer.js';
@@ -18,6 +24,14 @@ const tellOfHanging = ({ handle: { notificationId, deliveryNumber } }: Delivery)
   `Delivery ${deliveryNumber} of notification ${notificationId} still runs, although its lease has ` +
   `ended: others get its place. Let the handler heed \`signal\`, or give its provider a timeout.`;
 
+const claimNotifications = claimWithJobs(JOB_COLUMNS);
+
+/** A notification that was claimed, and its job as it was when it ended. */
+interface Claimed {
+  readonly notification: NotificationLog;
+  readonly job: JobView;
+}
+
 /** The queue of deliveries, as a worker works on it. */
 export class DeliveryQueue implements WorkQueue<Delivery> {
   readonly concurrency: number;
@@ -25,7 +39,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   /** Those whose handlers are at work. */
   private readonly running: Delivery[] = [];
   private readonly runner: NotificationRunner;
-  private readonly claimer: Claimer<NotificationLog>;
+  private readonly claimer: Claimer<Claimed>;
 
   constructor(
     { handler, concurrency }: FoundHandler<NotificationHandler>,
@@ -44,7 +58,10 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     );
     const { deliveryLeaseMs: leaseMs, maxDeliveryAttempts: maxAttempts } = options;
     this.claimer = new Claimer((limit, dueFrom) =>
-      claimNotifications(db, { limit, leaseMs, maxAttempts }, dueFrom),
+      claim(db, { limit, leaseMs, maxAttempts }, dueFrom, claimNotifications, (row) => {
+        const notification = toNotification(row);
+        return { notification, job: toJobViewAt(toJob(row, 'job.'), notification) };
+      }),
     );
   }
 
@@ -55,10 +72,11 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     telemetry.claimed('notifications', performance.now() - sentAt);
     telemetry.count('deliveries.claimed', claimed.items.length);
     telemetry.count('deliveries.failed', claimed.failed);
-    const items = claimed.items.map((notification) => {
+    const items = claimed.items.map(({ notification, job }) => {
       const { notificationId, deliveryNumber } = notification;
       return {
         notification,
+        job,
         handle: Object.freeze({ notificationId, deliveryNumber }),
         abort: new LazyAbort(),
         deadline: sentAt + options.deliveryLeaseMs,

@@ -8,6 +8,7 @@ export type { Count, Handlers, WorkerStats } from './worker.stats.js';
 export { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 export type {
   JobContext,
+  DeliveryContext,
   JobOutcome,
   JobWith,
   NotificationHandler,

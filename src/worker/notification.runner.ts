@@ -1,6 +1,8 @@
 import type { Logger } from '@nestjs/common';
 import { LeaseLostError, NotificationNotFoundError } from '../errors.js';
 import { readable, reasonOf } from '../errors.text.js';
+import type { JobView } from '../jobs/job.view.js';
+import { tryOf } from '../notifications/delivery.round.js';
 import type { NotificationHandle } from '../notifications/notification.inputs.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 import type { NotificationLog } from '../schema/entities/index.js';
@@ -20,6 +22,8 @@ export type DeliveryOutcome = 'sent' | 'retried' | 'failed' | 'lost';
 /** A claimed notification in this process. */
 export interface Delivery {
   readonly notification: NotificationLog;
+  /** As it was when it ended. */
+  readonly job: JobView;
   /** What names the delivery: a handler can change its notification, and nothing of this. */
   readonly handle: Readonly<NotificationHandle>;
   readonly abort: LazyAbort;
@@ -60,7 +64,7 @@ export class NotificationRunner {
     recordError: RecordError,
     onHandled: () => void,
   ): Promise<DeliveryOutcome> {
-    const { notification, handle, abort, deadline } = delivery;
+    const { notification, job, handle, abort, deadline } = delivery;
     const reason = `The lease of delivery ${handle.deliveryNumber} has ended.`;
     const timer = setTimeout(
       () => abort.abort(new LeaseEndedError(reason)),
@@ -71,7 +75,8 @@ export class NotificationRunner {
         get signal() {
           return abort.signal;
         },
-        attempt: handle.deliveryNumber,
+        attempt: tryOf(handle.deliveryNumber),
+        job,
       };
       try {
         await this.handler.deliver(notification, context);
@@ -91,9 +96,10 @@ export class NotificationRunner {
   private async fail(delivery: Delivery, cause: unknown): Promise<DeliveryOutcome> {
     const { handle, released } = delivery;
     const { notificationId, deliveryNumber } = handle;
-    const final = deliveryNumber >= this.options.maxDeliveryAttempts;
+    const attempt = tryOf(deliveryNumber);
+    const final = attempt >= this.options.maxDeliveryAttempts;
     // What was broken off here can go on elsewhere at once: nothing is wrong with the provider.
-    const backoff = backoffMs(deliveryNumber, this.options.deliveryBackoff);
+    const backoff = backoffMs(attempt, this.options.deliveryBackoff);
     const wait = cause instanceof RetryJobError ? cause.inMs : backoff;
     const retryInMs = final ? undefined : released ? 0 : wait;
     this.logger.warn(

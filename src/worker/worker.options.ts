@@ -38,9 +38,9 @@ export interface FrameForgeWorkerOptions {
   readonly backoff?: BackoffOptions;
   /** How long one delivery may take, in ms, before it is given to another worker. Default 30,000. */
   readonly deliveryLeaseMs?: number;
-  /** How often a delivery is tried. Default 10, which with the default backoff takes over an hour. */
+  /** How often a delivery is tried. Default 27, which with the default backoff takes two days or more. */
   readonly maxDeliveryAttempts?: number;
-  /** The wait before a delivery's next try. Default 15 s, doubled up to 1 h. */
+  /** The wait before a delivery's next try. Default 15 s, doubled up to 6 h. */
   readonly deliveryBackoff?: BackoffOptions;
   /** How often an idle worker looks for work, in ms; each wait is half to one and a half of it. Default 500. */
   readonly pollMs?: number;
@@ -93,8 +93,8 @@ const DEFAULTS: ResolvedWorkerOptions = {
   maxAttempts: DEFAULT_MAX_ATTEMPTS,
   backoff: { baseMs: 2_000, maxMs: 600_000 },
   deliveryLeaseMs: DEFAULT_LEASE_MS,
-  maxDeliveryAttempts: 10,
-  deliveryBackoff: { baseMs: 15_000, maxMs: 3_600_000 },
+  maxDeliveryAttempts: 27,
+  deliveryBackoff: { baseMs: 15_000, maxMs: 21_600_000 },
   pollMs: 500,
   shutdownMs: 20_000,
   listen: false,

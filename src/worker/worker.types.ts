@@ -1,6 +1,7 @@
 import type { EntityManager } from 'typeorm';
 import { InvalidInputError } from '../errors.js';
 import { MAX_MS } from '../input/option.rules.js';
+import type { JobView } from '../jobs/job.view.js';
 import type { JobResult } from '../jobs/job.inputs.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 
@@ -25,6 +26,15 @@ export interface JobContext extends WorkContext {
    * @param message - what is being done, up to 255 characters; none if left out
    */
   progress(percent: number, message?: string): void;
+}
+
+/** What the handler of a delivery gets beside its notification. */
+export interface DeliveryContext extends WorkContext {
+  /**
+   * The job, as it was when it ended so. Of a failed job that was retried since, `errorMessage`,
+   * `startedAt`, `progress` and `cancelledAt` are null.
+   */
+  readonly job: JobView;
 }
 
 /**
@@ -63,7 +73,7 @@ export interface NotificationHandler {
    * idempotency key. What it throws fails the attempt, and it is tried again after a backoff, or
    * when a `RetryJobError` says.
    */
-  deliver(notification: NotificationLog, context: WorkContext): Promise<void>;
+  deliver(notification: NotificationLog, context: DeliveryContext): Promise<void>;
 }
 
 /** Thrown by a handler, it fails the job at once, without another try. */

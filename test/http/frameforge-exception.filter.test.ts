@@ -45,6 +45,12 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     409,
     `Job ${JOB} cannot be retried: it is pending (run 0). Claim or start it first.`,
   ],
+  INVALID_NOTIFICATION_TRANSITION: [
+    new api.InvalidNotificationTransitionError(JOB, 'redelivered', api.DeliveryStatus.SENT, 3),
+    409,
+    `Notification ${JOB} cannot be redelivered: it is sent (delivery 3). ` +
+      `Only one that has failed for good can be delivered again.`,
+  ],
   LEASE_LOST: [
     new api.LeaseLostError({ jobId: JOB, status: api.JobStatus.COMPLETED, runNumber: 2 }),
     409,

@@ -129,6 +129,11 @@ const cursors: Values = {
   ),
 };
 
+const flags: Values = {
+  right: fc.boolean(),
+  near: fc.constantFrom<unknown>('true', 0, 1, Object(true)),
+};
+
 const choices = (...right: string[]): Values => ({
   right: fc.constantFrom(...right),
   near: fc.constantFrom('PENDING', 'done', 'toString', ...right.map((value) => `${value} `)),
@@ -169,6 +174,13 @@ const VALUES: Readonly<Record<string, Values>> = {
   recipientEmail: emails,
   availableAt: instants,
   olderThan: instants,
+  createdFrom: instants,
+  createdBefore: instants,
+  endedFrom: instants,
+  endedBefore: instants,
+  errorText: texts,
+  reason: texts,
+  dryRun: flags,
   cursor: cursors,
   parameters: json,
   output: json,

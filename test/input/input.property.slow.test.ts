@@ -5,6 +5,7 @@ import * as fc from 'fast-check';
 import { TransactionOptions } from '../../src/sql/transaction.options.js';
 import { InvalidInputError } from '../../src/errors.js';
 import { readInput } from '../../src/input/input.js';
+import * as bulkInputs from '../../src/jobs/bulk/bulk.inputs.js';
 import * as jobInputs from '../../src/jobs/job.inputs.js';
 import * as notificationInputs from '../../src/notifications/notification.inputs.js';
 import { valueOf } from './input.arbitraries.js';
@@ -15,7 +16,7 @@ const COPIED = new Set(['parameters', 'output']);
 
 const CLASSES: readonly InputClass[] = [
   TransactionOptions,
-  ...(Object.values({ ...jobInputs, ...notificationInputs }) as InputClass[]),
+  ...(Object.values({ ...jobInputs, ...bulkInputs, ...notificationInputs }) as InputClass[]),
 ];
 
 const propertiesOf = (inputClass: InputClass): string[] => [

@@ -24,7 +24,7 @@ it('would see a call that reaches the database', async () => {
 });
 
 /** Arguments that each method takes, by kind, so that one after the other can be made wrong. */
-type Kind = 'id' | 'input' | 'optional' | 'list' | 'options' | 'manager' | 'function';
+type Kind = 'id' | 'filter' | 'input' | 'optional' | 'list' | 'options' | 'manager' | 'function';
 const JOB_METHODS: Readonly<Record<string, readonly (readonly [Kind, unknown])[]>> = {
   createJob: [
     ['input', input],
@@ -90,6 +90,8 @@ const JOB_METHODS: Readonly<Record<string, readonly (readonly [Kind, unknown])[]
   ],
   pauseProcessing: [['optional', {}]],
   resumeProcessing: [],
+  retryJobs: [['filter', {}]],
+  cancelJobs: [['filter', {}]],
   listAttemptErrors: [
     ['id', ID],
     ['options', {}],
@@ -106,6 +108,11 @@ const NOTIFICATION_METHODS: typeof JOB_METHODS = {
     ['options', {}],
   ],
   claimNotifications: [['optional', {}]],
+  redeliver: [
+    ['id', ID],
+    ['options', {}],
+  ],
+  redeliverNotifications: [['filter', {}]],
   markSent: [
     ['input', delivery],
     ['options', {}],
@@ -149,6 +156,7 @@ const STRANGE: unknown[] = [new Date(), new Map(), Promise.resolve({}), { surplu
 const WRONG: Readonly<Record<Kind, readonly unknown[]>> = {
   id: [undefined, null, 5, {}, [], [ID], '', 'x', `${ID}x`, ` ${ID}`, Object(ID)],
   input: [undefined, {}, ...NO_OBJECT, ...STRANGE],
+  filter: [undefined, ...NO_OBJECT, ...STRANGE],
   optional: [...NO_OBJECT, ...STRANGE],
   list: [
     undefined,

@@ -163,6 +163,15 @@ export const METHODS: Record<string, CaseMaker> = {
         h.notifications.markFailed({ ...claimed, deliveryNumber: 9 }, { errorMessage: 'x' }, o),
     };
   },
+  redeliver: async (h) => {
+    const claimed = await delivery(h);
+    await h.notifications.markFailed(claimed, { errorMessage: 'x' });
+    return {
+      call: (o) => h.notifications.redeliver(claimed.notificationId, o),
+      done: deliveryIs(h, claimed.notificationId, 'pending'),
+      refused: (o) => h.notifications.redeliver(randomUUID(), o),
+    };
+  },
   'markFailed with a retry': async (h) => {
     const claimed = await delivery(h);
     const failure = { errorMessage: 'x', retryInMs: HOUR_MS };

@@ -5,6 +5,7 @@ import type { NotificationHandle } from '../../src/notifications/notification.in
 import type { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { ROUND } from '../../src/notifications/delivery.round.js';
 import { HOUR_MS, makers, openPeer } from '../jobs/fixtures.js';
 import type { Peer } from '../jobs/fixtures.js';
 
@@ -114,12 +115,13 @@ const claim = command<{ by: number; maxAttempts: number }>(
     const expected: object[] = [];
     for (const one of model.filter(({ status, due }) => status === 'pending' && due)) {
       const { notificationId } = one;
-      if (one.delivery >= maxAttempts) {
+      const tries = one.delivery % ROUND;
+      if (tries >= maxAttempts) {
         one.status = 'failed';
-        one.error ??= `Gave up after ${one.delivery} attempts: the last delivery was lost.`;
+        one.error ??= `Gave up after ${tries} attempts: the last delivery was lost.`;
         count('exhausted');
       } else {
-        one.retries = Math.max(one.retries, one.delivery);
+        one.retries = Math.max(one.retries, tries);
         one.delivery += 1;
         one.due = false;
         const handle = { notificationId, deliveryNumber: one.delivery };
@@ -182,10 +184,47 @@ const mark = command<Marking>('mark', async (model, { senders }, { by, which, ag
   if (as === 'sent' || as === 'failed') one.status = as;
   else {
     one.due = as === 'soon';
-    one.retries = Math.max(one.retries, one.delivery);
+    one.retries = Math.max(one.retries, one.delivery % ROUND);
   }
   count(`${as}: done`);
 });
+
+const redeliver = command<{ by: number; which: number }>(
+  'redeliver',
+  async (model, { senders }, { by, which }) => {
+    const one = pick(model, which);
+    const call = senders[by]!.notifications.redeliver(one.notificationId);
+    if (one.status !== 'failed') {
+      const { status, delivery: deliveryNumber } = one;
+      await assert.rejects(call, {
+        code: 'INVALID_NOTIFICATION_TRANSITION',
+        status,
+        deliveryNumber,
+      });
+      count('redeliver: refused');
+      return;
+    }
+    const { deliveryNumber } = await call;
+    assert(deliveryNumber > one.delivery, 'a number was issued twice');
+    one.delivery = (Math.floor(one.delivery / ROUND) + 1) * ROUND;
+    Object.assign(one, { status: 'pending', retries: 0, due: true, error: null });
+    count('redeliver: done');
+  },
+);
+
+const redeliverAll = command<{ by: number }>(
+  'redeliverNotifications',
+  async (model, { senders }, { by }) => {
+    const failed = model.filter(({ status }) => status === 'failed');
+    const outcome = await senders[by]!.notifications.redeliverNotifications({});
+    assert.deepEqual(outcome, { matched: failed.length, changed: failed.length });
+    for (const one of failed) {
+      one.delivery = (Math.floor(one.delivery / ROUND) + 1) * ROUND;
+      Object.assign(one, { status: 'pending', retries: 0, due: true, error: null });
+    }
+    count('redelivered with others', failed.length);
+  },
+);
 
 const sendByHand = command<{ which: number }>(
   'an older service sends',
@@ -214,6 +253,9 @@ const commands: fc.Arbitrary<Command>[] = [
     fc.record({ by, which, age: fc.constantFrom(0, 0, 1, 2), as: fc.constant(as) }).map(mark),
   ),
   fc.record({ which }).map(sendByHand),
+  fc.record({ by, which }).map(redeliver),
+  fc.record({ by, which }).map(redeliver),
+  fc.record({ by }).map(redeliverAll),
 ];
 
 it('delivers as the model of it does, whoever sends', async () => {
@@ -229,6 +271,7 @@ it('delivers as the model of it does, whoever sends', async () => {
     `${as}: done`,
     `${as}: lost`,
   ]);
-  const labels = ['claimed', 'exhausted', 'sent by hand', ...outcomes];
+  const redelivered = ['redeliver: done', 'redeliver: refused', 'redelivered with others'];
+  const labels = ['claimed', 'exhausted', 'sent by hand', ...redelivered, ...outcomes];
   expect(labels.filter((label) => (seen.get(label) ?? 0) === 0)).toEqual([]);
 }, 180_000);

@@ -93,6 +93,7 @@ describe('the table of errors', () => {
     new api.JobNotFoundError(id),
     new api.NotificationNotFoundError(id),
     new api.InvalidJobTransitionError(id, 'retried', state.status, state.runNumber),
+    new api.InvalidNotificationTransitionError('x', 'redelivered', 'sent', 1),
     new api.LeaseLostError({ jobId: id, ...state }),
     new api.JobCancelledError(id, 1),
     new api.JobConflictError(id),

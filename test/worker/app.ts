@@ -10,12 +10,12 @@ import {
   VideoJobProcessor,
 } from '../../src/worker/index.js';
 import type {
+  DeliveryContext,
   FrameForgeWorkerOptions,
   JobContext,
   JobOutcome,
   NotificationHandler,
   VideoJobHandler,
-  WorkContext,
 } from '../../src/worker/index.js';
 
 export const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
@@ -23,7 +23,7 @@ export const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 /** What the application's handlers do; without them, what works. */
 export interface Behaviour {
   readonly process?: (job: VideoJob, context: JobContext) => Promise<JobOutcome>;
-  readonly deliver?: (notification: NotificationLog, context: WorkContext) => Promise<void>;
+  readonly deliver?: (notification: NotificationLog, context: DeliveryContext) => Promise<void>;
   /** Jobs at once; 4 if left out. */
   readonly concurrency?: number;
   readonly database?: FrameForgeDatabaseOptions;
@@ -46,7 +46,7 @@ export function bootWorker(
   @Injectable()
   @NotificationDeliverer({ concurrency: 2 })
   class Mailer implements NotificationHandler {
-    deliver(notification: NotificationLog, context: WorkContext): Promise<void> {
+    deliver(notification: NotificationLog, context: DeliveryContext): Promise<void> {
       return (behaviour.deliver ?? (() => Promise.resolve()))(notification, context);
     }
   }
