@@ -233,6 +233,7 @@ export class JobCancelledError extends FrameForgeError {
   readonly code = 'JOB_CANCELLED';
 
   /**
+   * @param jobId - the job that was cancelled
    * @param runNumber - the run that was at work
    * @param isDeleted - the job is not there any more
    */
@@ -345,7 +346,11 @@ export class RunTimeoutError extends FrameForgeError {
   }
   readonly code = 'RUN_TIMEOUT';
 
-  /** @param maxRunMs - the limit, in ms */
+  /**
+   * @param jobId - the job
+   * @param runNumber - the run that was ended
+   * @param maxRunMs - the limit, in ms
+   */
   constructor(
     readonly jobId: string,
     readonly runNumber: number,

@@ -16,6 +16,7 @@ const GUIDES = [
   'deliveries',
   'fair-order',
   'retention-and-bulk',
+  'parameters-and-output',
   'users',
   'brokers',
   'console',
@@ -86,8 +87,9 @@ export default defineConfig({
     search: { provider: 'local' },
     outline: [2, 3],
     nav: [
-      { text: 'Operating it', link: '/operations' },
-      { text: 'Architecture', link: '/architecture' },
+      { text: 'Tutorial', link: '/tutorial' },
+      { text: 'Guides', link: '/guides/workers' },
+      { text: 'Reference', link: '/reference/services' },
       { text: 'API', link: '/api/' },
     ],
     sidebar: [

@@ -87,7 +87,12 @@ export interface Overview {
   /** The workers that are at work. */
   readonly workers: readonly WorkerSeen[];
   /** Since when no job is claimed, and why; null while jobs are. */
-  readonly paused: { readonly since: Date; readonly reason: string | null } | null;
+  readonly paused: {
+    /** Since when. */
+    readonly since: Date;
+    /** Why, in the words of whoever did it. */
+    readonly reason: string | null;
+  } | null;
   /** A point for each of the last 60 minutes. */
   readonly lastHour: readonly WorkPoint[];
   /** All of the last hour together. */

@@ -46,6 +46,7 @@ export type JobOutcome = JobResult | ((manager: EntityManager) => Promise<JobRes
 
 /** A job whose parameters are those of an application. */
 export type JobWith<Parameters extends object | null> = Omit<VideoJob, 'parameters'> & {
+  /** What `createJob` was given. */
   readonly parameters: Parameters;
 };
 
@@ -104,7 +105,9 @@ export class RetryJobError extends Error {
   static {
     this.prototype.name = 'RetryJobError';
   }
+  /** When it is tried again: so many ms from now. */
   readonly inMs: number;
+  /** Whether this attempt counts. */
   readonly countAttempt: boolean;
   /** Whether it says why. */
   readonly hasReason: boolean;

@@ -1,20 +1,21 @@
 /**
- * How the TypeScript blocks of the README are used, by file or by place. A block without a use fails
- * the test: add one here when you add a block.
+ * How the TypeScript blocks of the README and of `docs` are used, by document, and by file or place. A
+ * block without a use fails the test: add one here when you add a block.
  *
  * A block that is a file is imported by its use, which is a program of its own with DATABASE_URL
- * naming an empty database. Any other block runs in the context below, and then its use, which
- * checks what it did.
+ * naming an empty database. Any other block runs in a context (CONTEXT in block.programs.ts), and then
+ * its use, which checks what it did.
  */
-export const USES: Record<string, string> = {
-  'src/app.module.ts': `
+export const USES: Record<string, Record<string, string>> = {
+  'README.md': {
+    'src/app.module.ts': `
     import { JobService } from '@frameforge/shared-types';
     import { AppModule } from './app.module.js';
     await withApp(AppModule, async (app) => {
       assert.deepEqual((await app.get(JobService).listJobs()).jobs, []);
     });`,
 
-  'src/upload.service.ts': `
+    'src/upload.service.ts': `
     import { User } from '@frameforge/shared-types';
     import { Module } from '@nestjs/common';
     import { getRepositoryToken } from '@nestjs/typeorm';
@@ -28,28 +29,178 @@ export const USES: Record<string, string> = {
       const job = await app.get(UploadService).upload(email, 'cat.mp4');
       assert.equal(job.status, 'pending');
     });`,
+  },
 
-  'The life of a job 2': `
-    const { pending, completed } = await jobs.countJobs();
-    assert.deepEqual({ pending, completed }, { pending: 0, completed: 2 });`,
+  'docs/beyond-one-machine.md': {
+    'A billion finished jobs 1': `
+    assert.equal((await jobs.countJobs()).completed, 1);`,
+  },
 
-  'The life of a job 3': `
-    const told = (await notifications.listNotifications()).notifications;
-    assert.deepEqual(told.map(({ deliveryStatus }) => deliveryStatus), ['sent']);`,
+  'docs/guides/brokers.md': {
+    'src/uploads.gateway.ts': `
+    import { FrameForgeDatabaseModule, JobService, User } from '@frameforge/shared-types';
+    import { Module } from '@nestjs/common';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { of } from 'rxjs';
+    import { UploadsConsumer } from './uploads.consumer.js';
+    import { UploadsGateway } from './uploads.gateway.js';
+    // A broker that delivers at once.
+    const sent: { jobId: string }[] = [];
+    const BROKER = { emit: (_event: string, message: { jobId: string }) => of(sent.push(message)) };
+    @Module({
+      imports: [FrameForgeDatabaseModule.forRoot()],
+      providers: [UploadsGateway, UploadsConsumer, { provide: 'BROKER', useValue: BROKER }],
+    })
+    class Application {}
+    await withApp(Application, async (app) => {
+      const users = app.get(getRepositoryToken(User), { strict: false });
+      const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+      await app.get(UploadsGateway).upload(userId, 'a.mp4', 's3://u/a.mp4');
+      await app.get(UploadsConsumer).onUploaded(sent[0] as never);
+      const { status, frameCount } = await app.get(JobService).getJob(String(sent[0]?.jobId));
+      assert.deepEqual({ status, frameCount }, { status: 'completed', frameCount: 240 });
+    });`,
 
-  'Transactions 1': `
+    'src/uploads.consumer.ts': `
+    await import('./uploads.consumer.js');`,
+
+    'Jobs without a lease 1': `
+    assert.equal(processing.jobs.length, 0);`,
+  },
+
+  'docs/guides/cancel-and-progress.md': {
+    'src/careful.extractor.ts': `
+    import { FrameForgeDatabaseModule, JobService, User } from '@frameforge/shared-types';
+    import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
+    import { Module } from '@nestjs/common';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { CarefulExtractor } from './careful.extractor.js';
+    @Module({
+      imports: [FrameForgeDatabaseModule.forRoot(), FrameForgeWorkerModule.forRoot()],
+      providers: [CarefulExtractor],
+    })
+    class Application {}
+    await withApp(Application, async (app) => {
+      const users = app.get(getRepositoryToken(User), { strict: false });
+      const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+      const jobs = app.get(JobService);
+      const video = { userId, filename: 'a.mp4', videoUrl: 's3://u/a.mp4' };
+      const { jobId } = await jobs.createJob(video);
+      while (((await jobs.getJob(jobId)).progress ?? 0) === 0) await sleep(50);
+      const cancelled = await jobs.cancelJob(jobId, { reason: 'enough' });
+      assert.equal(cancelled.status, 'failed');
+      const done = await jobs.createJob(video);
+      while ((await jobs.getJob(done.jobId)).status !== 'completed') await sleep(50);
+      assert.equal((await jobs.getJob(jobId)).status, 'failed');
+    });`,
+
+    'Cancelling 1': `
+    assert.ok((await jobs.getJob(jobId)).cancelledAt);`,
+
+    'Writes of your own, while the run is held 1': `
+    assert.deepEqual(await dataSource.query('SELECT "jobId" FROM thumbnails'), [
+      { jobId: job.jobId },
+    ]);`,
+
+    'Pausing all workers 1': `
+    assert.equal((await jobs.claimJobs()).length, 1);`,
+  },
+
+  'docs/guides/data-sources.md': {
+    'src/feature.module.ts': `
+    import { JobService } from '@frameforge/shared-types';
+    import { AppModule } from './feature.module.js';
+    await withApp(AppModule, async (app) => {
+      assert.deepEqual((await app.get(JobService).listJobs()).jobs, []);
+    });`,
+
+    'src/archive.module.ts': `
+    import { Archive, ArchiveModule } from './archive.module.js';
+    await withApp(ArchiveModule, async (app) => {
+      const archive = app.get(Archive);
+      assert.deepEqual((await archive.jobs.listJobs()).jobs, []);
+      assert.equal(await archive.videoJobs.count(), 0);
+    });`,
+  },
+
+  'docs/guides/development.md': {
+    'PostgreSQL for development 2': `
+    await assert.rejects(new DataSource({ type: 'postgres', url: server.url }).initialize());`,
+  },
+
+  'docs/guides/monitoring.md': {
+    'src/health.module.ts': `
+    import { Module } from '@nestjs/common';
+    import { NestFactory } from '@nestjs/core';
+    import { AppModule } from './app.module.js';
+    import { HealthModule } from './health.module.js';
+    @Module({ imports: [AppModule, HealthModule] })
+    class Application {}
+    const app = await NestFactory.create(Application, { logger: ['error'] });
+    await app.listen(0);
+    const answer = await (await fetch((await app.getUrl()) + '/health')).json();
+    assert.equal(answer.details.database.status, 'up');
+    assert.deepEqual(answer.details.database.pendingMigrations, []);
+    await app.close();`,
+  },
+
+  'docs/guides/replicas.md': {
+    'src/replicas.module.ts': `
+    import { JobService } from '@frameforge/shared-types';
+    process.env.REPLICA_URL = process.env.DATABASE_URL;
+    const { AppModule } = await import('./replicas.module.js');
+    await withApp(AppModule, async (app) => {
+      assert.deepEqual((await app.get(JobService).listJobs({}, { replica: true })).jobs, []);
+    });`,
+
+    'Read replicas 2': `
+    assert.equal(page.jobs.length, 2);
+    assert.equal(counts.pending, 1);`,
+  },
+
+  'docs/guides/transactions.md': {
+    'src/cls.module.ts': `
+    import { JobService } from '@frameforge/shared-types';
+    import { AppModule, Registration } from './cls.module.js';
+    await withApp(AppModule, async (app) => {
+      const registration = app.get(Registration);
+      await registration.register('ada', 'cat.mp4');
+      const jobs = app.get(JobService);
+      assert.equal((await jobs.countJobs()).pending, 1);
+      // The user is rolled back with the job that is refused.
+      await assert.rejects(registration.register('bob', ''));
+      await registration.register('bob', 'dog.mp4');
+      assert.equal((await jobs.countJobs()).pending, 2);
+    });`,
+
+    'src/transactional.main.ts': `
+    import { JobService, UserService } from '@frameforge/shared-types';
+    import { runInTransaction } from 'typeorm-transactional';
+    process.env.PORT = '0';
+    const { app } = await import('./transactional.main.js');
+    const users = app.get(UserService);
+    const user = { username: 'ada', email: 'ada@x.org', passwordHash: '?' };
+    const failing = runInTransaction(async () => {
+      await users.createUser(user);
+      throw new Error('on purpose');
+    });
+    await assert.rejects(failing, /on purpose/);
+    await users.createUser(user);
+    await app.close();`,
+
+    'Transactions 1': `
     const [row] = await dataSource.query(
       'SELECT count(*)::int AS both FROM invoices JOIN video_jobs USING ("jobId")',
     );
     assert.equal(row.both, 1);`,
 
-  'src/main.ts': `
-    process.env.PORT = '0';
-    const { app } = await import('./main.js');
-    assert.equal((await fetch(await app.getUrl())).status, 404);
-    await app.close();`,
+    'When a call is refused 1': `
+    const [refusal] = await dataSource.query('SELECT count(*)::int AS n FROM refusals');
+    assert.equal(refusal.n, 1);`,
+  },
 
-  'src/worker.module.ts': `
+  'docs/guides/workers.md': {
+    'src/worker.module.ts': `
     import { JobService, NotificationService, User } from '@frameforge/shared-types';
     import { getRepositoryToken } from '@nestjs/typeorm';
     import { WorkerModule } from './worker.module.js';
@@ -67,109 +218,210 @@ export const USES: Record<string, string> = {
       assert.equal((await app.get(JobService).getJob(jobId)).frameCount, 240);
     });`,
 
-  'src/async.module.ts': `
+    'src/thumbnails.handler.ts': `
+    import { FrameForgeDatabaseModule, JobService, User } from '@frameforge/shared-types';
+    import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
+    import { Module } from '@nestjs/common';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { Thumbnails } from './thumbnails.handler.js';
+    @Module({
+      imports: [FrameForgeDatabaseModule.forRoot(), FrameForgeWorkerModule.forRoot()],
+      providers: [Thumbnails],
+    })
+    class Application {}
+    await withApp(Application, async (app) => {
+      const users = app.get(getRepositoryToken(User), { strict: false });
+      await users.query('CREATE TABLE thumbnails ("jobId" uuid)');
+      const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+      const jobs = app.get(JobService);
+      const { jobId } = await jobs.createJob({ userId, filename: 'a.mp4', videoUrl: 's3://u/a.mp4' });
+      while ((await jobs.getJob(jobId)).status !== 'completed') await sleep(20);
+      assert.deepEqual(await users.query('SELECT "jobId" FROM thumbnails'), [{ jobId }]);
+    });`,
+  },
+
+  'docs/reference/errors.md': {
+    'src/main.ts': `
+    process.env.PORT = '0';
+    const { app } = await import('./main.js');
+    assert.equal((await fetch(await app.getUrl())).status, 404);
+    await app.close();`,
+  },
+
+  'docs/reference/job-life.md': {
+    'By hand 1': `
+    const { pending, completed } = await jobs.countJobs();
+    assert.deepEqual({ pending, completed }, { pending: 0, completed: 2 });`,
+
+    'Notifications 1': `
+    const told = (await notifications.listNotifications()).notifications;
+    assert.deepEqual(told.map(({ deliveryStatus }) => deliveryStatus), ['sent']);`,
+  },
+
+  'docs/reference/options.md': {
+    'src/async.module.ts': `
     import { JobService } from '@frameforge/shared-types';
     import { AppModule } from './async.module.js';
     await withApp(AppModule, async (app) => {
       assert.deepEqual((await app.get(JobService).listJobs()).jobs, []);
     });`,
+  },
 
-  'src/feature.module.ts': `
-    import { JobService } from '@frameforge/shared-types';
-    import { AppModule } from './feature.module.js';
-    await withApp(AppModule, async (app) => {
-      assert.deepEqual((await app.get(JobService).listJobs()).jobs, []);
-    });`,
-
-  'src/archive.module.ts': `
-    import { Archive, ArchiveModule } from './archive.module.js';
-    await withApp(ArchiveModule, async (app) => {
-      const archive = app.get(Archive);
-      assert.deepEqual((await archive.jobs.listJobs()).jobs, []);
-      assert.equal(await archive.videoJobs.count(), 0);
-    });`,
-
-  'src/health.module.ts': `
-    import { Module } from '@nestjs/common';
-    import { NestFactory } from '@nestjs/core';
+  'docs/guides/users.md': {
+    'src/auth.service.ts': `
+    import { AuthService } from './auth.service.js';
     import { AppModule } from './app.module.js';
-    import { HealthModule } from './health.module.js';
-    @Module({ imports: [AppModule, HealthModule] })
+    import { UserConflictError } from '@frameforge/shared-types';
+    import { Module } from '@nestjs/common';
+    @Module({ imports: [AppModule], providers: [AuthService] })
     class Application {}
-    const app = await NestFactory.create(Application, { logger: ['error'] });
-    await app.listen(0);
-    const answer = await (await fetch((await app.getUrl()) + '/health')).json();
-    assert.equal(answer.details.database.status, 'up');
-    assert.deepEqual(answer.details.database.pendingMigrations, []);
-    await app.close();`,
+    await withApp(Application, async (app) => {
+      const auth = app.get(AuthService);
+      await auth.register('ada', 'ada@example.com', 'correct horse');
+      assert.equal((await auth.logIn('ada', 'correct horse'))?.email, 'ada@example.com');
+      assert.equal(await auth.logIn('ada', 'wrong'), null);
+      assert.equal(await auth.logIn('bob', 'wrong'), null);
+      await assert.rejects(auth.register('ada', 'a@example.com', 'x'), UserConflictError);
+    });`,
+  },
 
-  'PostgreSQL for development 2': `
-    await assert.rejects(new DataSource({ type: 'postgres', url: server.url }).initialize());`,
-};
+  'docs/tutorial.md': {
+    'src/uploads.controller.ts': `
+    await import('./uploads.controller.js');`,
 
-/** What every use has: a way to boot a module, and assertions. */
-export const SUPPORT = `
-import 'reflect-metadata';
-import type { INestApplicationContext, Type } from '@nestjs/common';
-import { NestFactory } from '@nestjs/core';
+    'src/frame.extractor.ts': `
+    await import('./frame.extractor.js');`,
 
-export async function withApp(
-  module: Type,
-  use: (app: INestApplicationContext) => Promise<void>,
-): Promise<void> {
-  const app = await NestFactory.createApplicationContext(module, { logger: ['error'] });
-  await use(app);
-  await app.close();
-}
-`;
+    'src/mailer.ts': `
+    await import('./mailer.js');`,
 
-/** The context of the blocks that are not files: a user, a job that is due, and one that is done. */
-export const CONTEXT = `
-import { JobService, NotificationService, User } from '@frameforge/shared-types';
-import { DataSource } from 'typeorm';
-import { AppModule } from './app.module.js';
-import { withApp } from './support.js';
+    'src/app.module.ts': `
+    await import('./app.module.js');`,
 
-export interface Context {
-  jobs: JobService;
-  notifications: NotificationService;
-  dataSource: DataSource;
-  userId: string;
-}
-
-export const inContext = (use: (context: Context) => Promise<void>): Promise<void> =>
-  withApp(AppModule, async (app) => {
-    const [jobs, dataSource] = [app.get(JobService), app.get(DataSource)];
+    'src/dev.ts': `
+    import { chmodSync } from 'node:fs';
+    // As root, the server runs as another account, which has to enter this temporary folder.
+    chmodSync('.', 0o711);
+    delete process.env.DATABASE_URL;
+    process.env.PORT = '0';
+    await import('./dev.js');
+    const { app } = await import('./main.js');
+    const url = (await app.getUrl()) + '/uploads';
+    const post = (body: object) =>
+      fetch(url, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      });
+    assert.equal((await post({})).status, 400);
+    const { jobId } = (await (await post({ filename: 'cat.mp4' })).json()) as { jobId: string };
+    const get = async () => await (await fetch(url + '/' + jobId)).json();
+    let job = await get();
+    const seen: number[] = [];
+    while (job.status !== 'completed') {
+      if (job.progress !== null) seen.push(job.progress);
+      await sleep(100);
+      job = await get();
+    }
+    assert.ok(seen.length > 0, 'a progress was seen');
+    assert.equal(job.frameCount, 100);
+    const { NotificationService } = await import('@frameforge/shared-types');
     const notifications = app.get(NotificationService);
-    const { userId } = await dataSource
-      .getRepository(User)
-      .save({ username: 'ada', email: 'ada@example.com', passwordHash: '?' });
-    const video = { userId, filename: 'cat.mp4', videoUrl: 's3://uploads/cat.mp4' };
-    const done = await jobs.startJob((await jobs.createJob(video)).jobId);
-    await jobs.completeJob(done, { resultUrl: 's3://frames/cat.zip', frameCount: 1 });
-    await jobs.createJob(video);
-    await dataSource.query('CREATE TABLE invoices ("jobId" uuid REFERENCES video_jobs)');
-    await use({ jobs, notifications, dataSource, userId });
-  });
-`;
+    const list = async () => (await notifications.listNotifications({ jobId })).notifications;
+    while ((await list())[0]?.deliveryStatus !== 'sent') await sleep(20);
+    await app.close();
+    process.exit(0);`,
 
-/** The program that uses a block. Imports stand first, wherever they were written. */
-export function programOf(block: { text: string; file?: string }, use: string): string {
-  const code = block.file === undefined ? `${block.text}\n${use}` : use;
-  const imports = [...code.matchAll(/^\s*import [^;]*from [^;]+;$/gm)].map(([line]) => line.trim());
-  const statements = code.replaceAll(/^\s*import [^;]*from [^;]+;$/gm, '');
-  const head = [
-    `import assert from 'node:assert/strict';`,
-    `import { DataSource } from 'typeorm';`,
-    `import { withApp } from './support.js';`,
-  ];
-  if (block.file !== undefined) return [...head, ...imports, statements].join('\n');
-  return [
-    ...head,
-    `import { inContext } from './context.js';`,
-    ...imports,
-    `await inContext(async ({ jobs, notifications, dataSource, userId }) => {`,
-    statements,
-    `});`,
-  ].join('\n');
-}
+    'src/main.ts': `
+    process.env.PORT = '0';
+    const { app } = await import('./main.js');
+    assert.equal((await fetch(await app.getUrl())).status, 404);
+    await app.close();`,
+  },
+
+  'docs/guides/fair-order.md': {
+    'Fair order 1': `
+    assert.ok(await jobs.claimJobs({ order: 'fair' }));`,
+
+    'A limit for each user 1': `
+    assert.ok(await jobs.claimJobs({ maxRunningPerUser: 3 }));`,
+  },
+
+  'docs/guides/limits-and-retries.md': {
+    'src/careful.extractor.ts': `
+    import { FrameForgeDatabaseModule, JobService, User } from '@frameforge/shared-types';
+    import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
+    import { Module } from '@nestjs/common';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { createServer } from 'node:http';
+    import type { AddressInfo } from 'node:net';
+    import { CarefulExtractor } from './careful.extractor.js';
+    @Module({
+      imports: [FrameForgeDatabaseModule.forRoot(), FrameForgeWorkerModule.forRoot()],
+      providers: [CarefulExtractor],
+    })
+    class Application {}
+    let busy = true;
+    const store = createServer((request, response) => {
+      const status = request.url === '/gone' ? 404 : busy ? 429 : 200;
+      busy &&= status !== 429;
+      response.writeHead(status, { 'retry-after': '0' }).end('frames');
+    });
+    await new Promise<void>((resolve) => store.listen(0, '127.0.0.1', resolve));
+    const at = 'http://127.0.0.1:' + (store.address() as AddressInfo).port;
+    await withApp(Application, async (app) => {
+      const users = app.get(getRepositoryToken(User), { strict: false });
+      const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+      const jobs = app.get(JobService);
+      const run = async (path: string) => {
+        const { jobId } = await jobs.createJob({ userId, filename: 'a', videoUrl: at + path });
+        let job = await jobs.getJob(jobId);
+        while (job.completedAt === null) {
+          await sleep(20);
+          job = await jobs.getJob(jobId);
+        }
+        return job;
+      };
+      const gone = await run('/gone');
+      assert.deepEqual([gone.status, gone.attempts], ['failed', 1]);
+      const done = await run('/busy-once');
+      assert.deepEqual([done.status, done.attempts, done.runNumber], ['completed', 1, 2]);
+    });
+    store.close();`,
+  },
+
+  'docs/guides/parameters-and-output.md': {
+    'Parameters and output 1': `
+    const { jobs: [newest] } = await jobs.listJobs({ limit: 1 });
+    assert.deepEqual(newest?.parameters, { framesPerSecond: 2, format: 'jpg' });`,
+
+    'src/extractor.ts': `
+    import { FrameForgeDatabaseModule, InvalidInputError, JobService, User } from '@frameforge/shared-types';
+    import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
+    import { Module } from '@nestjs/common';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { ExtractionParameters, Extractor } from './extractor.js';
+    @Module({
+      imports: [
+        FrameForgeDatabaseModule.forRoot({ jobParameters: ExtractionParameters }),
+        FrameForgeWorkerModule.forRoot(),
+      ],
+      providers: [Extractor],
+    })
+    class Application {}
+    await withApp(Application, async (app) => {
+      const users = app.get(getRepositoryToken(User), { strict: false });
+      const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+      const jobs = app.get(JobService);
+      const video = { userId, filename: 'a.mp4', videoUrl: 's3://u/a.mp4' };
+      await assert.rejects(
+        jobs.createJob({ ...video, parameters: { framesPerSecond: 100 } }),
+        InvalidInputError,
+      );
+      const { jobId } = await jobs.createJob({ ...video, parameters: { framesPerSecond: 2 } });
+      while ((await jobs.getJob(jobId)).status !== 'completed') await sleep(20);
+      const { frameCount, output } = await jobs.getJob(jobId);
+      assert.deepEqual({ frameCount, output }, { frameCount: 20, output: { seconds: 10 } });
+    });`,
+  },
+};

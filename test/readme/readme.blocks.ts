@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { REPOSITORY } from '../consumer/consumer.project.js';
 
@@ -13,17 +13,22 @@ export interface Block {
   readonly file?: string;
 }
 
-/** The heading of the README that shows a test. */
-export const TESTING_HEADING = 'Testing an application';
+/** The pages of the README and of `docs`, but those that TypeDoc makes. */
+export function documents(): string[] {
+  const pages = readdirSync(join(REPOSITORY, 'docs'), { recursive: true, encoding: 'utf8' })
+    .filter((path) => path.endsWith('.md') && !/^(?:api|node_modules)\//.test(path))
+    .map((path) => `docs/${path}`);
+  return ['README.md', ...pages.toSorted()];
+}
 
 /** Reads the fenced blocks of a document of this repository, in order. */
 export function blocksOf(document: string): Block[] {
   const blocks: Block[] = [];
   const counts = new Map<string, number>();
   let heading = '';
-  let open: { kind: string; lines: string[] } | undefined;
+  let open: { kind: string; indent: number; lines: string[] } | undefined;
   for (const line of readFileSync(join(REPOSITORY, document), 'utf8').split('\n')) {
-    if (open !== undefined && line === '```') {
+    if (open !== undefined && line.trim() === '```') {
       const count = (counts.get(heading) ?? 0) + 1;
       counts.set(heading, count);
       const file = /^\/\/ (src\/[\w./-]+)$/.exec(open.lines[0] ?? '')?.[1];
@@ -31,15 +36,24 @@ export function blocksOf(document: string): Block[] {
       blocks.push({ kind: open.kind, text, place: `${heading} ${count}`, file });
       open = undefined;
     } else if (open !== undefined) {
-      open.lines.push(line);
+      open.lines.push(line.slice(open.indent));
     } else if (/^\s*(?:```|~~~)/.test(line)) {
-      open = { kind: line.trim().slice(3), lines: [] };
+      open = { kind: line.trim().slice(3), indent: line.search(/\S/), lines: [] };
     } else {
       heading = /^#+ (.+)$/.exec(line)?.[1] ?? heading;
     }
   }
   if (open !== undefined) throw new Error(`A block under "${heading}" is not closed.`);
   return blocks;
+}
+
+/** The headings of a document, in order. */
+export function headingsOf(document: string): string[] {
+  const text = readFileSync(join(REPOSITORY, document), 'utf8').replaceAll(
+    /^ *```[^]*?^ *```$/gm,
+    '',
+  );
+  return [...text.matchAll(/^#+ (.+)$/gm)].map(([, heading = '']) => heading);
 }
 
 /** Reads the rows of the tables under a heading, as cells without their backticks' outside. */

@@ -4,39 +4,77 @@ import { query } from '../support/query.js';
 import { ConsumerProject, current, manifest, runOk } from '../consumer/consumer.project.js';
 import { packPackage } from '../consumer/packed.package.js';
 import type { PackedPackage } from '../consumer/packed.package.js';
-import { CONTEXT, programOf, SUPPORT, USES } from './block.uses.js';
-import { blocksOf, TESTING_HEADING } from './readme.blocks.js';
+import { CONTEXT, programOf, SUPPORT } from './block.programs.js';
+import { USES } from './block.uses.js';
+import { blocksOf, documents } from './readme.blocks.js';
 import type { Block } from './readme.blocks.js';
 
-/** Those on testing are an application of their own, which test/testing/consumer.e2e.ts runs. */
-const BLOCKS = blocksOf('README.md').filter(({ place }) => !place.startsWith(TESTING_HEADING));
-const of = (kind: string): Block[] => BLOCKS.filter((block) => block.kind === kind);
-const programName = ({ place }: Block): string =>
-  `use.${place.toLowerCase().replaceAll(/\W+/g, '-')}`;
+/** Documents whose blocks another test runs. */
+const RUN_ELSEWHERE: Record<string, string> = {
+  'docs/testing.md': 'test/testing/consumer.e2e.ts: the application that it shows',
+  'docs/roles.md': 'test/boot/roles.test.ts: its SQL, as the roles that it makes',
+};
+/** Kinds of blocks that are no program. */
+const SHOWN = ['text'];
+
+interface Placed extends Block {
+  readonly document: string;
+  /** `reference-options` for `docs/reference/options.md`: the folder of its programs. */
+  readonly folder: string;
+  /** Its file, or its heading and number there. */
+  readonly key: string;
+}
+
+const BLOCKS: Placed[] = documents()
+  .filter((document) => RUN_ELSEWHERE[document] === undefined)
+  .flatMap((document) => {
+    const folder = document
+      .replace(/^docs\//, '')
+      .replace(/\.md$/, '')
+      .replaceAll('/', '-')
+      .toLowerCase();
+    return blocksOf(document).map((block) => ({
+      ...block,
+      document,
+      folder,
+      key: block.file ?? block.place,
+    }));
+  });
+const of = (...kinds: string[]): Placed[] => BLOCKS.filter(({ kind }) => kinds.includes(kind));
+const programName = ({ folder, key }: Placed): string =>
+  `${folder}/use.${key.toLowerCase().replaceAll(/\W+/g, '-')}`;
+const titled = (block: Placed): [string, Placed] => [`${block.document}, ${block.key}`, block];
 
 const PACKAGE = '@frameforge/shared-types';
+const APPLICATION = 'src/app.module.ts';
 
 let packed: PackedPackage;
 let project: ConsumerProject;
 beforeAll(async () => {
   packed = await packPackage();
-  // What `nest new` installs. The other peers are for npm to install, as the README says.
+  // What `nest new` installs. The other peers are for npm to install, as the documents say.
   const nest = ['common', 'core', 'platform-express'].map((name) => `@nestjs/${name}`);
   const present = [...nest, 'reflect-metadata', 'rxjs', '@types/node'];
   project = await ConsumerProject.create('module', present.map(current));
-  for (const line of of('bash').flatMap(linesOf)) {
-    const words = /^npm install (.+)$/.exec(line)?.[1]?.split(' ');
-    if (words)
-      await project.install(words.map((word) => (word === PACKAGE ? packed.tarball : word)));
+  const installs = of('bash')
+    .flatMap(linesOf)
+    .map((line) => /^npm install (.+)$/.exec(line)?.[1]);
+  for (const line of new Set(installs)) {
+    const words = line?.split(' ').map((word) => (word === PACKAGE ? packed.tarball : word));
+    if (words) await project.install(words);
   }
   project.write('src/support.ts', SUPPORT);
   project.write('src/context.ts', CONTEXT);
+  const application = of('ts').find(({ file }) => file === APPLICATION)?.text ?? '';
   for (const block of of('ts')) {
-    if (block.file !== undefined) project.write(block.file, exported(block));
-    project.write(
-      `src/${programName(block)}.ts`,
-      programOf(block, USES[block.file ?? block.place] ?? ''),
+    const { document, folder, key, file } = block;
+    // Documents go on from the application of the README, where they have none of their own.
+    const hasOwn = of('ts').some(
+      (other) => other.document === document && other.file === APPLICATION,
     );
+    if (!hasOwn) project.write(`src/${folder}/app.module.ts`, application);
+    if (file !== undefined) project.write(file.replace(/^src/, `src/${folder}`), exported(block));
+    project.write(`src/${programName(block)}.ts`, programOf(block, USES[document]?.[key] ?? ''));
   }
   await project.compile();
 }, 300_000);
@@ -63,38 +101,51 @@ async function inDatabase(use: (url: string) => Promise<void>): Promise<void> {
 }
 
 it('has no block of a kind that no test runs', () => {
-  const kinds = new Set(BLOCKS.map(({ kind }) => kind));
-  // The diagrams are compared with the database in readme.diagrams.test.ts.
-  expect([...kinds].toSorted()).toEqual(['bash', 'mermaid', 'text', 'ts']);
+  const others = BLOCKS.filter(({ kind }) => ![...SHOWN, 'bash', 'sql', 'ts'].includes(kind));
+  expect(others.map(({ document, place, kind }) => `${document} ${place} ${kind}`)).toEqual([]);
 });
 
 it('has a use for every block of TypeScript, and none besides', () => {
-  const needed = of('ts').map(({ file, place }) => file ?? place);
-  expect(Object.keys(USES).toSorted()).toEqual(needed.toSorted());
+  const needed = of('ts').map(({ document, key }) => `${document} ${key}`);
+  const given = Object.entries(USES).flatMap(([document, uses]) =>
+    Object.keys(uses).map((key) => `${document} ${key}`),
+  );
+  expect(given.toSorted()).toEqual(needed.toSorted());
   expect(new Set(needed).size).toBe(needed.length);
 });
 
 describe('TypeScript', () => {
-  it.each(of('ts').map((block) => [block.file ?? block.place, block] as const))(
-    'runs: %s',
-    async (_name, block) =>
-      inDatabase(async (url) => {
-        await project.runOk(['node', `dist/${programName(block)}.js`], { DATABASE_URL: url });
-      }),
+  it.each(of('ts').map(titled))('runs: %s', async (_title, block) =>
+    inDatabase(async (url) => {
+      await project.runOk(['node', `dist/${programName(block)}.js`], { DATABASE_URL: url });
+    }),
+  );
+});
+
+describe('SQL', () => {
+  it.each(of('sql').map(titled))('runs: %s', async (_title, { text }) =>
+    inDatabase(async (url) => {
+      await project.runOk(['npx', 'frameforge-db', 'migrate'], { DATABASE_URL: url });
+      await query(url, text);
+    }),
   );
 });
 
 describe('the shell', () => {
-  it('has only commands that are run here', () => {
-    const others = of('bash')
-      .flatMap(linesOf)
-      .filter(
-        (line) =>
-          !/^(?:npm install (?:--save-dev )?[@\w/ -]+$|npx )|^npm ci && npm (?:test|run demo)$/.test(
-            line,
-          ),
-      );
-    expect(others).toEqual([]);
+  const COMMANDS = [
+    /^npm install (?:--save-dev )?[@\w/ -]+$/,
+    /^npx /,
+    // What this repository is worked on with; its own tests and stages run these.
+    /^npm ci(?: && npm (?:test|run [\w:]+))?$/,
+    /^npm run [\w:]+/,
+    /^apt-get install /,
+  ];
+
+  it('has only commands that are run here, or by the tests of what they run', () => {
+    const lines = of('bash').flatMap((block) => linesOf(block));
+    expect(lines.filter((line) => !COMMANDS.some((command) => command.test(line)))).toEqual([]);
+    const scripts = lines.flatMap((line) => [...line.matchAll(/npm run ([\w:]+)/g)]);
+    expect(scripts.filter(([, name = '']) => manifest.scripts[name] === undefined)).toEqual([]);
   });
 
   it('npm ci && npm test is what runs this', () => {
@@ -102,12 +153,17 @@ describe('the shell', () => {
     expect(manifest.scripts['test']).toContain('jest');
   });
 
-  it.each(of('bash').filter(({ text }) => /^npx /m.test(text)))('runs: $place', (block) =>
+  it.each(
+    of('bash')
+      .filter(({ text }) => /^npx /m.test(text))
+      .map(titled),
+  )('runs: %s', async (_title, block) =>
     inDatabase(async (url) => {
       for (const line of linesOf(block)) {
         const [file = 'npx', ...words] = line.split(' ');
         await project.runOk([file, ...words], { DATABASE_URL: url });
       }
+      if (!linesOf(block).some((line) => line.includes('revert'))) return;
       // All have run, and the newest is reverted.
       const applied = await query(url, 'SELECT name FROM migrations ORDER BY id');
       const known = frameForgeMigrations.map(({ name }) => ({ name }));
@@ -126,7 +182,7 @@ const demonstration = (url: string): Promise<string> => {
 };
 
 it('shows what the demonstration prints', async () => {
-  const [shown, ...more] = of('text');
+  const [shown, ...more] = blocksOf('examples/README.md').filter(({ kind }) => kind === 'text');
   expect(more).toEqual([]);
   expect(comparable(shown?.text ?? '')).toBe(comparable(await demonstration('')));
 });

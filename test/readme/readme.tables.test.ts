@@ -8,6 +8,7 @@ import * as api from '../../src/index.js';
 import { RULES } from '../../src/database.rules.js';
 import { resolveOptions } from '../../src/database.options.js';
 import { resolveWorkerOptions } from '../../src/worker/worker.options.js';
+import { COMMANDS, USAGE } from '../../src/cli/cli.arguments.js';
 import { REPOSITORY } from '../consumer/consumer.project.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
@@ -23,7 +24,7 @@ const methodsOf = (service: { prototype: object }): string[] =>
   Object.getOwnPropertyNames(service.prototype).filter((name) => name !== 'constructor');
 
 describe('the tables of the services', () => {
-  const rows = tablesUnder('README.md', 'Services');
+  const rows = tablesUnder('docs/reference/services.md', 'Services');
   const rowsOf = (service: string): string[][] => {
     const start = rows.findIndex(([first]) => first === `\`${service}\``);
     const end = rows.findIndex(
@@ -35,6 +36,7 @@ describe('the tables of the services', () => {
   it.each([
     ['JobService', api.JobService],
     ['NotificationService', api.NotificationService],
+    ['UserService', api.UserService],
   ] as const)('have every method of %s', (name, service) => {
     const publicMethods = methodsOf(service).filter(
       // `private` exists for the compiler only.
@@ -45,15 +47,15 @@ describe('the tables of the services', () => {
   });
 
   it('tell which join a transaction', async () => {
-    const shown = [...rowsOf('JobService'), ...rowsOf('NotificationService')];
+    const shown = ['JobService', 'NotificationService', 'UserService'].flatMap(rowsOf);
     expect(shown.length).toBeGreaterThan(15);
     const { manager } = h.dataSource;
+    const users = new api.UserService(h.dataSource);
     for (const [first = '', , joins] of shown) {
       const method = /\w+/.exec(first)?.[0] ?? '';
-      const service = (method in h.jobs ? h.jobs : h.notifications) as unknown as Record<
-        string,
-        (...args: unknown[]) => Promise<unknown>
-      >;
+      const service = [h.jobs, h.notifications, users].find(
+        (one) => method in one,
+      ) as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
       // A foreign manager: whoever joins one refuses it, before anything else is looked at.
       // `{ userId }` stands in the options too.
       const listed = /\((.*)\)/.exec(first)?.[1]?.split(/, (?!\w+ \})/) ?? [];
@@ -62,7 +64,8 @@ describe('the tables of the services', () => {
       const args = Array.from({ length: parameters }, () => ({
         errorMessage: '?',
       }));
-      const refusal = await service[method]?.(...args, foreign).then(
+      const call = async (): Promise<unknown> => service[method]?.(...args, foreign);
+      const refusal = await call().then(
         () => '',
         (error: Error) => error.message,
       );
@@ -76,8 +79,8 @@ describe('the tables of the services', () => {
 
 /** The names that the compiler keeps private, from the source. */
 function privateMethods(service: string): string[] {
-  const file =
-    service === 'JobService' ? 'jobs/job.service.ts' : 'notifications/notification.service.ts';
+  const room = `${service.replace('Service', '').toLowerCase()}`;
+  const file = `${room}s/${room}.service.ts`;
   const source = readFileSync(join(REPOSITORY, 'src', file), 'utf8');
   return [...source.matchAll(/^ {2}private (?:async )?(\w+)[(<]/gm)].map(
     ([, name]) => name as string,
@@ -92,6 +95,7 @@ describe('the table of errors', () => {
     new api.UserNotFoundError([id]),
     new api.JobNotFoundError(id),
     new api.NotificationNotFoundError(id),
+    new api.UserConflictError('email'),
     new api.InvalidJobTransitionError(id, 'retried', state.status, state.runNumber),
     new api.InvalidNotificationTransitionError('x', 'redelivered', 'sent', 1),
     new api.LeaseLostError({ jobId: id, ...state }),
@@ -123,7 +127,7 @@ describe('the table of errors', () => {
         const { status } = await request(app.getHttpServer() as never).get(`/${code}`);
         actual.push([`\`${name}\``, `\`${code}\``, String(status)]);
       }
-      const shown = tablesUnder('README.md', 'Errors').slice(1);
+      const shown = tablesUnder('docs/reference/errors.md', 'Errors').slice(1);
       expect(shown.map((cells) => cells.slice(0, 3))).toEqual(actual);
     } finally {
       await app.close();
@@ -150,7 +154,7 @@ describe('the options', () => {
       ...boot,
       ...rest,
     };
-    const shown = tablesUnder('README.md', 'Options')
+    const shown = tablesUnder('docs/reference/options.md', 'Options of the database')
       .slice(1)
       .flatMap(([names = '', value = '']) => namesIn(names).map((name) => [name, value] as const))
       .filter(([, value]) => value.startsWith('`'));
@@ -162,11 +166,11 @@ describe('the options', () => {
 
   it('are all there, and no others', () => {
     const known = Object.keys(RULES);
-    const rest = readFileSync(join(REPOSITORY, 'README.md'), 'utf8')
+    const rest = readFileSync(join(REPOSITORY, 'docs/reference/options.md'), 'utf8')
       .split('\n')
       .find((line) => line.startsWith("The rest are TypeORM's"));
     const shown = [
-      ...tablesUnder('README.md', 'Options')
+      ...tablesUnder('docs/reference/options.md', 'Options of the database')
         .slice(1)
         .flatMap(([names = '']) => namesIn(names)),
       ...namesIn(rest ?? ''),
@@ -177,7 +181,7 @@ describe('the options', () => {
 
 describe('the options of the worker', () => {
   it('are all there with their defaults, and no others', () => {
-    const shown = tablesUnder('README.md', 'Work in the background')
+    const shown = tablesUnder('docs/reference/options.md', 'Options of the worker')
       .slice(1)
       .map(([name = '', value = '']) => [namesIn(name)[0], value]);
     const actual = Object.entries(resolveWorkerOptions()).map(([name, value]) => [
@@ -185,5 +189,52 @@ describe('the options of the worker', () => {
       value === undefined ? 'none' : `\`${inspect(value)}\``,
     ]);
     expect(shown).toEqual(actual);
+  });
+});
+
+describe('the metrics', () => {
+  it('are all there, with their kinds and units', async () => {
+    const [counts, { Telemetry }] = await Promise.all([
+      import('../../src/jobs/job.metrics.js'),
+      import('../../src/worker/telemetry.js'),
+    ]);
+    const made: string[][] = [];
+    const note =
+      (kind: string) =>
+      (name: string, { unit = '' } = {}) => {
+        made.push([`\`${name}\``, kind, `\`${unit}\``]);
+        return { add: () => {}, record: () => {}, addCallback: () => {} };
+      };
+    const meter = {
+      createCounter: note('counter'),
+      createUpDownCounter: note('up-down counter'),
+      createHistogram: note('histogram'),
+      createObservableGauge: note('gauge'),
+    };
+    const telemetry = new Telemetry(undefined, meter as never);
+    telemetry.observeQueues(async () => []);
+    for (const count of Object.keys(telemetry.counts)) telemetry.count(count as never);
+    expect(counts.INSTRUMENTATION).toBe('@frameforge/shared-types');
+    // It is counted where jobs are created: see job.metrics.ts.
+    made.push(['`frameforge.jobs.created`', 'counter', '`{job}`']);
+    const shown = tablesUnder('docs/reference/metrics.md', 'Metrics').slice(1);
+    expect(shown.map((cells) => cells.slice(0, 3)).toSorted()).toEqual(made.toSorted());
+  });
+});
+
+describe('the command line', () => {
+  const rows = tablesUnder('docs/reference/cli.md', 'Command line').filter(([first = '']) =>
+    first.startsWith('`'),
+  );
+  const shown = rows.flatMap(([first = '']) => namesIn(first));
+
+  it('has every command', () => {
+    expect(shown.filter((name) => !name.startsWith('-'))).toEqual([...COMMANDS]);
+  });
+
+  it('has every option', () => {
+    const options = [...USAGE.matchAll(/^  (?:(-\w), )?(--[\w-]+)/gm)];
+    const known = options.flatMap(([, short, long]) => [short, long]).filter(Boolean);
+    expect(shown.filter((name) => name.startsWith('-'))).toEqual(known);
   });
 });

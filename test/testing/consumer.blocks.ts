@@ -1,12 +1,9 @@
-import { blocksOf, TESTING_HEADING } from '../readme/readme.blocks.js';
+import { blocksOf } from '../readme/readme.blocks.js';
 import type { Block } from '../readme/readme.blocks.js';
 
 const README = blocksOf('README.md');
 /** What this package says on testing. */
-const BLOCKS = [
-  ...README.filter(({ place }) => place.startsWith(TESTING_HEADING)),
-  ...blocksOf('docs/testing.md'),
-];
+const BLOCKS = blocksOf('docs/testing.md');
 
 /** What the blocks that are no files of their own need around them. */
 const CONTEXT = `
@@ -70,7 +67,7 @@ export function filesOf(): Map<string, string> {
 const fileOf = ({ text }: Block): string | undefined =>
   /^\/\/ ([\w./-]+)$/.exec(text.split('\n')[0] ?? '')?.[1];
 
-/** The packages that the README says to install. */
+/** The packages that the page says to install. */
 export function packagesOf(): string[] {
   const install = BLOCKS.find(({ kind }) => kind === 'bash');
   return install?.text.replace(/^npm install --save-dev /, '').split(' ') ?? [];

@@ -39,5 +39,6 @@ export class JobProgress {
 
 /** What `reportProgress` reports of one run. */
 export interface ProgressReport extends JobProgress {
+  /** The run. */
   readonly job: JobHandle;
 }
