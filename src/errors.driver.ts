@@ -77,7 +77,7 @@ export function fromDriver(error: unknown, operation: string, wasSent = false): 
 
 function translated(error: unknown, operation: string, wasSent: boolean): unknown {
   if (error instanceof FrameForgeError) return error;
-  const cause = (error as { driverError?: unknown } | undefined)?.driverError ?? error;
+  const { driverError: cause = error } = (error ?? {}) as { driverError?: unknown };
   const { message } = (cause ?? {}) as { message?: unknown };
   const state = stateOf(cause);
   if (state === '40001' || state === '40P01') {
@@ -145,6 +145,30 @@ function translated(error: unknown, operation: string, wasSent: boolean): unknow
     );
   }
   return error;
+}
+
+/** A row that may not be (not null, check), and any row that has a password's hash. */
+const QUOTES_ROW = /^23(502|514)$/;
+
+/**
+ * Takes from an error of the driver what it quotes of the row that a constraint refused, because that may
+ * be a password's hash. The names of the table, the column and the constraint stay.
+ */
+export function hideRow(cause: unknown): void {
+  const { detail } = (cause ?? {}) as { detail?: unknown };
+  if (typeof detail !== 'string') return;
+  if (!QUOTES_ROW.test(stateOf(cause)) && !detail.includes('passwordHash')) return;
+  delete (cause as { detail?: unknown }).detail;
+}
+
+/**
+ * The driver's own error inside of one of TypeORM's, which has the statement and its parameters; without
+ * the row that it quotes.
+ */
+export function driverErrorOf(error: unknown): unknown {
+  const { driverError = error } = (error ?? {}) as { driverError?: unknown };
+  hideRow(driverError);
+  return driverError;
 }
 
 /**

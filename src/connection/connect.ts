@@ -8,7 +8,7 @@ import type { BootLogger } from './boot.logger.js';
 import { DrainingDataSource } from './draining.data-source.js';
 import { healsSoon } from './healing.js';
 import { closeHalfOpen } from './pools.js';
-import { serverName } from './server-name.js';
+import { requireAddress, serverName } from './server-name.js';
 
 /** A wait between two tries, in ms: twice as long each time, up to the second. */
 const [FIRST_BACKOFF_MS, LAST_BACKOFF_MS] = [100, 5_000];
@@ -20,7 +20,7 @@ const TELL_MS = 5_000;
  * Opens a data source, waiting for a database that is not up yet.
  *
  * @param prepare - what to do before it is open; tried again with the connecting
- * @throws ConfigurationError if the database refuses the login; at once
+ * @throws ConfigurationError if the address is none, or the database refuses the login; at once
  * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
  */
 export async function connect(
@@ -29,6 +29,7 @@ export async function connect(
   logger: BootLogger,
   prepare: (dataSource: DataSource) => Promise<void> = async () => {},
 ): Promise<DataSource> {
+  requireAddress(options);
   const server = serverName(options);
   const tell = teller(server, logger);
   const warn = (message: string): void => logger.warn(message);

@@ -1,4 +1,5 @@
 import { isPostgresUrl } from '../database.url.js';
+import { ConfigurationError } from '../errors.js';
 import type { PostgresOptions } from '../peers/typeorm.internals.js';
 
 /** Names the server and database of a data source for a message, such as `db:5432/app`; no secrets. */
@@ -13,4 +14,31 @@ export function serverName(options: PostgresOptions): string {
     return `${name}:${parsed.port || 5432}${decodeURIComponent(parsed.pathname)}`;
   }
   return `${host ?? 'localhost'}:${port ?? 5432}/${database ?? ''}`;
+}
+
+/**
+ * Refuses an address that is not what it is taken for: a part of a password would be the name of a host or
+ * of a database, and messages name both.
+ *
+ * @throws ConfigurationError that shows nothing of it
+ */
+export function requireAddress(options: PostgresOptions): void {
+  const { master, slaves = [] } = options.replication ?? {};
+  for (const { url, host, database } of [options, master ?? {}, ...slaves]) {
+    if (url !== undefined && !isPostgresUrl(url)) {
+      throw new ConfigurationError(
+        'The `url` of the data source is not a PostgreSQL URL: write it as ' +
+          'postgres://user:password@host:5432/name, with special characters of the password ' +
+          'percent-encoded.',
+      );
+    }
+    for (const [name, value] of Object.entries({ host, database })) {
+      if (value === undefined || !/:\/\/|@/.test(value)) continue;
+      throw new ConfigurationError(
+        `The ${name} of the data source is not a name, but looks like a URL or a part of one: give a ` +
+          `URL as \`url\` or DATABASE_URL, and the ${name} alone as \`${name}\` or ` +
+          `${name === 'host' ? 'DB_HOST' : 'DB_NAME'}.`,
+      );
+    }
+  }
 }

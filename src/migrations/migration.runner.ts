@@ -1,6 +1,6 @@
 import type { DataSource, QueryRunner } from 'typeorm';
 import { ConfigurationError, MigrationError } from '../errors.js';
-import { fromDriver } from '../errors.driver.js';
+import { driverErrorOf, fromDriver } from '../errors.driver.js';
 import { clauseOf } from '../errors.text.js';
 import { healsSoon } from '../connection/healing.js';
 import { LockedMigrationExecutor } from './migration.executor.js';
@@ -114,15 +114,16 @@ class Ends {
 const IDLE_TIMEOUT = '25P03';
 
 function failure(
-  cause: unknown,
+  thrown: unknown,
   operation: string,
   { current, mode }: LockedMigrationExecutor,
 ): unknown {
-  const error = fromDriver(cause, operation);
+  const error = fromDriver(thrown, operation);
   // A migration that idles for longer than the server allows would do so each time.
   const { code } = (error as { cause?: { code?: unknown } } | undefined)?.cause ?? {};
   if (healsSoon(error) && code !== IDLE_TIMEOUT) return error;
-  if (cause instanceof MigrationError) return cause;
+  if (thrown instanceof MigrationError) return thrown;
+  const cause = driverErrorOf(thrown);
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(
       `${operation} ${current?.name ?? 'the database'} is not allowed to this database role: ` +
@@ -155,8 +156,7 @@ const EXISTS = new Set(['42P07', '42710', '42701', '42723']);
 
 function remedyFor(name: string, cause: unknown): string {
   if (!isFrameForgeMigration(name)) return 'Correct the migration';
-  const { driverError = cause } = cause as { driverError?: unknown };
-  return EXISTS.has(String((driverError as { code?: unknown }).code))
+  return EXISTS.has(String((cause as { code?: unknown } | undefined)?.code))
     ? 'It was made by something else than this package: give the package a schema of its own, by ' +
         'the option `schema` (a schema that is missing is made)'
     : 'Correct what it met';

@@ -1,7 +1,7 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { refuseWhileClosing } from '../connection/draining.data-source.js';
 import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
-import { fromDriver, hasLostPlans, hasStalePlan, isAnswer } from '../errors.driver.js';
+import { fromDriver, hasLostPlans, hasStalePlan, hideRow, isAnswer } from '../errors.driver.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
 import { readInput } from '../input/input.js';
@@ -267,8 +267,7 @@ export class SqlRunner {
       return rows;
     } catch (error) {
       if (hasLostPlans(error) || hasStalePlan(error)) session.keepsPlans = false;
-      // It quotes the row that a constraint refused.
-      if (secret !== undefined) delete (error as { detail?: string }).detail;
+      hideRow(error);
       logger.logQueryError(error as Error, text, shown, queryRunner);
       throw error;
     }
