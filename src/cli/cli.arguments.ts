@@ -1,7 +1,17 @@
 import { parseArgs } from 'node:util';
 import type { AdoptionChoices } from '../migrations/adoption.plan.js';
+import { BULK_COMMANDS, BULK_OPTIONS, isBulkCommand, readBulk } from './bulk.arguments.js';
+import type { BulkArguments } from './bulk.arguments.js';
+import { UsageError } from './usage.error.js';
 
-export const COMMANDS = ['migrate', 'revert', 'status', 'check', 'adopt'] as const;
+export const COMMANDS = [
+  'migrate',
+  'revert',
+  'status',
+  'check',
+  'adopt',
+  ...BULK_COMMANDS,
+] as const;
 export type Command = (typeof COMMANDS)[number];
 
 /** What the command line asks for. */
@@ -14,6 +24,8 @@ export interface Arguments {
   readonly online: boolean;
   /** For adopt: what the command line says, or the defaults. */
   readonly adoption?: Adoption;
+  /** For retry, cancel, redeliver and prune: which rows are meant. */
+  readonly bulk?: BulkArguments;
 }
 
 /** What `adopt` is given. */
@@ -28,6 +40,10 @@ export const USAGE = `Usage: frameforge-db <command> [options]
   status    list the migrations: [x] applied, [ ] pending, [?] of a newer release, [-] of another service
   check     exit with 1 if migrations are pending or the schema differs from the entities
   adopt     say what it would take to make an older database this package's; with --yes, do it
+  retry     count the failed jobs that match; with --yes, make them pending again
+  cancel    count the pending and processing jobs that match; with --yes, cancel them
+  redeliver count the failed notifications that match; with --yes, deliver them again
+  prune     count the jobs that ended before --older-than; with --yes, remove them
 
 Options:
   -d, --data-source <file>   a module that exports a TypeORM DataSource; without it the database is
@@ -37,15 +53,17 @@ Options:
   --time-zone <zone>         for adopt: in which the services wrote times, such as UTC
   --processing <what>        for adopt: jobs that were being processed: retry (default), keep
   --pending-notifications <what>  for adopt: hold (default: marked as failed, not sent), send
-  --yes                      for adopt: do it
+  --user <id>                for retry, cancel, redeliver: only of this user
+  --job <id>                 for redeliver: only of this job
+  --status <status>          for cancel: pending or processing; for prune: completed or failed
+  --created-from <time>, --created-before <time>, --error <text>, --limit <number>
+                             for retry, cancel, redeliver: only these, the oldest first. A time is
+                             2030-01-31T12:00:00Z, or how long ago: 30d, 12h, 15m
+  --ended-from <time>, --ended-before <time>  for retry: when they failed
+  --reason <text>            for cancel: what the jobs' users read
+  --older-than <time>        for prune
+  --yes                      for adopt, retry, cancel, redeliver, prune: do it
   -h, --help                 show this`;
-
-/** The command line is wrong. */
-export class UsageError extends Error {
-  static {
-    this.prototype.name = 'UsageError';
-  }
-}
 
 /**
  * Reads the command line.
@@ -70,15 +88,18 @@ export function readArguments(args: readonly string[]): Arguments | undefined {
     command,
     online,
     adoption: readAdoption(command, values),
+    bulk: readBulk(command, values),
     file: values['data-source'],
     lockTimeoutMs: timeout === undefined ? undefined : Number(timeout),
   };
 }
 
 function readAdoption(command: Command, values: Values): Adoption | undefined {
-  const options = ['time-zone', 'processing', 'pending-notifications', 'yes'] as const;
+  const options = ['time-zone', 'processing', 'pending-notifications'] as const;
   if (command !== 'adopt') {
-    const strange = options.find((option) => values[option] !== undefined);
+    const isMeant = values.yes === undefined || isBulkCommand(command);
+    const strange =
+      options.find((option) => values[option] !== undefined) ?? (isMeant ? undefined : 'yes');
     if (strange !== undefined) throw new UsageError(`--${strange} is for adopt`);
     return undefined;
   }
@@ -102,7 +123,7 @@ function readAdoption(command: Command, values: Values): Adoption | undefined {
   return { timeZone, processing, pendingNotifications, yes };
 }
 
-interface Values {
+interface Values extends Readonly<Record<string, string | boolean | undefined>> {
   readonly help?: boolean;
   readonly online?: boolean;
   readonly yes?: boolean;
@@ -126,6 +147,9 @@ function parse(args: readonly string[]): { values: Values; positionals: string[]
         'time-zone': { type: 'string' },
         processing: { type: 'string' },
         'pending-notifications': { type: 'string' },
+        ...Object.fromEntries(
+          Object.keys(BULK_OPTIONS).map((option) => [option, { type: 'string' as const }]),
+        ),
         help: { type: 'boolean', short: 'h' },
       },
     });

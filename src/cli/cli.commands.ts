@@ -10,8 +10,12 @@ import { describe } from '../migrations/schema.difference.js';
 import { schemaDrift } from '../migrations/schema.drift.js';
 import { fromDriver } from '../errors.driver.js';
 import { reasonOf } from '../errors.text.js';
-import { readArguments, USAGE, UsageError } from './cli.arguments.js';
+import { isBulkCommand } from './bulk.arguments.js';
+import type { BulkArguments } from './bulk.arguments.js';
+import { changeMany } from './bulk.commands.js';
+import { readArguments, USAGE } from './cli.arguments.js';
 import type { Adoption, Command } from './cli.arguments.js';
+import { UsageError } from './usage.error.js';
 import { readDataSource } from './cli.data-source.js';
 
 /** Where a command writes its lines. */
@@ -25,6 +29,8 @@ interface Context extends Output {
   readonly lockTimeoutMs: number;
   readonly online: boolean;
   readonly adoption: Adoption | undefined;
+  readonly command: Command;
+  readonly bulk: BulkArguments | undefined;
   readonly logger: BootLogger;
 }
 
@@ -34,6 +40,10 @@ const COMMAND: Record<Command, (context: Context) => Promise<number>> = {
   status,
   check,
   adopt: adoptOlder,
+  retry: many,
+  cancel: many,
+  redeliver: many,
+  prune: many,
 };
 
 /** How long a deployment step waits for a database that is not up yet. */
@@ -51,7 +61,7 @@ export async function run(args: readonly string[], output: Output): Promise<numb
       output.out(USAGE);
       return 0;
     }
-    const { command, file, online, adoption, lockTimeoutMs = 300_000 } = given;
+    const { command, file, online, adoption, bulk, lockTimeoutMs = 300_000 } = given;
     const logger = { log: output.out, warn: output.err };
     const dataSource = await connect(await readDataSource(file), PATIENCE, logger);
     try {
@@ -61,6 +71,8 @@ export async function run(args: readonly string[], output: Output): Promise<numb
         lockTimeoutMs,
         online,
         adoption,
+        command,
+        bulk,
         logger,
       });
     } catch (error) {
@@ -158,5 +170,12 @@ async function adoptOlder({
       ? 'Adopted. Now run: npx frameforge-db migrate, and npx frameforge-db check.'
       : 'Nothing was changed. Stop all services, back up the database, and run this again with --yes.',
   );
+  return 0;
+}
+
+async function many({ dataSource, command, bulk, out }: Context): Promise<number> {
+  // The command line was read: both are there.
+  if (bulk === undefined || !isBulkCommand(command)) return 2;
+  await changeMany(dataSource, command, bulk, out);
   return 0;
 }

@@ -114,5 +114,6 @@ export function oneOf(values: readonly string[]): Rule {
 export const flag: Rule = {
   name: 'flag',
   message: 'must be true or false',
+  openApi: { type: () => Boolean },
   accepts: (value) => typeof value === 'boolean',
 };

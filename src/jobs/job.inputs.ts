@@ -3,7 +3,7 @@ import { cursor } from '../input/cursor.js';
 import { MAX_BATCH, MAX_LIMIT } from '../input/defaults.js';
 import { CheckedBy } from '../input/input.js';
 import { jsonObject } from '../input/json.js';
-import { instant, integer, oneOf, text, url, uuid } from '../input/rules.js';
+import { flag, instant, integer, oneOf, text, url, uuid } from '../input/rules.js';
 import { DateFromText, NumberFromText } from '../input/transforms.js';
 import { JobStatus } from '../schema/entities/index.js';
 
@@ -147,4 +147,8 @@ export class PruneJobsInput {
   @CheckedBy(instant) @DateFromText() olderThan!: Date;
   /** How many rows one statement removes; 1 to 10,000; 1,000 if left out. */
   @CheckedBy(integer(1, MAX_BATCH), 'optional') batchSize?: number;
+  /** Only jobs of this status; both if left out. */
+  @CheckedBy(oneOf(['completed', 'failed']), 'omittable') status?: 'completed' | 'failed';
+  /** Only counts what it would remove. Default false. */
+  @CheckedBy(flag, 'omittable') dryRun?: boolean;
 }

@@ -614,12 +614,13 @@ export class JobService {
    * transaction of its own. It locks only the rows that it removes, and passes over rows that others
    * have locked. A job whose notification is still to be delivered stays.
    *
-   * @returns how many jobs were removed
+   * @param input - `olderThan`: jobs that ended before this time; `status`: only those; `dryRun`: only
+   *   count them
+   * @returns how many jobs were removed, or would be
    */
   async pruneJobs(input: PruneJobsInput): Promise<number> {
     const operation = 'pruneJobs';
-    const { olderThan, batchSize = 1_000 } = readInput(operation, PruneJobsInput, input);
-    return pruneJobs(this.db, olderThan, batchSize);
+    return pruneJobs(this.db, readInput(operation, PruneJobsInput, input));
   }
 }
 
