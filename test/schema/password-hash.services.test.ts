@@ -67,11 +67,15 @@ describe('no method of the services shows it', () => {
     );
     await jobs.pauseProcessing();
     await jobs.resumeProcessing();
+    await jobs.retryJobs({ dryRun: true });
+    await jobs.cancelJobs({ dryRun: true });
     await jobs.pruneJobs({ olderThan: new Date(0) });
     await log.listNotifications({ jobId: first.jobId });
     const [one, two] = await log.claimNotifications();
     await log.markSent(one as NotificationLog);
     await log.markFailed(two as NotificationLog, { errorMessage: 'x' });
+    await log.redeliver((two as NotificationLog).notificationId);
+    await log.redeliverNotifications({ dryRun: true });
 
     for (const refuse of [
       () => jobs.retryJob(first.jobId),
