@@ -17,6 +17,8 @@ export interface Profile {
   readonly claimBacklog: number;
   /** Pending jobs that are claimed in turn and by age, and whose they are. */
   readonly fair: { readonly pending: number; readonly users: number };
+  /** Jobs of the user who uploads many, how long each takes, and how often another uploads one. */
+  readonly waits: { readonly jobs: number; readonly workMs: number; readonly everyMs: number };
   readonly drainJobs: number;
   /** Jobs for who drains them one by one. */
   readonly slowDrainJobs: number;
@@ -45,6 +47,7 @@ const full: Profile = {
   batchRows: 10_000,
   claimBacklog: 30_000,
   fair: { pending: 100_000, users: 10_000 },
+  waits: { jobs: 3_000, workMs: 20, everyMs: 250 },
   drainJobs: 50_000,
   slowDrainJobs: 5_000,
   growth: { finished: 5_000_000, pending: 100_000 },
@@ -64,6 +67,7 @@ const smoke: Profile = {
   batchRows: 500,
   claimBacklog: 5_000,
   fair: { pending: 5_000, users: 500 },
+  waits: { jobs: 100, workMs: 5, everyMs: 20 },
   drainJobs: 200,
   slowDrainJobs: 50,
   growth: { finished: 2_000, pending: 500 },

@@ -27,6 +27,7 @@ import { boot } from './scenarios/8-boot.ts';
 import { memory } from './scenarios/9-memory.ts';
 import { fairOrder } from './scenarios/10-fair-order.ts';
 import { fairIndex } from './scenarios/11-fair-index.ts';
+import { waits } from './scenarios/12-waits.ts';
 
 const SCENARIOS: readonly Scenario[] = [
   createJob,
@@ -40,6 +41,7 @@ const SCENARIOS: readonly Scenario[] = [
   memory,
   fairOrder,
   fairIndex,
+  waits,
 ];
 
 const say = (line: string): void => {

@@ -28,6 +28,8 @@ export interface Series {
   readonly unit: string;
   /** Seconds from the start, and the figure. */
   readonly points: readonly (readonly [number, number])[];
+  /** What is shown beside it, on the same scale. */
+  readonly beside?: Pick<Series, 'name' | 'points'>;
 }
 
 /** What a scenario measures with. */

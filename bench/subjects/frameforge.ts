@@ -1,9 +1,11 @@
 import 'reflect-metadata';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Module } from '@nestjs/common';
 import type { DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { DataSource } from 'typeorm';
 import { FrameForgeDatabaseModule, frameForgeMigrations, JobService } from '../../dist/index.js';
+import type { FrameForgeWorkerOptions } from '../../dist/worker/index.js';
 import { CONNECTIONS } from '../config.ts';
 import { OWN } from '../harness/build.ts';
 import type { Build } from '../harness/build.ts';
@@ -66,11 +68,13 @@ export interface Worker {
  *
  * @param concurrency - how many jobs it works on at once
  * @param build - what it is made of
+ * @param options - of its worker; `workMs`: how long the handler does nothing
  */
 export async function startWorker(
   url: string,
   concurrency: number,
   build: Build = OWN,
+  { workMs, ...options }: FrameForgeWorkerOptions & { workMs?: number } = {},
 ): Promise<Worker> {
   const { FrameForgeWorker, FrameForgeWorkerModule, VideoJobProcessor } = build.worker;
   let startedAt = NaN;
@@ -80,6 +84,7 @@ export async function startWorker(
     }
 
     async process(): Promise<typeof RESULT> {
+      if (workMs !== undefined) await sleep(workMs);
       return RESULT;
     }
   }
@@ -89,7 +94,7 @@ export async function startWorker(
     module: WorkerApplication,
     imports: [
       build.database.FrameForgeDatabaseModule.forRoot({ url, poolSize: CONNECTIONS }),
-      FrameForgeWorkerModule.forRoot(),
+      FrameForgeWorkerModule.forRoot(options),
     ],
     providers: [EmptyHandler],
   };

@@ -4,6 +4,8 @@ import type { Claimer, NextClaim } from './claimer.js';
 
 /** How long, in ms, the search of a claim in turn may take. Above it, it passes over dead index entries. */
 const LONG_SEARCH_MS = 20;
+/** How many searches in a row take longer before they are not left to chance, such as a busy processor. */
+const LONG_SEARCHES = 2;
 /** The largest part of the time that is spent on searches that take longer. */
 const LONG_SEARCH_SHARE = 1 / 20;
 /** After how many ms a claim looks again at users for whom somebody else was just claiming. */
@@ -16,6 +18,7 @@ const PASSED_OVER_MS = 10;
  */
 export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
   private nextTurn = 0;
+  private longSearches = 0;
 
   /**
    * @param claimInTurn - claims up to `limit` jobs
@@ -31,7 +34,10 @@ export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
       return this.byAge.next(limit, woken);
     }
     const { searchMs, passedOver, ...claimed } = await this.claimInTurn(limit);
-    if (searchMs > LONG_SEARCH_MS) this.nextTurn = performance.now() + searchMs / LONG_SEARCH_SHARE;
+    this.longSearches = searchMs > LONG_SEARCH_MS ? this.longSearches + 1 : 0;
+    if (this.longSearches >= LONG_SEARCHES) {
+      this.nextTurn = performance.now() + searchMs / LONG_SEARCH_SHARE;
+    }
     return { ...claimed, lookAgainMs: passedOver ? PASSED_OVER_MS : undefined };
   }
 }
