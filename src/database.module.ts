@@ -49,6 +49,8 @@ export interface FrameForgeFeatureOptions {
   readonly currentManager?: CurrentManager;
   /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
   readonly notifyWorkers?: boolean;
+  /** Let watchers hear other processes, as the option of `forRoot`. Default what that says, else false. */
+  readonly listen?: boolean;
 }
 
 /** The class that `forRootAsync({ useClass })` or `useExisting` names implements this. */
@@ -144,7 +146,9 @@ function repositoriesAndServices(
     inject,
     useFactory: (dataSource: DataSource, options?: ResolvedOptions) => {
       const notifyWorkers = wanted.notifyWorkers ?? options?.notifyWorkers ?? false;
-      return new QueueAnnouncer(dataSource, notifyWorkers, (message) => logger.warn(message));
+      const listen = wanted.listen ?? options?.listen ?? false;
+      const how = { notifyWorkers, listen };
+      return new QueueAnnouncer(dataSource, how, (message) => logger.warn(message));
     },
   };
   const repositories = TypeOrmModule.forFeature(frameForgeEntities, name);
@@ -271,6 +275,7 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
       jobParameters: aFunction,
       currentManager: aFunction,
       notifyWorkers: flag,
+      listen: flag,
     });
     const { dataSource, ...wanted } = options;
     const { providers = [], ...rest } = repositoriesAndServices(

@@ -54,10 +54,17 @@ export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions,
    */
   readonly replyTimeoutMs?: number;
   /**
-   * Wake up workers in other processes (`listen` of `FrameForgeWorkerModule`) by a `NOTIFY` after the
-   * commit, at most one each 10 ms. Without it they find new work by polling. Default false.
+   * Tell other processes by a `NOTIFY` after the commit, at most one each 10 ms: workers (`listen` of
+   * `FrameForgeWorkerModule`) of new work and of cancellations, and those that watch jobs (`listen` of
+   * this module) of changes. Without it they find out by themselves, later. Default false.
    */
   readonly notifyWorkers?: boolean;
+  /**
+   * Let `watchJob` and `watchJobs` hear at once what other processes with `notifyWorkers` change, instead
+   * of a second later. While somebody watches it takes a connection of its own, beside the pool, and a
+   * session, which a pooler in transaction mode cannot give. Default false.
+   */
+  readonly listen?: boolean;
   /**
    * The schemes that the URLs of videos and results may have, without the colon. Any other is refused,
    * such as `javascript`, which a page that shows the URL as a link would run. Default https, http, s3,
@@ -99,6 +106,7 @@ export interface ResolvedOptions {
   readonly jobParameters: (new () => object) | undefined;
   readonly currentManager: CurrentManager | undefined;
   readonly notifyWorkers: boolean;
+  readonly listen: boolean;
   readonly autoLoadEntities: boolean;
 }
 
@@ -132,6 +140,7 @@ export function resolveOptions(
     jobParameters,
     currentManager,
     notifyWorkers = false,
+    listen = false,
     autoLoadEntities = false,
     entities = [],
     migrations = [],
@@ -173,6 +182,7 @@ export function resolveOptions(
     jobParameters,
     currentManager,
     notifyWorkers,
+    listen,
     autoLoadEntities,
   };
 }

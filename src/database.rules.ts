@@ -112,6 +112,7 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> 
   jobParameters: aFunction,
   currentManager: aFunction,
   notifyWorkers: flag,
+  listen: flag,
   autoLoadEntities: flag,
 };
 

@@ -102,3 +102,12 @@ export function preparePool(pool: PgPool): void {
   pool.on('release', (_, client) => taken.delete(client));
   pool.on('connect', prepareClient);
 }
+
+/** Takes a connection from a pool. */
+export const openClient = (pool: PgPool): Promise<PgClient> =>
+  new Promise((resolve, reject) => {
+    pool.connect((error, client) => {
+      if (error) reject(error);
+      else resolve(client);
+    });
+  });

@@ -7,6 +7,7 @@ import type { VideoJob } from '../schema/entities/index.js';
 import * as statements from './fair.claiming.sql.js';
 import { toClaimedJobs } from './job.claiming.js';
 import type { Begun, Claim } from './job.claiming.js';
+import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { Row } from './job.row.js';
 
@@ -60,6 +61,7 @@ export async function claimInTurn(
   const step = maxRunningPerUser === undefined ? anyNumber(db) : upTo(db, maxRunningPerUser);
   const claimed = await goRound(step, claim, rotation);
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
+  announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
 }
 

@@ -2,9 +2,16 @@ import { channel } from 'node:diagnostics_channel';
 import type { DataSource, EntityManager } from 'typeorm';
 import { afterCommit } from '../sql/after-commit.js';
 
+/** A job that has just changed. */
+export interface ChangedJob {
+  readonly jobId: string;
+  /** Whose job it is, if it was created. */
+  readonly userId?: string;
+}
+
 /** Jobs that have just changed, as others see them. */
 export interface JobChange {
-  readonly jobIds: readonly string[];
+  readonly jobs: readonly ChangedJob[];
   /** Whether they were cancelled, unless a savepoint was rolled back: the database has the last word. */
   readonly areCancelled?: boolean;
 }
@@ -18,7 +25,9 @@ const changes = channel('frameforge:job-changes');
 
 /**
  * Tells the rest of the process that jobs have changed, after the commit. Workers stop by it what was
- * cancelled. Nobody listening costs nothing.
+ * cancelled, and watchers look at what they watch. Nobody listening costs nothing.
+ *
+ * @param change - says which jobs, if anybody listens
  */
 export function announceChange(
   dataSource: DataSource,
@@ -27,8 +36,28 @@ export function announceChange(
 ): void {
   if (!changes.hasSubscribers) return;
   const message: Message = { dataSource, change: change() };
-  afterCommit(manager, () => changes.publish(message));
+  if (message.change.jobs.length > 0) afterCommit(manager, () => changes.publish(message));
 }
+
+/** As {@link announceChange}, for jobs that were created. */
+export const announceCreated = (
+  dataSource: DataSource,
+  manager: EntityManager | undefined,
+  jobs: () => readonly ChangedJob[],
+): void =>
+  announceChange(dataSource, manager, () => {
+    return { jobs: jobs().map(({ jobId, userId }) => ({ jobId, userId })) };
+  });
+
+/** As {@link announceChange}, for jobs that were there before. */
+export const announceMoved = (
+  dataSource: DataSource,
+  manager: EntityManager | undefined,
+  jobs: () => readonly ChangedJob[],
+): void =>
+  announceChange(dataSource, manager, () => {
+    return { jobs: jobs().map(({ jobId }) => ({ jobId })) };
+  });
 
 /** Calls back at each change of one data source. @returns how to end that */
 export function onJobChange(

@@ -5,6 +5,7 @@ import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
 import { JobStatus, VideoJob } from '../schema/entities/index.js';
 import type { Tables } from '../schema/tables.js';
+import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import { JOB_COLUMNS } from './job.columns.js';
 import type { JobHandle } from './job.inputs.js';
@@ -88,6 +89,7 @@ async function take(
     return toClaimedJobs(await db.run<Row>('claimJobs', statement, values), workerId);
   });
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
+  announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
 }
 

@@ -4,6 +4,7 @@ import type { SqlRunner } from '../sql/sql.runner.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import { JobConflictError, TransactionConflictError, UserNotFoundError } from '../errors.js';
 import { JobStatus, VideoJob } from '../schema/entities/index.js';
+import { announceCreated } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
 import { jsonColumn, timestamp, toJob } from './job.row.js';
@@ -70,10 +71,12 @@ export async function createJobs(
     }
     if (count + existing.size === once.length) {
       announce(db.dataSource, 'jobs', count + own.size, manager);
-      return all.map((job) => {
+      const jobs = all.map((job) => {
         const row = existing.get(job.jobId);
         return row === undefined ? newJob(job, now) : toJob(row);
       });
+      announceCreated(db.dataSource, manager, () => jobs);
+      return jobs;
     }
     for (const jobId of created ?? []) own.add(jobId);
   }
@@ -106,7 +109,9 @@ export const creatingTogether = (db: SqlRunner): RequestBatcher<CreateJobInput, 
       announce(db.dataSource, 'jobs', count, undefined);
       const isAll = count === jobs.length;
       const ids = new Set(created);
-      return jobs.map((job) => (isAll || ids.has(job.jobId) ? newJob(job, now) : undefined));
+      const made = jobs.map((job) => (isAll || ids.has(job.jobId) ? newJob(job, now) : undefined));
+      announceCreated(db.dataSource, undefined, () => made.filter((job) => job !== undefined));
+      return made;
     },
   });
 

@@ -9,12 +9,21 @@ import type { ServiceOptions } from '../sql/sql.runner.js';
 import { ReadOptions, TransactionOptions } from '../sql/transaction.options.js';
 import { InvalidInputError, JobNotFoundError } from '../errors.js';
 import type { InputProblem } from '../errors.js';
-import { CancelJobInput, JobProgress, PauseProcessingInput } from './control/control.inputs.js';
+import type { Observable } from 'rxjs';
+import {
+  CancelJobInput,
+  JobProgress,
+  PauseProcessingInput,
+  WatchJobInput,
+  WatchJobsInput,
+} from './control/control.inputs.js';
 import type { ProgressReport } from './control/control.inputs.js';
 import { cancelJob } from './control/job.cancellation.js';
 import { whileHeld } from './control/job.fence.js';
 import { reportProgress } from './control/job.progress.js';
 import { pauseProcessing, resumeProcessing } from './control/processing.state.js';
+import type { JobView } from './job.view.js';
+import { watchJob, watchJobs, watchOn } from './watching/watching.js';
 import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import {
   DEFAULT_LEASE_MS,
@@ -33,6 +42,7 @@ import { claimInTurn, Rotation } from './fair.claiming.js';
 import { KeepLeaseOptions, KeptLeases } from './leases/kept.leases.js';
 import type { KeptLease } from './leases/kept.leases.js';
 import { createJob, createJobs, creatingTogether } from './job.creation.js';
+import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import {
   ClaimJobsInput,
@@ -289,7 +299,9 @@ export class JobService {
       leased ? (workerId ?? this.workerId) : null,
       leased ? (leaseMs ?? DEFAULT_LEASE_MS) : 0,
     ]);
-    return movedJob(id, 'started', row);
+    const job = movedJob(id, 'started', row);
+    announceMoved(this.db.dataSource, undefined, () => [job]);
+    return job;
   }
 
   /**
@@ -477,6 +489,7 @@ export class JobService {
     const [row] = await this.db.run<Row>(operation, retryJob, [id, userId ?? null], tx);
     const job = movedJob(id, 'retried', row);
     announce(this.db.dataSource, 'jobs', 1, tx.manager, false);
+    announceMoved(this.db.dataSource, tx.manager, () => [job]);
     return job;
   }
 
@@ -585,6 +598,37 @@ export class JobService {
   /** Ends a pause: workers claim again, and those that wait are woken. It does nothing if there is none. */
   async resumeProcessing(): Promise<void> {
     await resumeProcessing(this.db);
+  }
+
+  /**
+   * Watches a job: its present state at once, then each change of its status, run or progress, and the
+   * end with its final one. All watchers of a process share one statement a second; what changes in this
+   * process is told at once, and with `listen` of `FrameForgeDatabaseModule` what changes in others that
+   * have `notifyWorkers`. While the database is away the stream waits; it ends with the application.
+   *
+   * @param input - `userId`: another user's job is "not found"
+   * @returns for Nest's `@Sse`, mapped to `{ data }`; its error is an InvalidInputError, a
+   *   JobNotFoundError (also when the job is removed), or what the database says that no wait mends
+   */
+  watchJob(jobId: string, input: WatchJobInput = {}): Observable<JobView> {
+    const operation = 'watchJob';
+    return watchJob(watchOn(this.dataSource, this.preparedStatements), () => {
+      const { userId } = readInput(operation, WatchJobInput, input);
+      const id = readId(operation, 'jobId', jobId).toLowerCase();
+      return { jobId: id, userId: userId?.toLowerCase() };
+    });
+  }
+
+  /**
+   * Watches the jobs of a user: the present state of the 100 newest, newest first, then each change of
+   * them and of those that come. A completed job is told once more and not looked at again. The stream has
+   * no end of its own. In all else it is as {@link watchJob}.
+   */
+  watchJobs(input: WatchJobsInput): Observable<JobView> {
+    return watchJobs(watchOn(this.dataSource, this.preparedStatements), () => {
+      const { userId } = readInput('watchJobs', WatchJobsInput, input);
+      return { userId: userId.toLowerCase() };
+    });
   }
 
   /**

@@ -5,6 +5,8 @@ import { InvalidJobTransitionError, JobNotFoundError, LeaseLostError } from '../
 import { newNotification } from '../notifications/notification.row.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
+import type { ChangedJob } from './job.changes.js';
+import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { JobHandle, JobResult } from './job.inputs.js';
 import { handleColumns, jsonColumn, toJob } from './job.row.js';
@@ -86,6 +88,9 @@ export async function settleJobs(
     }
   }
   announce(db.dataSource, 'notifications', notifications, tx.manager);
+  announceMoved(db.dataSource, tx.manager, () =>
+    verdicts.flatMap((verdict) => ('error' in verdict ? [] : [verdict.job])),
+  );
   return verdicts;
 }
 
@@ -131,6 +136,7 @@ export const completionsTogether = (db: SqlRunner): RequestBatcher<Completion, S
       const values = [jobIds, runNumbers, urls, counts, notificationIds, outputs, workerIds];
       const rows = await db.run<Row>('completeJob', statements.completeJobsTogether, values);
       announce(db.dataSource, 'notifications', rows.length, undefined);
+      announceMoved(db.dataSource, undefined, () => rows as unknown as ChangedJob[]);
       const settled = Array.from<SettledJob | undefined>({ length: completions.length });
       for (const row of rows) {
         const index = (row['position'] as number) - 1;
@@ -168,7 +174,11 @@ export async function completeJobsOfWorker(
   announce(db.dataSource, 'notifications', count, undefined);
   const isAll = count === completions.length;
   const completed = new Set(positions);
-  return completions.map((_, index) => isAll || completed.has(index + 1));
+  const isDone = completions.map((_, index) => isAll || completed.has(index + 1));
+  announceMoved(db.dataSource, undefined, () =>
+    completions.filter((_, index) => isDone[index]).map(({ handle }) => handle),
+  );
+  return isDone;
 }
 
 const resultColumns = (results: readonly JobResult[]) =>

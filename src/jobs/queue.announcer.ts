@@ -3,6 +3,8 @@ import type { DataSource } from 'typeorm';
 import { reasonOf } from '../errors.text.js';
 import { countCreatedJobs } from './job.metrics.js';
 import { WakeUpSender } from './wake-up.sender.js';
+import { letWatchersListen } from './watching/change.listener.js';
+import { endWatching } from './watching/watching.js';
 import { whileWanted } from './while-wanted.js';
 import type { Wanted } from './while-wanted.js';
 
@@ -14,10 +16,20 @@ export class QueueAnnouncer implements BeforeApplicationShutdown, OnApplicationS
   private readonly wakeUps: { readonly running: WakeUpSender; end(): void } | undefined;
 
   /**
-   * @param notifyWorkers - whether to wake the workers of other processes
-   * @param warn - is told what could not be sent
+   * @param notifyWorkers - whether to tell other processes
+   * @param listen - whether those who watch jobs hear other processes
+   * @param warn - is told what could not be sent or heard
    */
-  constructor(dataSource: DataSource, notifyWorkers: boolean, warn: (message: string) => void) {
+  constructor(
+    private readonly dataSource: DataSource,
+    { notifyWorkers, listen }: { notifyWorkers: boolean; listen: boolean },
+    warn: (message: string) => void,
+  ) {
+    if (listen) {
+      letWatchersListen(dataSource, (error) => {
+        warn(`Changes of jobs in other processes are seen a second late: ${reasonOf(error)}`);
+      });
+    }
     this.counting = countCreatedJobs(dataSource, (error) => {
       warn(`The jobs that are created here are not counted by OpenTelemetry: ${reasonOf(error)}`);
     });
@@ -33,6 +45,8 @@ export class QueueAnnouncer implements BeforeApplicationShutdown, OnApplicationS
 
   /** What is pending is sent while the data source is open. */
   async beforeApplicationShutdown(): Promise<void> {
+    // The answers of those that watch jobs end here: a server waits for its open answers.
+    endWatching(this.dataSource);
     await this.wakeUps?.running.flush();
   }
 

@@ -1,8 +1,9 @@
 import type { DataSource } from 'typeorm';
 import { SqlRunner } from '../sql/sql.runner.js';
 import { onJobChange } from './job.changes.js';
+import type { ChangedJob, JobChange } from './job.changes.js';
 import { onQueueEvent } from './job.events.js';
-import { notifyQueues } from './wake-up.sql.js';
+import { notify } from './wake-up.sql.js';
 
 /**
  * The channel of `LISTEN` and `NOTIFY`; the payload is the queue that has grown, or `cancelled` and the id
@@ -16,6 +17,23 @@ const CANCELLED = 'cancelled ';
 export const cancelledJobOf = (message: string): string | undefined =>
   message.startsWith(CANCELLED) ? message.slice(CANCELLED.length) : undefined;
 
+/** The channel of those who watch jobs; the payload is a list of jobs that have changed. */
+export const CHANGES_CHANNEL = 'frameforge_changes';
+
+/** How many jobs a message names: the server takes no payload of 8,000 bytes. */
+const JOBS_PER_MESSAGE = 100;
+
+/** A changed job as a part of a message. */
+const changeText = ({ jobId, userId }: ChangedJob): string =>
+  userId === undefined ? jobId : `${jobId} ${userId}`;
+
+/** The jobs of a message. */
+export const readChanges = (message: string): ChangedJob[] =>
+  message.split(',').map((text) => {
+    const [jobId = '', userId] = text.split(' ');
+    return { jobId, userId };
+  });
+
 /** The least time between two notifications of a process, in ms. */
 const COALESCE_MS = 10;
 
@@ -23,12 +41,14 @@ const COALESCE_MS = 10;
 const TIMEOUT_MS = 5_000;
 
 /**
- * Wakes the workers of other processes by `NOTIFY` when this one has committed something to do. It is
+ * Tells other processes by `NOTIFY` what this one has committed: their workers that there is something to
+ * do, or that a job was cancelled, and those who watch jobs which have changed. It is
  * sent after the commit, and once for all that came within 10 ms: a `NOTIFY` in each insert's own
  * transaction takes a lock that all commits share, and costs more than half of their throughput.
  */
 export class WakeUpSender {
-  private readonly pending = new Set<string>();
+  private readonly wakeUps = new Set<string>();
+  private readonly changes = new Set<string>();
   private readonly db: SqlRunner;
   private readonly unsubscribe: readonly (() => void)[];
   private timer: NodeJS.Timeout | undefined;
@@ -43,16 +63,23 @@ export class WakeUpSender {
   ) {
     this.db = new SqlRunner(dataSource, false, { replyTimeoutMs: TIMEOUT_MS });
     this.unsubscribe = [
-      onQueueEvent(dataSource, ({ queue }) => this.add(queue)),
-      onJobChange(dataSource, ({ jobIds, areCancelled }) => {
-        if (areCancelled !== true) return;
-        for (const jobId of jobIds) this.add(`${CANCELLED}${jobId}`);
+      onQueueEvent(dataSource, ({ queue }) => {
+        this.wakeUps.add(queue);
+        this.schedule();
       }),
+      onJobChange(dataSource, (change) => this.note(change)),
     ];
   }
 
-  private add(message: string): void {
-    this.pending.add(message);
+  private note({ jobs, areCancelled }: JobChange): void {
+    for (const job of jobs) {
+      this.changes.add(changeText(job));
+      if (areCancelled === true) this.wakeUps.add(`${CANCELLED}${job.jobId}`);
+    }
+    this.schedule();
+  }
+
+  private schedule(): void {
     const waitMs = this.isClosing ? 0 : this.last + COALESCE_MS - performance.now();
     this.timer ??= setTimeout(() => this.send(), Math.max(waitMs, 0)).unref();
   }
@@ -73,11 +100,17 @@ export class WakeUpSender {
     clearTimeout(this.timer);
     this.timer = undefined;
     this.last = performance.now();
-    const messages = [...this.pending];
-    this.pending.clear();
+    const messages = [...this.wakeUps].map((payload) => [WAKE_UP_CHANNEL, payload]);
+    const changes = [...this.changes];
+    for (let done = 0; done < changes.length; done += JOBS_PER_MESSAGE) {
+      messages.push([CHANGES_CHANNEL, changes.slice(done, done + JOBS_PER_MESSAGE).join()]);
+    }
+    this.wakeUps.clear();
+    this.changes.clear();
     if (messages.length === 0 || !this.dataSource.isInitialized) return;
+    const [channels, payloads] = [0, 1].map((index) => messages.map((message) => message[index]));
     const sent = this.db
-      .run('Waking workers', notifyQueues, [WAKE_UP_CHANNEL, messages])
+      .run('Telling other processes', notify, [channels, payloads])
       .catch(this.warn);
     this.sending = Promise.all([this.sending, sent]);
   }

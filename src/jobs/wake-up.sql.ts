@@ -1,6 +1,6 @@
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 
-/** $1 the channel, $2 the messages. */
-export const notifyQueues = (): Statement => sql`
-  SELECT pg_notify($1, message) FROM unnest($2::text[]) AS message`;
+/** Arrays: $1 the channels, $2 the payload for each. */
+export const notify = (): Statement => sql`
+  SELECT pg_notify(channel, payload) FROM unnest($1::text[], $2::text[]) AS message(channel, payload)`;

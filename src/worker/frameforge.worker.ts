@@ -12,7 +12,7 @@ import { onQueueEvent } from '../jobs/job.events.js';
 import { countCreatedJobs } from '../jobs/job.metrics.js';
 import type { JobService } from '../jobs/job.service.js';
 import { jobQueueState } from '../jobs/job.claiming.sql.js';
-import { cancelledJobOf } from '../jobs/wake-up.sender.js';
+import { cancelledJobOf, WAKE_UP_CHANNEL } from '../jobs/wake-up.sender.js';
 import { deliveryQueueState } from '../notifications/notification.sql.js';
 import { DeliveryQueue } from './delivery.queue.js';
 import { JobQueue } from './job.queue.js';
@@ -24,7 +24,7 @@ import { openLeasePool } from './lease.pool.js';
 import { tooSmallPool } from './pool.fit.js';
 import { Telemetry } from './telemetry.js';
 import type { QueueState } from './telemetry.js';
-import { WakeUpListener } from './wake-up.listener.js';
+import { ChannelListener } from '../sql/channel.listener.js';
 import { WorkLoop } from './work.loop.js';
 import { findHandlers } from './worker.decorators.js';
 import type { FoundHandler } from './worker.decorators.js';
@@ -201,21 +201,33 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
         loops[queue]?.wake();
       }),
-      onJobChange(db.dataSource, ({ jobIds, areCancelled }) => {
+      onJobChange(db.dataSource, ({ jobs, areCancelled }) => {
         if (areCancelled !== true) return;
-        for (const jobId of jobIds) this.jobQueue?.keeper.check(jobId);
+        for (const { jobId } of jobs) this.jobQueue?.keeper.check(jobId);
       }),
       telemetry.observeQueues(() => queueStates(db)),
       () => this.jobQueue?.clear(),
     );
     if (this.options.listen) {
       const listening = this.outage.activity('Listening for wake-ups');
-      const listener = new WakeUpListener(leasePool, this.options.leaseMs, listening, (message) => {
+      const onMessage = (message: string): void => {
         const cancelled = cancelledJobOf(message);
         if (cancelled === undefined) loops[message as keyof typeof loops]?.wake();
         // Whoever may connect can send a message: the database has the last word.
         else this.jobQueue?.keeper.check(cancelled);
-      });
+      };
+      const listener = new ChannelListener(
+        leasePool,
+        WAKE_UP_CHANNEL,
+        this.options.leaseMs,
+        listening,
+        onMessage,
+        // What came while nobody listened.
+        () => {
+          loops.jobs?.wake();
+          loops.notifications?.wake();
+        },
+      );
       listener.start();
       this.cleanups.push(() => listener.stop());
     }

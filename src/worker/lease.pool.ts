@@ -1,7 +1,7 @@
 import type { DataSource } from 'typeorm';
-import { poolLike } from '../connection/pools.js';
+import { openClient, poolLike } from '../connection/pools.js';
 import { fromDriver } from '../errors.driver.js';
-import type { PgClient, PgPool } from '../peers/pg.internals.js';
+import type { PgPool } from '../peers/pg.internals.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { canHeal } from '../connection/healing.js';
 import type { Activity } from './outage.watch.js';
@@ -49,12 +49,3 @@ export async function openLeasePool(
     }
   }
 }
-
-/** Takes a connection from a pool. */
-export const openClient = (pool: PgPool): Promise<PgClient> =>
-  new Promise((resolve, reject) => {
-    pool.connect((error, client) => {
-      if (error) reject(error);
-      else resolve(client);
-    });
-  });

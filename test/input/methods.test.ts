@@ -1,3 +1,4 @@
+import { firstValueFrom, isObservable } from 'rxjs';
 import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
 import { UserService } from '../../src/users/user.service.js';
@@ -88,6 +89,11 @@ const JOB_METHODS: Readonly<Record<string, readonly (readonly [Kind, unknown])[]
     ['manager', undefined],
     ['function', () => {}],
   ],
+  watchJob: [
+    ['id', ID],
+    ['optional', {}],
+  ],
+  watchJobs: [['input', { userId: ID }]],
   pauseProcessing: [['optional', {}]],
   resumeProcessing: [],
   retryJobs: [['filter', {}]],
@@ -204,17 +210,20 @@ describe.each([
       };
       const service = services[name] as unknown as Record<string, Call>;
       const kinds = methods[method] ?? [];
+      // What returns a stream refuses by the stream's error.
+      const call = (...args: unknown[]): Promise<unknown> => {
+        const answer: unknown = service[method]?.(...args);
+        return isObservable(answer) ? firstValueFrom(answer) : (answer as Promise<unknown>);
+      };
       for (const [position, [kind]] of kinds.entries()) {
         for (const wrong of WRONG[kind]) {
           const args = kinds.map(([, right], index) => (index === position ? wrong : right));
-          const problems = await watch.problemsOf(async () => service[method]?.(...args));
+          const problems = await watch.problemsOf(async () => call(...args));
           expect(problems.length).toBeGreaterThan(0);
         }
       }
       // A throw would be no rejection: this call is not awaited inside of a function that is async.
-      expect(service[method]?.(Symbol('x'), Symbol('y')).catch(() => 'rejected')).toBeInstanceOf(
-        Promise,
-      );
+      expect(call(Symbol('x'), Symbol('y')).catch(() => 'rejected')).toBeInstanceOf(Promise);
     },
   );
 });

@@ -42,3 +42,15 @@ export interface ProgressReport extends JobProgress {
   /** The run. */
   readonly job: JobHandle;
 }
+
+/** Whose job is watched. */
+export class WatchJobInput {
+  /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
+  @CheckedBy(uuid, 'omittable') userId?: string;
+}
+
+/** Whose jobs are watched. */
+export class WatchJobsInput {
+  /** The user. */
+  @CheckedBy(uuid) userId!: string;
+}

@@ -36,7 +36,7 @@ export async function cancelJob(
   if (row?.['statusBefore'] === JobStatus.FAILED) return job;
   announce(db.dataSource, 'notifications', 1, tx.manager);
   announceChange(db.dataSource, tx.manager, () => {
-    return { jobIds: [job.jobId], areCancelled: true };
+    return { jobs: [{ jobId: job.jobId }], areCancelled: true };
   });
   return job;
 }

@@ -1,5 +1,5 @@
 import type { SqlRunner } from '../../sql/sql.runner.js';
-import { announceChange } from '../job.changes.js';
+import { announceMoved } from '../job.changes.js';
 import { handleColumns } from '../job.row.js';
 import type { ProgressReport } from './control.inputs.js';
 import { reportProgress as statement } from './job.progress.sql.js';
@@ -24,8 +24,6 @@ export async function reportProgress(
     reports.map(({ message }) => message ?? null),
   ];
   const reported = await db.run<ReportedProgress>('reportProgress', statement, values);
-  announceChange(db.dataSource, undefined, () => {
-    return { jobIds: reported.filter(({ written }) => written).map(({ jobId }) => jobId) };
-  });
+  announceMoved(db.dataSource, undefined, () => reported.filter(({ written }) => written));
   return reported;
 }

@@ -1,28 +1,37 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openClient } from '../connection/pools.js';
 import { DatabaseUnavailableError } from '../errors.js';
 import { fromDriver } from '../errors.driver.js';
-import { WAKE_UP_CHANNEL } from '../jobs/wake-up.sender.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
-import { reply } from '../sql/reply.js';
-import type { Activity } from './outage.watch.js';
-import { openClient } from './lease.pool.js';
+import { reply } from './reply.js';
 
-const OPERATION = 'Listening for wake-ups';
+/** Follows whether listening works, and says how long to wait before the next try. */
+export interface Listening {
+  /** What is being done, as the subject of an error's message. */
+  readonly what: string;
+  succeeded(): void;
+  /** Waits before the next try; it may reject once nobody wants another. */
+  wait(error: unknown): Promise<void>;
+}
 
 /** Listens for the `NOTIFY` of other processes, on a connection that it opens again when it breaks. */
-export class WakeUpListener {
+export class ChannelListener {
   private readonly stopping = new AbortController();
   private loop: Promise<void> = Promise.resolve();
 
   /**
    * @param checkMs - how often to ask whether the server is still there, and how long it may take to
    *   answer: one that vanished without a goodbye is as silent as one that has nothing to tell
+   * @param onMessage - is given the payload of each message
+   * @param onListening - is told each time that listening begins: what came before was not heard
    */
   constructor(
     private readonly pool: PgPool,
+    private readonly channel: string,
     private readonly checkMs: number,
-    private readonly listening: Activity,
-    private readonly onWakeUp: (queue: string) => void,
+    private readonly listening: Listening,
+    private readonly onMessage: (payload: string) => void,
+    private readonly onListening: () => void,
   ) {}
 
   start(): void {
@@ -35,11 +44,13 @@ export class WakeUpListener {
   }
 
   private async run(): Promise<void> {
+    const { what } = this.listening;
     while (!this.stopping.signal.aborted) {
       try {
         await this.listen(await openClient(this.pool));
       } catch (error) {
-        await this.listening.wait(fromDriver(error, OPERATION)).catch(() => {});
+        if (this.stopping.signal.aborted) return;
+        await this.listening.wait(fromDriver(error, what)).catch(() => {});
       }
     }
   }
@@ -50,12 +61,10 @@ export class WakeUpListener {
     const over = new AbortController();
     try {
       client.on('end', () => over.abort());
-      client.on('notification', ({ payload }) => this.onWakeUp(payload ?? ''));
-      await reply(client, { text: `LISTEN ${WAKE_UP_CHANNEL}` }, this.checkMs);
+      client.on('notification', ({ payload }) => this.onMessage(payload ?? ''));
+      await reply(client, { text: `LISTEN ${this.channel}` }, this.checkMs);
       this.listening.succeeded();
-      // What came while nobody listened.
-      this.onWakeUp('jobs');
-      this.onWakeUp('notifications');
+      this.onListening();
       const ends = AbortSignal.any([signal, over.signal]);
       while (!ends.aborted) {
         await sleep(this.checkMs, undefined, { signal: ends }).catch(() => {});
@@ -63,7 +72,7 @@ export class WakeUpListener {
       }
       if (!signal.aborted) {
         const cause = new Error('the connection ended');
-        throw new DatabaseUnavailableError(OPERATION, { cause });
+        throw new DatabaseUnavailableError(this.listening.what, { cause });
       }
     } finally {
       // Nobody else shall get it: it listens, or it is broken.

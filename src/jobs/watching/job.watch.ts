@@ -1,0 +1,225 @@
+import type { DataSource } from 'typeorm';
+import { canHeal } from '../../connection/healing.js';
+import type { VideoJob } from '../../schema/entities/index.js';
+import { SqlRunner } from '../../sql/sql.runner.js';
+import { onJobChange } from '../job.changes.js';
+import type { ChangedJob } from '../job.changes.js';
+import { toJob } from '../job.row.js';
+import type { Row } from '../job.row.js';
+import { hearChanges } from './change.listener.js';
+import { watchedJobs } from './job.watch.sql.js';
+
+/** How often all that is watched is looked at, in ms. */
+const LOOK_EVERY_MS = 1_000;
+/** The least time between two looks at what is known to have changed, in ms. */
+const COALESCE_MS = 50;
+/** How long a look may take, in ms, before the next is made on another connection. */
+const REPLY_TIMEOUT_MS = 5_000;
+
+/** Who is told of one job. */
+export interface JobWatcher {
+  onState(job: VideoJob): void;
+  onMissing(): void;
+  /** @param error - why there is no more to come; undefined when the application ends */
+  onEnd(error: unknown): void;
+}
+
+/** Who is told of a user's jobs. */
+export interface UserWatcher {
+  readonly userId: string;
+  /** From which time on new jobs are looked for; null before the first look. */
+  readonly since: Date | null;
+  onFound(jobs: readonly FoundJob[]): void;
+  onCreated(jobId: string): void;
+  onEnd(error: unknown): void;
+}
+
+/** One of a user's jobs. */
+export interface FoundJob {
+  readonly jobId: string;
+  readonly userId: string;
+  readonly createdAt: Date;
+}
+
+/** How many of a user's jobs are looked for at first. */
+export const NEWEST = 100;
+/** How many of those that come later are found by one look. */
+const MOST_NEW = 1_000;
+
+/** A job that somebody watches. */
+interface Watched {
+  /** The state that all of its watchers know; null if one knows none. */
+  known: string | null;
+  /** What each was told last. */
+  readonly watchers: Map<JobWatcher, string | null>;
+}
+
+/**
+ * Looks at what is watched in this process, for all watchers together: one statement a second, and one as
+ * soon as something is known to have changed. Statements follow each other, so that no watcher is told an
+ * older state after a newer one. A database that is away is waited for. Without watchers it does nothing.
+ */
+export class JobWatch {
+  private readonly jobs = new Map<string, Watched>();
+  private readonly users = new Set<UserWatcher>();
+  private readonly changed = new Set<string>();
+  private readonly db: SqlRunner;
+  private timer: NodeJS.Timeout | undefined;
+  private isLooking = false;
+  private lastLook = -Infinity;
+  private nextFullLook = 0;
+  private isAwake = false;
+  private sleep: () => void = () => {};
+
+  constructor(
+    private readonly dataSource: DataSource,
+    prepared: boolean,
+  ) {
+    this.db = new SqlRunner(dataSource, prepared, { replyTimeoutMs: REPLY_TIMEOUT_MS });
+  }
+
+  addJob(jobId: string, watcher: JobWatcher): void {
+    const watched = this.jobs.get(jobId) ?? { known: null, watchers: new Map() };
+    watched.known = null;
+    watched.watchers.set(watcher, null);
+    this.jobs.set(jobId, watched);
+    this.changed.add(jobId);
+    this.wakeUp();
+  }
+
+  removeJob(jobId: string, watcher: JobWatcher): void {
+    const watched = this.jobs.get(jobId);
+    watched?.watchers.delete(watcher);
+    if (watched?.watchers.size === 0) this.jobs.delete(jobId);
+    this.restIfAlone();
+  }
+
+  addUser(watcher: UserWatcher): void {
+    this.users.add(watcher);
+    this.wakeUp();
+  }
+
+  removeUser(watcher: UserWatcher): void {
+    this.users.delete(watcher);
+    this.restIfAlone();
+  }
+
+  /** Ends all watchers. @param error - why; undefined when the application ends */
+  end(error?: unknown): void {
+    const all = [
+      ...this.users,
+      ...[...this.jobs.values()].flatMap((one) => [...one.watchers.keys()]),
+    ];
+    this.users.clear();
+    this.jobs.clear();
+    this.restIfAlone();
+    for (const watcher of all) watcher.onEnd(error);
+  }
+
+  private wakeUp(): void {
+    if (!this.isAwake) {
+      this.isAwake = true;
+      this.nextFullLook = performance.now() + LOOK_EVERY_MS;
+      const onChange = (jobs: readonly ChangedJob[]): void => this.note(jobs);
+      const lookAtAll = (): void => {
+        this.nextFullLook = 0;
+        this.schedule();
+      };
+      const ends = [
+        onJobChange(this.dataSource, ({ jobs }) => onChange(jobs)),
+        hearChanges(this.dataSource, onChange, lookAtAll),
+      ];
+      this.sleep = () => {
+        for (const end of ends) end();
+      };
+    }
+    this.schedule();
+  }
+
+  private restIfAlone(): void {
+    if (!this.isAwake || this.jobs.size > 0 || this.users.size > 0) return;
+    this.isAwake = false;
+    clearTimeout(this.timer);
+    this.changed.clear();
+    this.sleep();
+  }
+
+  private note(jobs: readonly ChangedJob[]): void {
+    for (const { jobId, userId } of jobs) {
+      if (userId !== undefined) {
+        for (const user of [...this.users]) if (user.userId === userId) user.onCreated(jobId);
+      }
+      if (this.jobs.has(jobId)) this.changed.add(jobId);
+    }
+    if (this.changed.size > 0) this.schedule();
+  }
+
+  private schedule(): void {
+    if (this.isLooking || !this.isAwake) return;
+    clearTimeout(this.timer);
+    const isUrgent = this.changed.size > 0 || [...this.users].some(({ since }) => since === null);
+    const soon = isUrgent ? this.lastLook + COALESCE_MS : Infinity;
+    const waitMs = Math.min(soon, this.nextFullLook) - performance.now();
+    this.timer = setTimeout(() => void this.look(), Math.max(waitMs, 0));
+  }
+
+  private async look(): Promise<void> {
+    const now = performance.now();
+    const isFull = now >= this.nextFullLook;
+    if (isFull) this.nextFullLook = now + LOOK_EVERY_MS;
+    this.lastLook = now;
+    const jobs = isFull
+      ? new Map(this.jobs)
+      : new Map([...this.jobs].filter(([jobId]) => this.changed.has(jobId)));
+    const users = [...this.users].filter(({ since }) => isFull || since === null);
+    this.changed.clear();
+    this.isLooking = true;
+    try {
+      if (jobs.size > 0 || users.length > 0) await this.ask(jobs, users);
+    } catch (error) {
+      if (!this.dataSource.isInitialized) this.end();
+      else if (canHeal(error)) this.nextFullLook = performance.now() + LOOK_EVERY_MS;
+      else this.end(error);
+    } finally {
+      this.isLooking = false;
+      this.schedule();
+    }
+  }
+
+  private async ask(
+    jobs: ReadonlyMap<string, Watched>,
+    users: readonly UserWatcher[],
+  ): Promise<void> {
+    const rows = await this.db.run<Row>('Watching jobs', watchedJobs, [
+      [...jobs.keys()],
+      [...jobs.values()].map(({ known }) => known),
+      users.map(({ userId }) => userId),
+      users.map(({ since }) => since?.toISOString() ?? '-infinity'),
+      users.map(({ since }) => (since === null ? NEWEST : MOST_NEW)),
+    ]);
+    const found = new Map<string, FoundJob[]>(users.map(({ userId }) => [userId, []]));
+    const seen = new Map<string, Row>();
+    for (const row of rows) {
+      if (row['isOfUser'] === true) found.get(String(row['userId']))?.push(row as never);
+      else seen.set(row['jobId'] as string, row);
+    }
+    for (const [jobId, watched] of jobs) tell(watched, seen.get(jobId));
+    for (const user of users) user.onFound(found.get(user.userId) ?? []);
+  }
+}
+
+/** @param row - the job; undefined when it is not there */
+function tell(watched: Watched, row: Row | undefined): void {
+  const isSame = row !== undefined && row['state'] === watched.known;
+  if (isSame) return;
+  const state = row === undefined ? null : (row['state'] as string);
+  const watchers = [...watched.watchers].filter(([, told]) => told === null || told !== state);
+  // Somebody came while the statement was under way, and wants what only a row with its columns has.
+  if (row !== undefined && row['status'] === null) return;
+  watched.known = state;
+  for (const [watcher] of watchers) {
+    watched.watchers.set(watcher, state);
+    if (row === undefined) watcher.onMissing();
+    else watcher.onState(toJob(row));
+  }
+}

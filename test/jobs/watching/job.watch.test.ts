@@ -1,0 +1,255 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { WakeUpSender } from '../../../src/jobs/wake-up.sender.js';
+import { letWatchersListen } from '../../../src/jobs/watching/change.listener.js';
+import { watchedJobs } from '../../../src/jobs/watching/job.watch.sql.js';
+import { endWatching } from '../../../src/jobs/watching/watching.js';
+import type { Harness } from '../../support/harness.js';
+import { openHarness } from '../../support/harness.js';
+import { onServer } from '../../support/server.js';
+import { until } from '../../support/until.js';
+import { Statements } from '../../worker/statements.js';
+import { HOUR_MS, makers, openPeer, result, video } from '../fixtures.js';
+import type { Peer } from '../fixtures.js';
+import { times } from '../race.js';
+import { Watched } from './watched.js';
+
+let h: Harness;
+let other: Peer;
+let make: ReturnType<typeof makers>;
+const statements = new Statements();
+beforeAll(async () => {
+  h = await openHarness({ logger: statements });
+  other = await openPeer(h.url);
+  make = makers(h);
+});
+beforeEach(() => h.dataSource.query('DELETE FROM users'));
+afterAll(async () => {
+  await other.close();
+  await h.close();
+});
+
+const looks = (): number => statements.count(h.dataSource, watchedJobs);
+
+describe('watchJob', () => {
+  it.each([
+    ['in this process', () => h],
+    ['in another process', () => other],
+  ])('tells the present state, each change %s, and ends with the final one', async (_, peerOf) => {
+    const { jobs } = peerOf();
+    const { jobId } = await make.pending();
+    const watched = new Watched(h.jobs.watchJob(jobId));
+    await until(() => watched.told.length === 1);
+    const [job] = await jobs.claimJobs({ leaseMs: HOUR_MS });
+    await until(() => watched.told.length === 2);
+    await jobs.reportProgress([{ job: job!, percent: 50, message: 'half' }]);
+    await until(() => watched.told.length === 3);
+    await jobs.completeJob(job!, result);
+    await until(() => watched.isOver);
+    const states = ['pending null', 'processing 0', 'processing 50', 'completed 100'];
+    expect(watched.states).toEqual(states);
+    expect(watched.told[2]).toMatchObject({ progressMessage: 'half' });
+    expect(watched.told[3]).toMatchObject({ jobId, ...result });
+    expect(watched.told[3]).not.toHaveProperty('workerId');
+    expect(watched.error).toBeUndefined();
+  });
+
+  it('tells a retry and a cancellation', async () => {
+    const job = await make.leased();
+    const watched = new Watched(h.jobs.watchJob(job.jobId));
+    await until(() => watched.told.length === 1);
+    await h.jobs.releaseJob(job);
+    await until(() => watched.told.length === 2);
+    await h.jobs.cancelJob(job.jobId);
+    await until(() => watched.isOver);
+    expect(watched.states).toEqual(['processing 0', 'pending 0', 'failed 0']);
+    expect(watched.told[2]?.cancelledAt).toBeInstanceOf(Date);
+  });
+
+  it('tells of a transaction in this process when it has committed', async () => {
+    const job = await make.leased();
+    const watched = new Watched(h.jobs.watchJob(job.jobId));
+    await until(() => watched.told.length === 1);
+    const before = looks();
+    await h.dataSource.transaction(async (manager) => {
+      await h.jobs.completeJob(job, result, { manager });
+      expect(watched.told).toHaveLength(1);
+    });
+    await until(() => watched.isOver);
+    expect(watched.states).toEqual(['processing 0', 'completed 100']);
+    expect(looks() - before).toBeLessThanOrEqual(2);
+  });
+
+  it('tells of a job that is over once, and ends', async () => {
+    const { jobId } = await make.failed();
+    const watched = new Watched(h.jobs.watchJob(jobId));
+    await until(() => watched.isOver);
+    expect(watched.states).toEqual(['failed 0']);
+  });
+
+  it('tells each of several watchers the present state, whenever it comes', async () => {
+    const job = await make.leased();
+    const first = new Watched(h.jobs.watchJob(job.jobId));
+    await until(() => first.told.length === 1);
+    const second = new Watched(h.jobs.watchJob(job.jobId.toUpperCase(), { userId: job.userId }));
+    await until(() => second.told.length === 1);
+    await h.jobs.completeJob(job, result);
+    await until(() => first.isOver && second.isOver);
+    expect(first.states).toEqual(['processing 0', 'completed 100']);
+    expect(second.states).toEqual(first.states);
+  });
+
+  it.each<[string, () => Promise<Watched>, object]>([
+    ['that is not there', async () => new Watched(h.jobs.watchJob(randomUUID())), {}],
+    [
+      "that is another user's",
+      async () =>
+        new Watched(h.jobs.watchJob((await make.pending()).jobId, { userId: randomUUID() })),
+      {},
+    ],
+    [
+      'that is removed',
+      async () => {
+        const { jobId } = await make.pending();
+        const watched = new Watched(h.jobs.watchJob(jobId));
+        await until(() => watched.told.length === 1);
+        await h.dataSource.query('DELETE FROM video_jobs WHERE "jobId" = $1', [jobId]);
+        return watched;
+      },
+      {},
+    ],
+    [
+      'without a valid id',
+      async () => new Watched(h.jobs.watchJob('x')),
+      { code: 'INVALID_INPUT' },
+    ],
+    [
+      'of a user that is undefined',
+      async () => new Watched(h.jobs.watchJob(randomUUID(), { userId: undefined } as never)),
+      { code: 'INVALID_INPUT' },
+    ],
+  ])('ends with an error for a job %s', async (_, watch, error) => {
+    const watched = await watch();
+    await until(() => watched.isOver);
+    expect(watched.error).toMatchObject({ code: 'JOB_NOT_FOUND', ...error });
+  });
+
+  it('ends when the application does, and with what the database says that no wait mends', async () => {
+    const { jobId } = await make.pending();
+    const ending = new Watched(h.jobs.watchJob(jobId));
+    endWatching(h.dataSource);
+    expect([ending.isOver, ending.error]).toEqual([true, undefined]);
+    const broken = new Watched(h.jobs.watchJob(jobId));
+    await until(() => broken.told.length === 1);
+    await h.dataSource.query('ALTER TABLE video_jobs RENAME TO hidden_jobs');
+    await until(() => broken.isOver);
+    await h.dataSource.query('ALTER TABLE hidden_jobs RENAME TO video_jobs');
+    expect(broken.error).toMatchObject({ code: 'MIGRATION_FAILED' });
+  });
+});
+
+describe('watchJobs', () => {
+  it("tells a user's newest jobs, newest first, and those that come, wherever they do", async () => {
+    const { userId } = await h.user();
+    const created = await h.jobs.createJobs(times(120, () => ({ ...video, userId })));
+    await make.pending();
+    const watched = new Watched(h.jobs.watchJobs({ userId }));
+    await until(() => watched.told.length >= 100);
+    const { jobs: newest } = await h.jobs.listJobs({ userId, limit: 100 });
+    expect(watched.told.map(({ jobId }) => jobId)).toEqual(newest.map(({ jobId }) => jobId));
+    const here = await h.jobs.createJob({ ...video, userId });
+    await until(() => watched.told.length === 101);
+    const elsewhere = await other.jobs.createJob({ ...video, userId });
+    await until(() => watched.told.length === 102);
+    const late = watched.told.slice(100).map(({ jobId }) => jobId);
+    expect(late).toEqual([here.jobId, elsewhere.jobId]);
+    // One of the oldest is not among them.
+    await h.jobs.cancelJob(
+      created.find(({ jobId }) => newest.every((job) => job.jobId !== jobId))!.jobId,
+    );
+    await other.jobs.cancelJob(elsewhere.jobId);
+    await until(() => watched.told.length === 103);
+    await h.jobs.retryJob(elsewhere.jobId);
+    await until(() => watched.told.length === 104);
+    expect(watched.states.slice(102)).toEqual(['failed null', 'pending null']);
+    const started = await h.jobs.startJob(elsewhere.jobId, { leaseMs: HOUR_MS });
+    await until(() => watched.told.length === 105);
+    await other.jobs.completeJob(started, result);
+    await until(() => watched.told.length === 106);
+    expect(watched.isOver).toBe(false);
+    watched.leave();
+  });
+
+  it("tells no other user's jobs, whatever a message says", async () => {
+    const { userId } = await h.user();
+    const server = await openPeer(onServer(h.url));
+    const end = letWatchersListen(server.dataSource, () => {});
+    const foreign = await make.pending();
+    const watched = new Watched(server.jobs.watchJobs({ userId }));
+    const own = await h.jobs.createJob({ ...video, userId });
+    await until(async () => {
+      await h.dataSource.query(`SELECT pg_notify('frameforge_changes', $1)`, [
+        `${foreign.jobId} ${userId}`,
+      ]);
+      return watched.told.length > 0;
+    });
+    await sleep(100);
+    expect(watched.told.map(({ jobId }) => jobId)).toEqual([own.jobId]);
+    watched.leave();
+    end();
+    await server.close();
+  });
+
+  it('ends with an error without a user', async () => {
+    const watched = new Watched(h.jobs.watchJobs({} as never));
+    expect(watched.error).toMatchObject({ code: 'INVALID_INPUT' });
+  });
+});
+
+it('a thousand watchers share one statement a second, and those that have left cost none', async () => {
+  const { userId } = await h.user();
+  const jobs = await h.jobs.createJobs(times(500, () => ({ ...video, userId })));
+  const all = [...jobs, ...jobs].map(({ jobId }) => new Watched(h.jobs.watchJob(jobId)));
+  await until(() => all.every(({ told }) => told.length === 1));
+  const [before, start] = [looks(), performance.now()];
+  await until(() => looks() - before === 3);
+  // The first comes within a second, the third two seconds after it.
+  expect(performance.now() - start).toBeGreaterThan(1_900);
+  for (const watched of all) watched.leave();
+  const after = looks();
+  await sleep(1_500);
+  expect(looks()).toBe(after);
+});
+
+it('what another process changes is told before the next look, by its NOTIFY', async () => {
+  // LISTEN needs a session.
+  const listening = await openPeer(onServer(h.url));
+  const warnings: unknown[] = [];
+  const end = letWatchersListen(listening.dataSource, (error) => warnings.push(error));
+  const sender = new WakeUpSender(h.dataSource, (error) => warnings.push(error));
+  const query = `SELECT count(*)::integer AS count FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'LISTEN frameforge_changes%'`;
+  const listeners = async (): Promise<number> => (await h.dataSource.query(query))[0].count;
+  const reactions: number[] = [];
+  let job = await make.leased();
+  const watched = new Watched(listening.jobs.watchJob(job.jobId));
+  await until(async () => (await listeners()) === 1 && watched.told.length > 0);
+  for (let step = 1; step <= 20; step += 1) {
+    const told = watched.told.length;
+    await sleep(Math.random() * 300);
+    const start = performance.now();
+    await h.jobs.reportProgress([{ job, percent: step }]);
+    await until(() => watched.told.length > told);
+    reactions.push(performance.now() - start);
+  }
+  const median = reactions.toSorted((a, b) => a - b)[10]!;
+  // Polls alone would take half a second at the median.
+  expect(median).toBeLessThan(300);
+  job = (await h.jobs.completeJob(job, result)).job;
+  await until(() => watched.isOver);
+  await until(async () => (await listeners()) === 0);
+  expect(warnings).toEqual([]);
+  sender.end();
+  end();
+  await listening.close();
+});
