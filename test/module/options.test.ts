@@ -79,7 +79,9 @@ describe('defaults', () => {
       replyTimeoutMs: 30_000,
       urlSchemes: ['https', 'http', 's3', 'gs', 'file'],
       jobParameters: undefined,
+      currentManager: undefined,
       notifyWorkers: false,
+      listen: false,
       autoLoadEntities: false,
     });
   });
