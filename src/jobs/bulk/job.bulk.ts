@@ -2,7 +2,7 @@ import { conditions, countMatched, inBatches } from '../../sql/in.batches.js';
 import type { BulkChange, BulkOutcome, Condition } from '../../sql/in.batches.js';
 import type { SqlRunner } from '../../sql/sql.runner.js';
 import { cancelledMessage } from '../control/job.cancellation.js';
-import { announceChange } from '../job.changes.js';
+import { announceChange, announceMoved } from '../job.changes.js';
 import { announce } from '../job.events.js';
 import type { CancelJobsFilter, RetryJobsFilter } from './bulk.inputs.js';
 import { cancelLocked, retryLocked } from './job.bulk.sql.js';
@@ -16,7 +16,7 @@ export function retryJobs(db: SqlRunner, filter: RetryJobsFilter): Promise<BulkO
     change: retryLocked,
     onChanged: (jobIds) => {
       announce(db.dataSource, 'jobs', jobIds.length, undefined, false);
-      if (jobIds.length > 0) announceChange(db.dataSource, undefined, () => ({ jobIds }));
+      announceMoved(db.dataSource, undefined, () => jobIds.map((jobId) => ({ jobId })));
     },
   });
 }
@@ -32,8 +32,9 @@ export function cancelJobs(db: SqlRunner, filter: CancelJobsFilter): Promise<Bul
     change: cancelLocked,
     onChanged: (jobIds) => {
       announce(db.dataSource, 'notifications', jobIds.length, undefined);
-      if (jobIds.length === 0) return;
-      announceChange(db.dataSource, undefined, () => ({ jobIds, areCancelled: true }));
+      announceChange(db.dataSource, undefined, () => {
+        return { jobs: jobIds.map((jobId) => ({ jobId })), areCancelled: true };
+      });
     },
   });
 }
