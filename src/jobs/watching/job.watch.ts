@@ -147,7 +147,7 @@ export class JobWatch {
   private note(jobs: readonly ChangedJob[]): void {
     for (const { jobId, userId } of jobs) {
       if (userId !== undefined) {
-        for (const user of [...this.users]) if (user.userId === userId) user.onCreated(jobId);
+        for (const user of this.users) if (user.userId === userId) user.onCreated(jobId);
       }
       if (this.jobs.has(jobId)) this.changed.add(jobId);
     }

@@ -114,7 +114,7 @@ class JobsOfUser implements UserWatcher {
 
   leave(): void {
     this.watch.removeUser(this);
-    for (const jobId of [...this.watched.keys()]) this.forget(jobId);
+    for (const jobId of this.watched.keys()) this.forget(jobId);
   }
 
   private forget(jobId: string): void {
