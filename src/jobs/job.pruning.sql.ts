@@ -4,9 +4,13 @@ import type { Tables } from '../schema/tables.js';
 
 type Ended = 'completed' | 'failed';
 
-/** Which of the jobs `j` may be removed: $1 the time before which they must have ended. */
-const prunable = (t: Tables, status: Ended | undefined): string => `
-      j."createdAt" < $1::timestamptz AND j."completedAt" < $1::timestamptz
+/** The time before which jobs must have ended: $1 itself, or so many ms ago. */
+const THEN = '$1::timestamptz';
+const AGO = 'statement_timestamp() - make_interval(secs => $1::double precision / 1000)';
+
+/** Which of the jobs `j` may be removed. */
+const prunable = (t: Tables, status: Ended | undefined, until: string): string => `
+      j."createdAt" < ${until} AND j."completedAt" < ${until}
         AND j."status" ${status === undefined ? `IN ('completed', 'failed')` : `= '${status}'`}
         AND NOT EXISTS (
           SELECT FROM ${t.notificationLog} n
@@ -16,24 +20,22 @@ const prunable = (t: Tables, status: Ended | undefined): string => `
 export const countPrunable =
   (status: Ended | undefined) =>
   (t: Tables): Statement => sql`
-  SELECT count(*)::integer AS "count" FROM ${t.videoJobs} j WHERE ${prunable(t, status)}`;
+  SELECT count(*)::integer AS "count" FROM ${t.videoJobs} j WHERE ${prunable(t, status, THEN)}`;
 
 /**
- * $1 the time before which jobs must have ended, $2 how many to remove at most, $3 and $4 `createdAt` and
- * `jobId` of the job after which to go on. One row: how many were removed, and the last of them. It walks
- * `idx_jobs_created_at` from there: a job is created before it ends. A job whose notification is still to
- * be delivered stays.
+ * $1 of `until`, $2 how many to remove at most, $3 and $4 `createdAt` and `jobId` of the job after which to
+ * go on. One row: how many were removed, and the last of them. It walks `idx_jobs_created_at` from there: a
+ * job is created before it ends. A job whose notification is still to be delivered stays.
  */
-export const pruneJobs =
-  (status: Ended | undefined) =>
-  (t: Tables): Statement => sql`
-  WITH removed AS (
+const prune = (t: Tables, status: Ended | undefined, until: string, turn = ''): Statement => sql`
+  WITH ${turn === '' ? '' : `turn AS MATERIALIZED (SELECT ${turn} AS "isOurs"), `}removed AS (
     DELETE FROM ${t.videoJobs}
     WHERE "jobId" = ANY(ARRAY(
       SELECT j."jobId"
       FROM ${t.videoJobs} j
-      WHERE ${prunable(t, status)}
+      WHERE ${prunable(t, status, until)}
         AND (j."createdAt", j."jobId") > ($3::timestamptz, $4::uuid)
+        ${turn === '' ? '' : 'AND (SELECT "isOurs" FROM turn)'}
       ORDER BY j."createdAt", j."jobId"
       LIMIT $2::integer
       FOR UPDATE OF j SKIP LOCKED))
@@ -44,3 +46,26 @@ export const pruneJobs =
   LEFT JOIN (
     SELECT * FROM removed ORDER BY "createdAt" DESC, "jobId" DESC LIMIT 1
   ) AS last ON true`;
+
+/** $1 the time before which jobs must have ended; $2 to $4 as in `prune`. */
+export const pruneJobs =
+  (status: Ended | undefined) =>
+  (t: Tables): Statement =>
+    prune(t, status, THEN);
+
+/**
+ * $1 how long ago, in ms, jobs must have ended; $2 to $4 as in `prune`. It removes nothing while another
+ * worker does: the lock is of this transaction alone, so that it works behind any pooler.
+ */
+export const sweepJobs =
+  (status: Ended) =>
+  (t: Tables): Statement =>
+    prune(
+      t,
+      status,
+      AGO,
+      `pg_try_advisory_xact_lock(${SWEEP_LOCK}, '${t.videoJobs}'::regclass::oid::integer)`,
+    );
+
+/** The first half of the key of the lock; the other is the table's. */
+export const SWEEP_LOCK = 1_179_796_053;

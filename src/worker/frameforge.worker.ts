@@ -22,6 +22,7 @@ import type { Delivery } from './notification.runner.js';
 import { OutageWatch } from './outage.watch.js';
 import { openLeasePool } from './lease.pool.js';
 import { tooSmallPool } from './pool.fit.js';
+import { Retention } from './retention.js';
 import { Telemetry } from './telemetry.js';
 import type { QueueState } from './telemetry.js';
 import { ChannelListener } from '../sql/channel.listener.js';
@@ -140,6 +141,13 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     );
     reporter.start();
     this.cleanups.unshift(() => reporter.stop());
+    if (this.options.retention !== undefined) {
+      const removing = outage.activity('Removing old jobs');
+      const { retention } = this.options;
+      const sweeper = new Retention(context.db, retention, removing, this.logger);
+      sweeper.start();
+      this.cleanups.unshift(() => sweeper.stop());
+    }
     this.jobLoop?.start();
     this.deliveryLoop?.start();
     this.logger.log(

@@ -22,6 +22,14 @@ export interface BackoffOptions {
   readonly maxMs: number;
 }
 
+/** For how long jobs are kept after they have ended. */
+export interface RetentionOptions {
+  /** Completed jobs, in ms; for ever if left out. */
+  readonly completedMs?: number;
+  /** Failed and cancelled jobs, in ms; for ever if left out. */
+  readonly failedMs?: number;
+}
+
 /** The options of `FrameForgeWorkerModule`. */
 export interface FrameForgeWorkerOptions {
   /** How many jobs run at once in this process. Default what `@VideoJobProcessor` says, else 1. */
@@ -69,6 +77,12 @@ export interface FrameForgeWorkerOptions {
    * option. No limit if left out.
    */
   readonly maxRunningPerUser?: number;
+  /**
+   * Remove completed and failed jobs, with their notifications, after this time: one worker of all that
+   * have this option at a time. Jobs whose notifications are still to be delivered stay. Default: keep
+   * everything.
+   */
+  readonly retention?: RetentionOptions;
   /** The name of the data source, if it is not the default one. */
   readonly dataSource?: string;
 }
@@ -77,6 +91,7 @@ type Optional =
   | 'concurrency'
   | 'deliveryConcurrency'
   | 'maxRunMs'
+  | 'retention'
   | 'dataSource'
   | 'errorMessage'
   | 'maxRunningPerUser';
@@ -101,6 +116,7 @@ const DEFAULTS: ResolvedWorkerOptions = {
   errorMessage: undefined,
   order: 'age',
   maxRunningPerUser: undefined,
+  retention: undefined,
   dataSource: undefined,
 };
 
@@ -109,6 +125,15 @@ const backoff: OptionRule = (value) =>
   Object.keys(value as object).length === 2
     ? undefined
     : `must be { baseMs, maxMs }, each a whole number of milliseconds from 0 to ${MAX_MS}`;
+
+/** A hundred years, in ms. */
+const MAX_KEPT_MS = 3_155_760_000_000;
+const kept = wholeNumber(0, MAX_KEPT_MS);
+
+const retention: OptionRule = (value) =>
+  !Array.isArray(value) && optionProblems(value, { completedMs: kept, failedMs: kept }).length === 0
+    ? undefined
+    : `must be { completedMs, failedMs }, each a whole number of milliseconds from 0 to ${MAX_KEPT_MS}, or left out`;
 
 /** Every option there is, and its rule; the type makes the compiler complain when one is missing. */
 const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
@@ -129,6 +154,7 @@ const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
   errorMessage: aFunction,
   order: oneOf('age', 'fair'),
   maxRunningPerUser: wholeNumber(1),
+  retention,
   dataSource: text,
 };
 

@@ -30,6 +30,12 @@ it.each<[unknown, string]>([
       '`backoff` must be { baseMs, maxMs }, each a whole number of milliseconds from 0 to 2147483647.',
     ],
   ),
+  ...[5, [], { completedMs: -1 }, { failedMs: 1.5 }, { days: 1 }, { completedMs: 3.2e12 }].map(
+    (retention): [unknown, string] => [
+      { retention },
+      '`retention` must be { completedMs, failedMs }, each a whole number of milliseconds from 0 to 3155760000000, or left out.',
+    ],
+  ),
 ])('refuses %j', (options, message) => {
   expect(refusal(options)).toBe(message);
 });
@@ -42,6 +48,7 @@ it.each(
     'maxRunMs',
     'shutdownMs',
     'listen',
+    'retention',
     'dataSource',
   ),
 )('refuses a `%s` of a type that it cannot have, by name', (key) => {

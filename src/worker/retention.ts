@@ -1,0 +1,67 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Logger } from '@nestjs/common';
+import { sweepJobs } from '../jobs/job.pruning.js';
+import type { SqlRunner } from '../sql/sql.runner.js';
+import type { Activity } from './outage.watch.js';
+import type { RetentionOptions } from './worker.options.js';
+
+/** How often a worker looks for jobs that are to be removed, in ms; half to one and a half of it. */
+const INTERVAL_MS = 300_000;
+
+/**
+ * Removes completed and failed jobs after their time, while the worker works. A batch is a statement of its
+ * own, which one worker of the fleet sends at a time. After each it rests for as long as that took.
+ */
+export class Retention {
+  private readonly over = new AbortController();
+  private sweeping: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly db: SqlRunner,
+    private readonly options: RetentionOptions,
+    private readonly removing: Activity,
+    private readonly logger: Logger,
+  ) {}
+
+  start(): void {
+    this.sweeping = this.run();
+  }
+
+  /** @returns when the statement that is under way has ended */
+  async stop(): Promise<void> {
+    this.over.abort();
+    await this.sweeping;
+  }
+
+  private async run(): Promise<void> {
+    while (!this.over.signal.aborted) {
+      try {
+        await this.sweep('completed', this.options.completedMs);
+        await this.sweep('failed', this.options.failedMs);
+        this.removing.succeeded();
+      } catch (error) {
+        // It is tried again after the interval, and nobody waits for it.
+        this.removing.failed(error);
+        this.removing.forget();
+      }
+      await this.rest(INTERVAL_MS * (0.5 + Math.random()));
+    }
+  }
+
+  private async sweep(status: 'completed' | 'failed', keptMs: number | undefined): Promise<void> {
+    if (keptMs === undefined) return;
+    let startedAt = performance.now();
+    const removed = await sweepJobs(this.db, status, keptMs, async () => {
+      await this.rest(performance.now() - startedAt);
+      startedAt = performance.now();
+      return !this.over.signal.aborted;
+    });
+    if (removed > 0) this.logger.log(`Removed ${removed} ${status} jobs after their time.`);
+  }
+
+  private async rest(ms: number): Promise<void> {
+    await sleep(ms, undefined, { signal: this.over.signal, ref: false }).catch(() => {
+      // The worker stops.
+    });
+  }
+}
