@@ -81,7 +81,7 @@ describe('verification is on when ssl is asked for', () => {
     const { error, told } = await failedBoot({ url: right.url, ssl: true });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toMatch(
-      /^Booting on 127\.0\.0\.1:\d+\/frameforge could not verify the certificate of the database's server: unable to verify the first certificate\. Name the certificate of the authority that issued it, as ssl: \{ ca \}, by the environment \(NODE_EXTRA_CA_CERTS=<file>\), or in the URL \(\?sslmode=verify-full&sslrootcert=<file>\), and connect by the host name that it is for\.$/,
+      /^Booting on 127\.0\.0\.1:\d+\/frameforge could not verify the certificate of the database's server: unable to verify the first certificate(; if the root CA is installed locally, try running Node\.js with --use-system-ca)?\. Name the certificate of the authority that issued it, as ssl: \{ ca \}, by the environment \(NODE_EXTRA_CA_CERTS=<file>\), or in the URL \(\?sslmode=verify-full&sslrootcert=<file>\), and connect by the host name that it is for\.$/,
     );
     expect(told).toEqual([]);
   });

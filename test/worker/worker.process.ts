@@ -54,12 +54,16 @@ const inline = (script: string): string => `data:text/javascript,${encodeURIComp
 
 /** A module for `node --import` that makes a package look as if it were not installed. */
 function hiding(name: string): string {
-  const hook = `export async function resolve(specifier, context, next) {
+  const hook = `export function resolve(specifier, context, next) {
     if (specifier !== ${JSON.stringify(name)}) return next(specifier, context);
     throw Object.assign(new Error('hidden'), { code: 'ERR_MODULE_NOT_FOUND' });
   }`;
   return inline(
-    `import { register } from 'node:module'; register(${JSON.stringify(inline(hook))});`,
+    `import * as nodeModule from 'node:module';
+    ${hook}
+    // In this thread where Node can: the other way is deprecated from Node 26 on.
+    if (nodeModule.registerHooks !== undefined) nodeModule.registerHooks({ resolve });
+    else nodeModule.register(${JSON.stringify(inline(hook))});`,
   );
 }
 
