@@ -7,8 +7,8 @@ export interface Rule {
   readonly name: string;
   readonly message: string;
   accepts(value: unknown): boolean;
-  /** What a document of the application's API says of it; nothing of what no request can carry. */
-  readonly openApi?: OpenApi;
+  /** What a document of the application's API says of it; undefined for what no request can carry. */
+  readonly openApi: OpenApi | undefined;
   /**
    * Makes a copy of a value that others may change meanwhile, or that can be written in several ways.
    *

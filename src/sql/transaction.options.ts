@@ -13,6 +13,8 @@ export class TransactionOptions {
       name: 'manager',
       message:
         'must be an EntityManager of TypeORM; leave it out for a call that is a transaction of its own',
+      // It comes from no request.
+      openApi: undefined,
       // Not instanceof: libraries that carry transactions hand out proxies.
       accepts: (value) =>
         typeof value === 'object' &&
