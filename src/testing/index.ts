@@ -13,6 +13,8 @@ export { userFixture } from './user.fixture.js';
 export type { UserValues } from './user.fixture.js';
 export { videoJobFixture } from './video-job.fixture.js';
 export type { VideoJobValues } from './video-job.fixture.js';
+export { waitForJob, workOff } from './work.off.js';
+export type { WaitOptions } from './work.off.js';
 
 // The only import of this package that does something: test runners accept hooks only while they read
 // a file, and databases are mostly made later, in a hook.

@@ -84,6 +84,22 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /**
+   * What works here; nothing until the worker has started.
+   *
+   * @internal for tests that wait for it
+   * @returns the workerId of its jobs, and whether it delivers
+   */
+  works(): { readonly jobs: string | undefined; readonly deliveries: boolean } {
+    return { jobs: this.jobQueue?.workerId, deliveries: this.deliveryLoop !== undefined };
+  }
+
+  /** Looks for work at once. @internal */
+  wake(): void {
+    this.jobLoop?.wake();
+    this.deliveryLoop?.wake();
+  }
+
+  /**
    * Starts to work. A database that is away meanwhile is waited for by the worker, and not by the
    * application: its start comes to an end, so that it can be told to close.
    */

@@ -1,0 +1,21 @@
+import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
+import { ROUND } from '../notifications/delivery.round.js';
+import { sql } from '../sql/statement.js';
+import type { Statement } from '../sql/statement.js';
+import type { Tables } from '../schema/tables.js';
+
+/**
+ * $1 the workerId of the jobs' worker. One row: how many jobs and deliveries are due or at work, and
+ * whether processing is paused. A delivery that is not due yet is at work if its try is not counted yet.
+ */
+export const openWork = (t: Tables): Statement => sql`
+  SELECT
+    (SELECT count(*)::integer FROM ${t.videoJobs}
+      WHERE (${IS_PENDING} AND "availableAt" <= statement_timestamp())
+        OR (${IS_LEASED} AND ("workerId" = $1::varchar OR "availableAt" <= statement_timestamp()))
+    ) AS "jobs",
+    (SELECT count(*)::integer FROM ${t.notificationLog}
+      WHERE "deliveryStatus" = 'pending'
+        AND ("availableAt" <= statement_timestamp() OR "deliveryNumber" % ${String(ROUND)} > "retryCount")
+    ) AS "deliveries",
+    EXISTS (SELECT FROM ${t.processingState} WHERE "pausedAt" IS NOT NULL) AS "isPaused"`;
