@@ -23,6 +23,16 @@ const ON_POSTGRES_15 = ['node', 'scripts/on-postgres.mjs', '/usr/lib/postgresql/
 const TYPESCRIPT = './test/support/typescript.mjs';
 const THROUGH_PGBOUNCER = ['node', '--import', TYPESCRIPT, 'scripts/through-pgbouncer.mjs'];
 
+/** The tests but the slow ones, and of these those that have failed by a new Node: what it says and prints. */
+const ON_ANOTHER_NODE = [
+  'node',
+  'scripts/jest.mjs',
+  '--maxWorkers',
+  '3',
+  '--testPathIgnorePatterns',
+  '^(?!.*/test/(cli|boot|module)/).*\\.slow\\.test\\.ts$',
+];
+
 const STAGES = [
   { name: 'npm run check', command: ['npm', '--silent', 'run', 'check'], minutes: 18 },
   {
@@ -30,6 +40,11 @@ const STAGES = [
     command: [...ON_POSTGRES_15, 'node', 'scripts/jest.mjs', ...DATABASE_TESTS],
     minutes: 8,
   },
+  ...[22, 26].map((version) => ({
+    name: `the tests that may depend on it, on Node ${version}`,
+    command: ['node', 'scripts/on-node.mjs', String(version), ...ON_ANOTHER_NODE],
+    minutes: 6,
+  })),
   {
     name: 'all tests through PgBouncer in transaction mode',
     command: [...THROUGH_PGBOUNCER, 'node', 'scripts/jest.mjs'],

@@ -100,7 +100,11 @@ it('tells that the lease was lost to another run', async () => {
 it('tells at once when this process starts the job again', async () => {
   const job = await start(HOUR_MS);
   const first = keep(job, HOUR_MS);
+  await until(async () => (await endOf(job)) > job.availableAt.getTime());
+  const end = await endOf(job);
   const again = keep(job, HOUR_MS);
+  await until(async () => (await endOf(job)) > end);
+  // Nothing extends it any more for the next minutes.
   await lapse(h.dataSource, job);
   const next = await h.jobs.startJob(job.jobId, { leaseMs: HOUR_MS });
   const second = keep(next, HOUR_MS);
