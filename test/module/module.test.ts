@@ -282,7 +282,7 @@ describe('what is wrong', () => {
     );
     expect(() => FrameForgeDatabaseModule.forFeature({ datasource: 'x' } as never)).toThrow(
       'FrameForgeDatabaseModule.forFeature does not take `datasource`: ' +
-        'it takes dataSource, preparedStatements, replyTimeoutMs, urlSchemes, jobParameters, currentManager, notifyWorkers.',
+        'it takes dataSource, preparedStatements, replyTimeoutMs, urlSchemes, jobParameters, currentManager, notifyWorkers, listen.',
     );
     expect(() =>
       FrameForgeDatabaseModule.forFeature({ dataSource: '', preparedStatements: 'no' } as never),

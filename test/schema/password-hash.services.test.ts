@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { firstValueFrom } from 'rxjs';
 import { NotificationLog, NotificationType, VideoJob } from '../../src/index.js';
 import type { User } from '../../src/index.js';
 import type { Harness } from '../support/harness.js';
@@ -67,6 +68,8 @@ describe('no method of the services shows it', () => {
     );
     await jobs.pauseProcessing();
     await jobs.resumeProcessing();
+    expectHidden(await firstValueFrom(h.jobs.watchJob(held.jobId)));
+    expectHidden(await firstValueFrom(h.jobs.watchJobs({ userId: user.userId })));
     await jobs.retryJobs({ dryRun: true });
     await jobs.cancelJobs({ dryRun: true });
     await jobs.pruneJobs({ olderThan: new Date(0) });
@@ -93,8 +96,15 @@ describe('no method of the services shows it', () => {
     const methods = [h.jobs, h.notifications].flatMap((service) =>
       Object.getOwnPropertyNames(Object.getPrototypeOf(service)),
     );
-    // keepLease returns no data.
-    const hidden = new Set(['constructor', 'settle', 'settleAll', 'keepLease']);
+    // keepLease returns no data, and the others no promise.
+    const hidden = new Set([
+      'constructor',
+      'settle',
+      'settleAll',
+      'keepLease',
+      'watchJob',
+      'watchJobs',
+    ]);
     expect([...called].toSorted()).toEqual(methods.filter((name) => !hidden.has(name)).toSorted());
   });
 });

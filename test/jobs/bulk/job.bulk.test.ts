@@ -1,4 +1,5 @@
 import { onJobChange } from '../../../src/jobs/job.changes.js';
+import type { JobChange } from '../../../src/jobs/job.changes.js';
 import type { VideoJob } from '../../../src/schema/entities/index.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
@@ -190,7 +191,7 @@ describe('cancelJobs', () => {
         { notificationType: 'failure', runNumber: runNumber + 1 },
       ]);
     }
-    const ids = (told as { jobIds: string[] }[]).flatMap(({ jobIds }) => jobIds);
+    const ids = (told as JobChange[]).flatMap(({ jobs }) => jobs.map(({ jobId }) => jobId));
     expect(ids.toSorted()).toEqual([pending.jobId, leased.jobId].toSorted());
     expect(told).toMatchObject([{ areCancelled: true }]);
     await expect(
