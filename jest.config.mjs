@@ -11,7 +11,12 @@ export default {
   testMatch: ['**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
   transform: { '^.+\\.ts$': ['ts-jest', { useESM: true, tsconfig: '<rootDir>/tsconfig.json' }] },
-  moduleNameMapper: { '^(\\.{1,2}/.*)\\.js$': '$1' },
+  moduleNameMapper: {
+    '^(\\.{1,2}/.*)\\.js$': '$1',
+    // The examples import the package by its name.
+    '^@frameforge/shared-types$': '<rootDir>/src/index.ts',
+    '^@frameforge/shared-types/worker$': '<rootDir>/src/worker/index.ts',
+  },
   testEnvironment: 'node',
   testTimeout: 60_000,
   // Two processors do three: one of them mostly waits.
