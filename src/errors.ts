@@ -161,6 +161,7 @@ export class InvalidNotificationTransitionError extends FrameForgeError {
   readonly code = 'INVALID_NOTIFICATION_TRANSITION';
 
   /**
+   * @param notificationId - the notification
    * @param move - what was asked for, such as `redelivered`
    * @param status - the status that the notification has
    * @param deliveryNumber - the delivery that it is in

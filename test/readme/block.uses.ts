@@ -123,6 +123,51 @@ export const USES: Record<string, Record<string, string>> = {
     });`,
   },
 
+  'docs/guides/deliveries.md': {
+    'src/http.mailer.ts': `
+    import { FrameForgeDatabaseModule, JobService, NotificationService, User } from '@frameforge/shared-types';
+    import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
+    import { Module } from '@nestjs/common';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { createServer } from 'node:http';
+    import type { AddressInfo } from 'node:net';
+    import { HttpMailer } from './http.mailer.js';
+    @Module({
+      imports: [
+        FrameForgeDatabaseModule.forRoot(),
+        FrameForgeWorkerModule.forRoot({ deliveryBackoff: { baseMs: 1, maxMs: 1 } }),
+      ],
+      providers: [HttpMailer],
+    })
+    class Application {}
+    const keys: unknown[] = [];
+    const api = createServer((request, response) => {
+      keys.push(request.headers['idempotency-key']);
+      response.writeHead(keys.length === 1 ? 503 : 200).end();
+    });
+    await new Promise<void>((resolve) => api.listen(0, '127.0.0.1', resolve));
+    process.env.MAIL_API = 'http://127.0.0.1:' + (api.address() as AddressInfo).port;
+    await withApp(Application, async (app) => {
+      const users = app.get(getRepositoryToken(User), { strict: false });
+      const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+      const jobs = app.get(JobService);
+      const { jobId } = await jobs.createJob({ userId, filename: 'a', videoUrl: 's3://u/a.mp4' });
+      await jobs.cancelJob(jobId);
+      const list = async () =>
+        (await app.get(NotificationService).listNotifications({ jobId })).notifications;
+      while ((await list())[0]?.deliveryStatus !== 'sent') await sleep(20);
+      const key = (await list())[0]?.notificationId;
+      assert.deepEqual(keys, [key, key]);
+    });
+    api.close();`,
+
+    'When it fails 1': `
+    assert.equal(failed.notifications.length, 0);`,
+
+    'When it fails 2': `
+    assert.deepEqual(await notifications.redeliverNotifications(filter), { matched: 0, changed: 0 });`,
+  },
+
   'docs/guides/development.md': {
     'PostgreSQL for development 2': `
     await assert.rejects(new DataSource({ type: 'postgres', url: server.url }).initialize());`,
@@ -156,6 +201,11 @@ export const USES: Record<string, Record<string, string>> = {
     'Read replicas 2': `
     assert.equal(page.jobs.length, 2);
     assert.equal(counts.pending, 1);`,
+  },
+
+  'docs/guides/retention-and-bulk.md': {
+    'Many at once 1': `
+    assert.equal((await jobs.countJobs({ userId })).pending, 0);`,
   },
 
   'docs/guides/transactions.md': {
