@@ -94,10 +94,7 @@ export class JobRunner {
     onHandled: () => void,
   ): Promise<RunEnd> {
     const { run, abort } = lease;
-    const limit = new RunLimit(lease, this.options.maxRunMs ?? Infinity, (ended) => {
-      this.giveUp(lease, ended);
-      onHandled();
-    });
+    const limit = this.limitOf(lease, onHandled);
     try {
       const context = {
         get signal() {
@@ -124,6 +121,13 @@ export class JobRunner {
       lease.settling = true;
       return await this.fail(lease, error);
     }
+  }
+
+  private limitOf(lease: Lease, onHandled: () => void): RunLimit {
+    return new RunLimit(lease, this.options.maxRunMs ?? Infinity, (ended) => {
+      this.giveUp(lease, ended);
+      onHandled();
+    });
   }
 
   /** A handler that went on for too long: others get its place, and it is counted until it ends. */

@@ -14,7 +14,8 @@ import { OutageWatch } from '../../src/worker/outage.watch.js';
 import { ProgressReporter } from '../../src/worker/progress.reporter.js';
 import { Telemetry } from '../../src/worker/telemetry.js';
 import { resolveWorkerOptions } from '../../src/worker/worker.options.js';
-import { UnrecoverableJobError } from '../../src/worker/worker.types.js';
+import type { RunLimit } from '../../src/worker/run.limit.js';
+import { RetryJobError, UnrecoverableJobError } from '../../src/worker/worker.types.js';
 import type { JobOutcome } from '../../src/worker/worker.types.js';
 import type { Ending } from './zombies/schedule.js';
 
@@ -64,6 +65,7 @@ export class Run {
     this.phase = how === 'write' ? 'writing' : 'over';
     if (how === 'throw') this.#handler.reject(new Error('it does not work'));
     else if (how === 'unrecoverable') this.#handler.reject(new UnrecoverableJobError('never'));
+    else if (how === 'notNow') this.#handler.reject(new RetryJobError({ inMs: 0 }));
     else if (how === 'result') this.#handler.resolve(RESULT);
     else {
       this.#handler.resolve(async (manager) => {
@@ -81,6 +83,15 @@ export class Run {
 
   commit(): Promise<RunEnd> {
     this.phase = 'over';
+    this.#commit.resolve();
+    return this.outcome;
+  }
+
+  /** Its time is over, while its handler or its own transaction is at work, which then ends well, too late. */
+  reachLimit(): Promise<RunEnd> {
+    this.worker.limits.get(this.lease)?.['end']();
+    this.phase = 'over';
+    this.#handler.resolve(RESULT);
     this.#commit.resolve();
     return this.outcome;
   }
@@ -106,6 +117,8 @@ export class Worker {
   readonly keeper: LeaseKeeper;
   readonly runner: JobRunner;
   readonly handlers = new Map<VideoJob, Promise<JobOutcome>>();
+  /** Whose time is over only when a schedule says so. */
+  readonly limits = new Map<Lease, RunLimit>();
   readonly outage: OutageWatch;
   readonly recording: Activity;
 
@@ -127,10 +140,16 @@ export class Worker {
       new ProgressReporter(this.db, this.keeper, outage.activity('Reporting progress')),
       new JobCompleter(this.jobs, this.jobs.workerId, this.db, recording),
       recording,
-      resolveWorkerOptions(options),
+      resolveWorkerOptions({ ...options, maxRunMs: LEASE_MS }),
       new Telemetry(),
       logger,
     );
+    const limitOf = this.runner['limitOf'].bind(this.runner);
+    this.runner['limitOf'] = (lease, onHandled) => {
+      const limit = limitOf(lease, onHandled);
+      this.limits.set(lease, limit);
+      return limit;
+    };
   }
 
   /** Extends the leases, as its timer would. */

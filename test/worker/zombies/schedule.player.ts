@@ -32,11 +32,20 @@ export interface Tally {
   /** Writes of runs that held their job no more. */
   lateWrites: number;
   writes: number;
+  /** Runs whose time was over. */
+  limits: number;
 }
 
 /** A database on which schedules are played, one after the other. */
 export class SchedulePlayer {
-  readonly tally: Tally = { schedules: 0, claims: 0, steals: 0, lateWrites: 0, writes: 0 };
+  readonly tally: Tally = {
+    schedules: 0,
+    claims: 0,
+    steals: 0,
+    lateWrites: 0,
+    writes: 0,
+    limits: 0,
+  };
   private jobs: ModelJob[] = [];
   private runs: Run[] = [];
   private workers: Worker[] = [];
@@ -120,6 +129,7 @@ export class SchedulePlayer {
         if (run === undefined) return;
         if (step.do === 'end' && run.phase === 'working') return this.end(run, step.how);
         if (step.do === 'commit' && run.phase === 'writing') return this.commit(run);
+        if (step.do === 'limit' && run.phase !== 'over') return this.reachLimit(run);
         if (step.do === 'release' && run.phase !== 'over') return this.release(run);
         if (step.do === 'call') return this.call(run, step.call);
       }
@@ -198,6 +208,12 @@ export class SchedulePlayer {
     this.ended(run, 'write', await run.commit());
   }
 
+  private async reachLimit(run: Run): Promise<void> {
+    const outcome = await run.reachLimit();
+    this.tally.limits += 1;
+    this.ended(run, 'throw', outcome);
+  }
+
   private async endAll(worker: Worker, how: Ending): Promise<void> {
     const working = this.runs.filter((run) => run.worker === worker && run.phase === 'working');
     const outcomes = await Promise.all(working.map((run) => run.end(how)));
@@ -218,11 +234,13 @@ export class SchedulePlayer {
     if (!accepted) return;
     equal(outcome, next === 'pending' ? 'retried' : next, 'the outcome of a run');
     this.settle(job, next);
+    if (how === 'notNow') job.attempts -= 1;
     if (how === 'write') job.ownWrites.push(run.job.runNumber);
   }
 
   private next(job: ModelJob, how: Ending): 'completed' | 'failed' | 'pending' {
     if (how === 'result' || how === 'write') return 'completed';
+    if (how === 'notNow') return 'pending';
     return how === 'unrecoverable' || job.attempts >= MAX_ATTEMPTS ? 'failed' : 'pending';
   }
 

@@ -2,7 +2,7 @@ import { array, constant, constantFrom, integer, nat, oneof, record } from 'fast
 import type { Arbitrary } from 'fast-check';
 
 /** How a handler ends. With `write` it goes on in its own transaction, until it is told to commit. */
-export const ENDINGS = ['result', 'throw', 'unrecoverable', 'write'] as const;
+export const ENDINGS = ['result', 'throw', 'unrecoverable', 'notNow', 'write'] as const;
 export type Ending = (typeof ENDINGS)[number];
 
 /** What a holder of a handle may try, however old the handle is. */
@@ -21,6 +21,8 @@ export type Step =
   | { readonly do: 'commit'; readonly run: number }
   /** All that a worker has at work end in the same moment, and are recorded in one batch. */
   | { readonly do: 'endAll'; readonly worker: number; readonly how: Ending }
+  /** The time of a run is over: what it still does is too late. */
+  | { readonly do: 'limit'; readonly run: number }
   /** A worker that shuts down gives a job back. */
   | { readonly do: 'release'; readonly run: number }
   /** A call of the service with the run's handle, past its worker. */
@@ -57,6 +59,7 @@ export const schedules: Arbitrary<Schedule> = record({
       { weight: 2, arbitrary: step({ do: is('heartbeat'), worker }) },
       { weight: 2, arbitrary: step({ do: is('endAll'), worker, how }) },
       { weight: 2, arbitrary: step({ do: is('call'), run, call: constantFrom(...CALLS) }) },
+      { weight: 2, arbitrary: step({ do: is('limit'), run }) },
       { weight: 1, arbitrary: step({ do: is('release'), run }) },
       { weight: 1, arbitrary: step({ do: is('retryJob'), job }) },
     ),

@@ -25,7 +25,14 @@ export async function playSchedules(count: number, seed: number): Promise<Tally>
   } finally {
     await Promise.all(players.map((player) => player.close()));
   }
-  const total: Tally = { schedules: 0, claims: 0, steals: 0, lateWrites: 0, writes: 0 };
+  const total: Tally = {
+    schedules: 0,
+    claims: 0,
+    steals: 0,
+    lateWrites: 0,
+    writes: 0,
+    limits: 0,
+  };
   for (const { tally } of players) {
     for (const key of Object.keys(total) as (keyof Tally)[]) total[key] += tally[key];
   }
