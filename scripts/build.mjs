@@ -2,6 +2,7 @@
 // same as CommonJS for tools that cannot, such as Jest without vm-modules. See docs/compatibility.md.
 import { rmSync, writeFileSync } from 'node:fs';
 import ts from 'typescript';
+import { buildConsole } from './console.mjs';
 
 const { sys } = ts;
 /** What a CommonJS module has instead of it; so the sources need no twin for each format. */
@@ -22,6 +23,7 @@ build(
   (path) => !path.includes('/src/cli/'),
 );
 writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
+await buildConsole();
 
 function build(given, readFile, isWanted = () => true) {
   const config = ts.getParsedCommandLineOfConfigFile('tsconfig.build.json', given, {

@@ -31,16 +31,6 @@ interface End {
   readonly id: string;
 }
 
-/** A user, as far as an operator has to know one. */
-export interface UserSeen {
-  /** The id of the user. */
-  readonly userId: string;
-  /** The name of the user. */
-  readonly username: string;
-  /** The e-mail address of the user. */
-  readonly email: string;
-}
-
 /**
  * The figures of the queues and of the workers, and searches for an operator. No statement reads more than
  * 20,000 rows, however large the tables are: counts are exact up to 10,000, and a search says where it
@@ -190,8 +180,8 @@ export class JobStatistics {
   }
 
   /** The user with an id, a name or an e-mail address; null if there is none. */
-  async findUser(nameOrEmail: string): Promise<UserSeen | null> {
-    const [user] = await this.run<UserSeen>(searches.findUser, [nameOrEmail]);
+  async findUser(nameOrEmail: string): Promise<types.UserSeen | null> {
+    const [user] = await this.run<types.UserSeen>(searches.findUser, [nameOrEmail]);
     return user ?? null;
   }
 

@@ -1,4 +1,6 @@
-import type { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
+// Not from the entities' index: the console's pages are compiled with these types, and without TypeORM.
+import type { JobStatus } from '../schema/entities/job-status.js';
+import type { DeliveryStatus } from '../schema/entities/notification-status.js';
 
 /** How many rows there are: exact up to 10,000. */
 export interface BoundedCount {
@@ -229,4 +231,14 @@ export interface JobLife {
   readonly failedRuns: readonly FailedRun[];
   /** The latest 200, the newest first. */
   readonly notifications: readonly NotificationOfJob[];
+}
+
+/** A user, as far as an operator has to know one. */
+export interface UserSeen {
+  /** The id of the user. */
+  readonly userId: string;
+  /** The name of the user. */
+  readonly username: string;
+  /** The e-mail address of the user. */
+  readonly email: string;
 }

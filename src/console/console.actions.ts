@@ -1,0 +1,92 @@
+import { ForbiddenException, Logger, NotFoundException } from '@nestjs/common';
+import { FrameForgeError } from '../errors.js';
+import type { JobService } from '../jobs/job.service.js';
+import type { NotificationService } from '../notifications/notification.service.js';
+
+/** How many rows one request changes. */
+export const MAX_AT_ONCE = 100;
+
+/** What an action does to a job or to a notification. */
+export type ActionName = 'retry' | 'cancel' | 'redeliver';
+
+/** What became of an action on one row. */
+export interface ActionResult {
+  readonly id: string;
+  /** Why it was refused; null when it was done. */
+  readonly refusal: string | null;
+}
+
+const DONE: Record<ActionName, string> = {
+  retry: 'retried job',
+  cancel: 'cancelled job',
+  redeliver: 'delivers again notification',
+};
+
+/** Changes jobs and notifications by their services alone, and logs who did. */
+export class ConsoleActions {
+  private readonly logger = new Logger('FrameForgeConsole');
+  private readonly calls: Readonly<Partial<Record<ActionName, (id: string) => Promise<unknown>>>>;
+
+  constructor(
+    jobs: JobService,
+    notifications: NotificationService,
+    private readonly enabled: boolean,
+  ) {
+    const { redeliver } = notifications as { redeliver?: (id: string) => Promise<unknown> };
+    this.calls = {
+      retry: (id) => jobs.retryJob(id),
+      cancel: (id) => jobs.cancelJob(id),
+      ...(redeliver && { redeliver: (id) => redeliver.call(notifications, id) }),
+    };
+  }
+
+  /** What may be done. */
+  get names(): readonly string[] {
+    return this.enabled ? Object.keys(this.calls) : [];
+  }
+
+  /**
+   * @param actor - who does it
+   * @throws ForbiddenException unless actions are enabled
+   */
+  async act(action: ActionName, ids: readonly string[], actor: string): Promise<ActionResult[]> {
+    if (!this.enabled) {
+      throw new ForbiddenException(
+        'Actions are off: FrameForgeConsoleModule has no `actions: true`.',
+      );
+    }
+    const call = this.calls[action];
+    if (call === undefined) throw new NotFoundException();
+    const results: ActionResult[] = [];
+    for (const id of ids) {
+      const refusal = await refusalOf(() => call(id));
+      results.push({ id, refusal });
+      // What an operator is called may be what somebody has typed: it stays within its line.
+      const who = JSON.stringify(actor);
+      const what = `${DONE[action]} ${id}`;
+      this.logger.log(
+        refusal === null ? `${who} ${what}` : `${who} was refused: ${what}: ${refusal}`,
+      );
+    }
+    return results;
+  }
+}
+
+/** @throws what is no refusal, such as a database that is away */
+async function refusalOf(call: () => Promise<unknown>): Promise<string | null> {
+  try {
+    await call();
+    return null;
+  } catch (error) {
+    if (error instanceof FrameForgeError && REFUSALS.has(error.code)) return error.message;
+    throw error;
+  }
+}
+
+const REFUSALS: ReadonlySet<string> = new Set([
+  'INVALID_INPUT',
+  'JOB_NOT_FOUND',
+  'NOTIFICATION_NOT_FOUND',
+  'INVALID_JOB_TRANSITION',
+  'LEASE_LOST',
+]);

@@ -1,0 +1,195 @@
+import {
+  BadRequestException,
+  Body,
+  Controller,
+  ForbiddenException,
+  Get,
+  HttpStatus,
+  Inject,
+  Logger,
+  NotFoundException,
+  Param,
+  Post,
+  Query,
+  Req,
+  Res,
+  UseGuards,
+} from '@nestjs/common';
+import type { Type } from '@nestjs/common';
+import { HttpAdapterHost } from '@nestjs/core';
+import { FrameForgeError } from '../errors.js';
+import { FRAMEFORGE_HTTP_STATUS } from '../http/frameforge-exception.filter.js';
+import { ConsoleActions, MAX_AT_ONCE } from './console.actions.js';
+import type { ActionName } from './console.actions.js';
+import { ConsoleData } from './console.data.js';
+import type { Query as PageQuery } from './console.data.js';
+import { baseOf, PAGE_HEADERS, pageHtml, readConsoleFiles } from './console.files.js';
+import type { ResolvedConsoleOptions } from './console.options.js';
+import { isSameOrigin } from './same.origin.js';
+
+/** The token of the resolved options. */
+export const CONSOLE_OPTIONS = Symbol('FrameForgeConsoleOptions');
+
+/** What requests of Express and Fastify have in common. */
+interface HttpRequest {
+  readonly originalUrl?: string;
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
+const PAGES: ReadonlySet<string> = new Set(['', 'jobs', 'notifications']);
+const ACTIONS: ReadonlySet<string> = new Set<ActionName>(['retry', 'cancel', 'redeliver']);
+/** A file's address changes with its content. */
+const FOR_LONG = 'private, max-age=31536000, immutable';
+
+/**
+ * The pages, their files and their data. Each answer is sent by the adapter, so that nothing of the
+ * application changes its form; guards, interceptors and the global prefix apply as to any controller.
+ */
+class ConsoleController {
+  private readonly files = readConsoleFiles();
+  private readonly logger = new Logger('FrameForgeConsole');
+  private outage: string | undefined;
+
+  constructor(
+    @Inject(HttpAdapterHost) private readonly host: HttpAdapterHost,
+    @Inject(ConsoleData) private readonly data: ConsoleData,
+    @Inject(ConsoleActions) private readonly actions: ConsoleActions,
+    @Inject(CONSOLE_OPTIONS) private readonly options: ResolvedConsoleOptions,
+  ) {}
+
+  @Get()
+  first(@Req() request: HttpRequest, @Res() response: unknown): void {
+    this.sendPage(request, response, 0);
+  }
+
+  @Get(':page')
+  page(@Param('page') page: string, @Req() request: HttpRequest, @Res() response: unknown): void {
+    if (!PAGES.has(page)) throw new NotFoundException();
+    this.sendPage(request, response, page === '' ? 0 : 1);
+  }
+
+  @Get('jobs/:jobId')
+  jobPage(@Req() request: HttpRequest, @Res() response: unknown): void {
+    this.sendPage(request, response, 2);
+  }
+
+  @Get('assets/:name')
+  file(@Param('name') name: string, @Res() response: unknown): void {
+    const file = this.files.get(name);
+    if (file === undefined) throw new NotFoundException();
+    this.send(response, 200, file.text, { 'content-type': file.type, 'cache-control': FOR_LONG });
+  }
+
+  @Get('api/overview')
+  overview(@Res() response: unknown): Promise<void> {
+    return this.answer(response, () => this.data.overview());
+  }
+
+  @Get('api/schema')
+  schema(@Res() response: unknown): Promise<void> {
+    return this.answer(response, () => this.data.schema());
+  }
+
+  @Get('api/settings')
+  settings(@Res() response: unknown): Promise<void> {
+    return this.answer(response, async () => ({ actions: this.actions.names }));
+  }
+
+  @Get('api/jobs')
+  jobs(@Query() query: PageQuery, @Res() response: unknown): Promise<void> {
+    return this.answer(response, () => this.data.jobs(query));
+  }
+
+  @Get('api/jobs/:jobId')
+  job(@Param('jobId') jobId: string, @Res() response: unknown): Promise<void> {
+    return this.answer(response, () => this.data.job(jobId));
+  }
+
+  @Get('api/notifications')
+  notifications(@Query() query: PageQuery, @Res() response: unknown): Promise<void> {
+    return this.answer(response, () => this.data.notifications(query));
+  }
+
+  @Post('api/actions/:action')
+  async act(
+    @Param('action') action: string,
+    @Body() body: unknown,
+    @Req() request: HttpRequest,
+    @Res() response: unknown,
+  ): Promise<void> {
+    if (!isSameOrigin(request.headers)) {
+      throw new ForbiddenException('Actions are taken on the pages of the console alone.');
+    }
+    if (!isAction(action)) throw new NotFoundException();
+    const ids = idsOf(body);
+    return this.answer(response, async () => {
+      try {
+        const actor = this.options.actor(request);
+        return { results: await this.actions.act(action, ids, actor) };
+      } finally {
+        this.data.changed();
+      }
+    });
+  }
+
+  private sendPage(request: HttpRequest, response: unknown, depth: number): void {
+    const last = this.options.path.split('/').at(-1) ?? '';
+    const base = baseOf(request.originalUrl ?? request.url, depth, last);
+    const headers = { ...PAGE_HEADERS, 'content-type': 'text/html; charset=utf-8' };
+    this.send(response, 200, pageHtml(this.files, base), headers);
+  }
+
+  /** Errors of this package are answered here: the pages tell of them, whatever filters there are. */
+  private async answer(response: unknown, read: () => Promise<unknown>): Promise<void> {
+    try {
+      const value = await read();
+      this.outage = undefined;
+      this.send(response, 200, value);
+    } catch (error) {
+      if (!(error instanceof FrameForgeError)) throw error;
+      const statusCode = FRAMEFORGE_HTTP_STATUS[error.code];
+      const isOurs = statusCode >= 500;
+      // Once, and not for each of a page's tries.
+      if (isOurs && this.outage !== error.message) this.logger.error(error.message, error.stack);
+      if (isOurs) this.outage = error.message;
+      const message = isOurs ? 'See the log of the application.' : error.message;
+      this.send(response, statusCode, { statusCode, code: error.code, message });
+    }
+  }
+
+  private send(
+    response: unknown,
+    status: HttpStatus,
+    body: unknown,
+    headers: Readonly<Record<string, string>> = {},
+  ): void {
+    const { httpAdapter } = this.host;
+    const all = {
+      'cache-control': 'private, no-store',
+      'x-content-type-options': 'nosniff',
+      ...headers,
+    };
+    for (const [name, value] of Object.entries(all)) httpAdapter.setHeader(response, name, value);
+    httpAdapter.reply(response, body, status);
+  }
+}
+
+const isAction = (name: string): name is ActionName => ACTIONS.has(name);
+
+function idsOf(body: unknown): string[] {
+  const { ids } = (body ?? {}) as { ids?: unknown };
+  const isList = Array.isArray(ids) && ids.every((id) => typeof id === 'string');
+  if (!isList || ids.length === 0 || ids.length > MAX_AT_ONCE) {
+    throw new BadRequestException(`ids must be an array of 1 to ${MAX_AT_ONCE} ids`);
+  }
+  return ids;
+}
+
+/** The controller at a path, behind guards. */
+export function consoleController({ path, guards }: ResolvedConsoleOptions): Type {
+  @Controller(path)
+  @UseGuards(...guards)
+  class FrameForgeConsoleController extends ConsoleController {}
+  return FrameForgeConsoleController;
+}

@@ -1,0 +1,2 @@
+export { FrameForgeConsoleModule } from './console.module.js';
+export type { FrameForgeConsoleOptions } from './console.options.js';

@@ -1,0 +1,143 @@
+import type { JSX } from 'preact';
+import { useLive } from './api';
+import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
+import { Status, Time } from './format';
+import { ActionButton, Empty, Loaded, Table, useMarks } from './parts';
+import { useSettings } from './settings';
+import type { FoundNotifications } from './types';
+
+const REFRESH_MS = 5_000;
+const STATUSES = ['pending', 'sent', 'failed'];
+
+/** The list of notifications. */
+export function NotificationsPage({ query }: { query: URLSearchParams }): JSX.Element {
+  const live = useLive<FoundNotifications>(`api/notifications?${query}`, REFRESH_MS);
+  const props = { page: 'notifications', query };
+  return (
+    <>
+      <h1>Notifications</h1>
+      <Filters>
+        <ChoiceFilter
+          {...props}
+          name="status"
+          label="Status"
+          choices={[['', 'All'], ...STATUSES.map((status) => [status, status] as const)]}
+        />
+        <TextFilter {...props} name="text" label="Recipient or error" placeholder="Part of it" />
+        <TimeFilter {...props} name="from" label="Logged from" />
+        <TimeFilter {...props} name="to" label="Logged before" />
+      </Filters>
+      <Loaded live={live}>
+        {(data) => <List data={data} query={query} refresh={live.refresh} />}
+      </Loaded>
+    </>
+  );
+}
+
+function List({
+  data,
+  query,
+  refresh,
+}: {
+  data: FoundNotifications;
+  query: URLSearchParams;
+  refresh: () => void;
+}): JSX.Element {
+  const { actions } = useSettings();
+  const ids = data.found.map(({ notificationId }) => notificationId);
+  const { marked, mark, markAll } = useMarks(ids);
+  const canAct = actions.includes('redeliver');
+  const failed = data.found
+    .filter((one) => one.deliveryStatus === 'failed' && marked.includes(one.notificationId))
+    .map(({ notificationId }) => notificationId);
+  if (data.found.length === 0) {
+    return (
+      <>
+        <Empty>{emptyText(data, query)}</Empty>
+        <Pages page="notifications" query={query} {...data} />
+      </>
+    );
+  }
+  return (
+    <>
+      {canAct && (
+        <div class="bulk">
+          <span aria-live="polite">{marked.length} marked</span>
+          <ActionButton
+            action="redeliver"
+            ids={failed}
+            what={failed.length === 1 ? '1 notification' : `${failed.length} notifications`}
+            onDone={refresh}
+          />
+        </div>
+      )}
+      <Table label="Notifications">
+        <thead>
+          <tr>
+            {canAct && (
+              <th scope="col">
+                <input
+                  type="checkbox"
+                  aria-label="Mark all of this page"
+                  checked={marked.length === ids.length}
+                  onChange={(event) => markAll(event.currentTarget.checked)}
+                />
+              </th>
+            )}
+            <th scope="col">Status</th>
+            <th scope="col">To</th>
+            <th scope="col">Tells of</th>
+            <th scope="col">Logged</th>
+            <th scope="col">Sent</th>
+            <th scope="col" class="number">
+              Deliveries
+            </th>
+            <th scope="col">Error</th>
+          </tr>
+        </thead>
+        <tbody>
+          {data.found.map((one) => (
+            <tr key={one.notificationId}>
+              {canAct && (
+                <td>
+                  <input
+                    type="checkbox"
+                    aria-label={`Mark the one to ${one.recipientEmail}`}
+                    checked={marked.includes(one.notificationId)}
+                    onChange={(event) => mark(one.notificationId, event.currentTarget.checked)}
+                  />
+                </td>
+              )}
+              <td>
+                <Status of={one.deliveryStatus} />
+              </td>
+              <td class="name">{one.recipientEmail}</td>
+              <td class="name">
+                {one.notificationType} of{' '}
+                <a href={`jobs/${one.jobId}`} data-page>
+                  {one.filename}
+                </a>
+              </td>
+              <td class="nowrap">
+                <Time at={one.createdAt} ago />
+              </td>
+              <td class="nowrap">
+                <Time at={one.sentAt} ago />
+              </td>
+              <td class="number">{one.deliveryNumber}</td>
+              <td class="error">{one.errorMessage}</td>
+            </tr>
+          ))}
+        </tbody>
+      </Table>
+      <Pages page="notifications" query={query} {...data} />
+    </>
+  );
+}
+
+function emptyText({ stoppedAt }: FoundNotifications, query: URLSearchParams): string {
+  if (stoppedAt !== null) return 'Nothing found yet among the newest notifications: search on.';
+  if (query.has('cursor')) return 'There is nothing more.';
+  if (query.toString() !== '') return 'No notification matches: widen the filters.';
+  return 'There are no notifications yet: one is logged when a job ends.';
+}

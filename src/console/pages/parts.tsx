@@ -1,0 +1,191 @@
+import type { ComponentChildren, JSX } from 'preact';
+import { useEffect, useRef, useState } from 'preact/hooks';
+import { AnswerError, act } from './api';
+import type { ActionResult, Live } from './api';
+
+/** Tells that what is shown is not of this moment, and why. */
+export function Banner({ live }: { live: Live<unknown> }): JSX.Element {
+  return (
+    <div role="status" aria-live="polite">
+      {live.error !== undefined && (
+        <p class="banner bad">
+          <strong>{reasonOf(live.error)}</strong>{' '}
+          {live.at === undefined
+            ? 'Trying again.'
+            : `What you see is of ${live.at.toLocaleTimeString()}. Trying again.`}
+        </p>
+      )}
+    </div>
+  );
+}
+
+function reasonOf(error: Error): string {
+  if (!(error instanceof AnswerError)) return 'The application does not answer.';
+  if (error.status === 503) return 'The database does not answer.';
+  if (error.status === 401 || error.status === 403) {
+    return 'You are no longer allowed to see this: sign in again, and reload the page.';
+  }
+  return error.status >= 500 ? `The application failed: ${error.message}` : error.message;
+}
+
+/** Shows what was read: nothing yet, an error, or the page. */
+export function Loaded<T>({
+  live,
+  children,
+}: {
+  live: Live<T>;
+  children: (data: T) => ComponentChildren;
+}): JSX.Element {
+  return (
+    <>
+      <Banner live={live} />
+      {live.data === undefined
+        ? live.error === undefined && <p class="dim loading">Loading…</p>
+        : children(live.data)}
+    </>
+  );
+}
+
+/** There is nothing to show, and what that means. */
+export const Empty = ({ children }: { children: ComponentChildren }): JSX.Element => (
+  <p class="empty">{children}</p>
+);
+
+/** A table that scrolls where the page is narrow, also by the keyboard. */
+export const Table = ({
+  label,
+  children,
+}: {
+  label: string;
+  children: ComponentChildren;
+}): JSX.Element => (
+  <div class="scroll" role="region" aria-label={label} tabIndex={0}>
+    <table>{children}</table>
+  </div>
+);
+
+/** What an action is called, and what it asks first. */
+export const ACTIONS: Record<string, { label: string; question: string; danger?: boolean }> = {
+  retry: { label: 'Retry', question: 'It gets all of its tries again, and is due at once.' },
+  cancel: {
+    label: 'Cancel',
+    question: 'It fails for good, its user is told, and what is at work on it is stopped.',
+    danger: true,
+  },
+  redeliver: { label: 'Deliver again', question: 'It is delivered again, with all of its tries.' },
+};
+
+/** A button that asks, acts, and tells what was refused. */
+export function ActionButton({
+  action,
+  ids,
+  what,
+  onDone,
+}: {
+  action: string;
+  ids: readonly string[];
+  /** Such as `3 jobs`. */
+  what: string;
+  onDone: () => void;
+}): JSX.Element {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [state, setState] = useState<'asking' | 'acting' | { results: ActionResult[] } | Error>();
+  const isOpen = state !== undefined;
+  useEffect(() => {
+    if (isOpen) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [isOpen]);
+  const { label, question, danger } = ACTIONS[action] ?? { label: action, question: '' };
+  const close = (): void => setState(undefined);
+  const start = async (): Promise<void> => {
+    setState('acting');
+    try {
+      const { results } = await act(action, ids);
+      const isDone = results.every(({ refusal }) => refusal === null);
+      setState(isDone ? undefined : { results });
+    } catch (error) {
+      setState(error as Error);
+    }
+    onDone();
+  };
+  const id = `dialog-${action}`;
+  return (
+    <>
+      <button
+        type="button"
+        class={danger ? 'danger' : ''}
+        disabled={ids.length === 0}
+        onClick={() => setState('asking')}
+      >
+        {label}
+      </button>
+      <dialog ref={dialog} aria-labelledby={id} onClose={close}>
+        {isOpen && (
+          <>
+            <h2 id={id}>
+              {label}: {what}?
+            </h2>
+            {state instanceof Error ? (
+              <p class="bad">{state.message}</p>
+            ) : typeof state === 'object' ? (
+              <Refusals results={state.results} />
+            ) : (
+              <p>{question}</p>
+            )}
+            <p class="buttons">
+              {typeof state === 'string' && (
+                <button
+                  type="button"
+                  class={danger ? 'danger primary' : 'primary'}
+                  disabled={state === 'acting'}
+                  onClick={() => void start()}
+                >
+                  {label} {what}
+                </button>
+              )}
+              <button type="button" onClick={close}>
+                {typeof state === 'string' ? 'Leave it' : 'Close'}
+              </button>
+            </p>
+          </>
+        )}
+      </dialog>
+    </>
+  );
+}
+
+function Refusals({ results }: { results: readonly ActionResult[] }): JSX.Element {
+  const refused = results.filter(({ refusal }) => refusal !== null);
+  return (
+    <>
+      <p>
+        {results.length - refused.length} done, {refused.length} refused:
+      </p>
+      <ul class="refusals">
+        {refused.map(({ id, refusal }) => (
+          <li key={id}>{refusal}</li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+/** Marks rows of a list; rows that are gone are not marked any more. */
+export function useMarks(ids: readonly string[]): {
+  marked: string[];
+  mark: (id: string, on: boolean) => void;
+  markAll: (on: boolean) => void;
+} {
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const marked = ids.filter((id) => chosen.has(id));
+  return {
+    marked,
+    mark: (id, on) => {
+      const next = new Set(chosen);
+      if (on) next.add(id);
+      else next.delete(id);
+      setChosen(next);
+    },
+    markAll: (on) => setChosen(new Set(on ? ids : [])),
+  };
+}
