@@ -37,7 +37,7 @@ interface HttpRequest {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
-const PAGES: ReadonlySet<string> = new Set(['', 'jobs', 'notifications']);
+const PAGES: ReadonlySet<string> = new Set(['overview', 'jobs', 'notifications']);
 const ACTIONS: ReadonlySet<string> = new Set<ActionName>(['retry', 'cancel', 'redeliver']);
 /** A file's address changes with its content. */
 const FOR_LONG = 'private, max-age=31536000, immutable';
@@ -66,7 +66,7 @@ class ConsoleController {
   @Get(':page')
   page(@Param('page') page: string, @Req() request: HttpRequest, @Res() response: unknown): void {
     if (!PAGES.has(page)) throw new NotFoundException();
-    this.sendPage(request, response, page === '' ? 0 : 1);
+    this.sendPage(request, response, 1);
   }
 
   @Get('jobs/:jobId')

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DatabaseUnavailableError } from '../errors.js';
 import type { JobStatistics } from '../statistics/job.statistics.js';
 import type { JobSearch, NotificationSearch } from '../statistics/statistics.inputs.js';
 import type * as types from '../statistics/statistics.types.js';
@@ -6,6 +8,9 @@ import { SharedReads } from './shared.reads.js';
 
 /** How long, in ms, a comparison of the schema is shown: it takes some hundred milliseconds. */
 const SCHEMA_MS = 300_000;
+
+/** How long, in ms, a page waits for the database: less than its reader does, and than a statement may take. */
+const PATIENCE_MS = 8_000;
 
 /** A page's query: each value is a text if it is there once. */
 export type Query = Readonly<Record<string, unknown>>;
@@ -20,21 +25,25 @@ export type FoundJobs = types.Found<types.FoundJob> & {
 export class ConsoleData {
   private readonly reads = new SharedReads();
 
-  constructor(private readonly statistics: JobStatistics) {}
+  /** @param patienceMs - how long an answer is waited for */
+  constructor(
+    private readonly statistics: JobStatistics,
+    private readonly patienceMs = PATIENCE_MS,
+  ) {}
 
   /** The first page. */
   overview(): Promise<types.Overview> {
-    return this.reads.get('overview', () => this.statistics.overview());
+    return this.read('overview', () => this.statistics.overview());
   }
 
   /** Migrations and drift. */
   schema(): Promise<types.SchemaState> {
-    return this.reads.get('schema', () => this.statistics.schema(), SCHEMA_MS);
+    return this.read('schema', () => this.statistics.schema(), SCHEMA_MS);
   }
 
   /** A page of jobs. */
   jobs(query: Query): Promise<FoundJobs> {
-    return this.reads.get(keyOf('jobs', query), async () => {
+    return this.read(keyOf('jobs', query), async () => {
       const { user: wanted, ...search } = jobSearchOf(query);
       if (wanted === undefined) return this.statistics.searchJobs(search);
       const user = await this.userOf(wanted);
@@ -45,12 +54,12 @@ export class ConsoleData {
 
   /** One job. */
   job(jobId: string): Promise<types.JobLife> {
-    return this.reads.get(`job ${jobId}`, () => this.statistics.jobLife(jobId));
+    return this.read(`job ${jobId}`, () => this.statistics.jobLife(jobId));
   }
 
   /** A page of notifications. */
   notifications(query: Query): Promise<types.Found<types.FoundNotification>> {
-    return this.reads.get(keyOf('notifications', query), () =>
+    return this.read(keyOf('notifications', query), () =>
       this.statistics.searchNotifications(notificationSearchOf(query)),
     );
   }
@@ -60,13 +69,28 @@ export class ConsoleData {
     this.reads.clear();
   }
 
+  /** @throws DatabaseUnavailableError if the answer is late; it is waited for, and shown to who asks next */
+  private async read<T>(key: string, read: () => Promise<T>, freshMs?: number): Promise<T> {
+    const over = new AbortController();
+    const late = sleep(this.patienceMs, undefined, { signal: over.signal }).then(() => {
+      const cause = new Error(`no answer within ${this.patienceMs} ms`);
+      throw new DatabaseUnavailableError('The console', { cause });
+    });
+    try {
+      return await Promise.race([this.reads.get(key, read, freshMs), late]);
+    } finally {
+      over.abort();
+      await Promise.allSettled([late]);
+    }
+  }
+
   private async userOf(text: string): Promise<types.UserSeen | null> {
     if (uuid.accepts(text)) return { userId: text, username: '', email: '' };
     return this.statistics.findUser(text);
   }
 }
 
-const KEYS = ['status', 'user', 'text', 'from', 'to', 'order', 'cursor'];
+const KEYS = 'status user text from to order cursor'.split(' ');
 
 const keyOf = (page: string, query: Query): string =>
   JSON.stringify([page, ...KEYS.map((key) => query[key] ?? null)]);

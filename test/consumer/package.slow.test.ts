@@ -10,6 +10,9 @@ beforeAll(async () => {
   packed = await packPackage();
 }, 300_000);
 
+/** What the browser gets: no module of Node. */
+const PAGES = 'dist/console/assets/';
+
 const read = (path: string): string => readFileSync(join(packed.checkout, path), 'utf8');
 
 /** What a module or a declaration imports, in whatever way. */
@@ -65,7 +68,10 @@ it('is packed with the modules of this checkout, whatever another one has packed
 it('holds the build, its sources and the documents, and nothing else', () => {
   const documents = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'];
   const format = 'dist/cjs/package.json';
-  const rest = packed.files.filter((path) => ![...documents, format].includes(path));
+  const pages = ['console.css', 'console.js'].map((name) => `${PAGES}${name}`);
+  expect(packed.files.filter((path) => path.startsWith(PAGES))).toEqual(pages);
+  const others = new Set([...documents, format, ...pages]);
+  const rest = packed.files.filter((path) => !others.has(path));
   expect(packed.files).toEqual(expect.arrayContaining([...documents, format]));
   const kinds = /^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.(?:ts|js)|docs\/[a-z]+\.md)$/;
   expect(rest.filter((path) => !kinds.test(path))).toEqual([]);
@@ -92,7 +98,9 @@ it('declares no private member: the types of one format would not be those of th
 });
 
 it('declares the types of every module', () => {
-  const modules = packed.files.filter((path) => /^dist\/.+\.js$/.test(path));
+  const modules = packed.files.filter(
+    (path) => /^dist\/.+\.js$/.test(path) && !path.startsWith(PAGES),
+  );
   const undeclared = modules.filter((path) => {
     // A command is run, not imported.
     const command = read(path).startsWith('#!');
@@ -124,7 +132,7 @@ it('imports only what it declares', () => {
     ...Object.keys(manifest.dependencies ?? {}),
   ]);
   const found = packed.files
-    .filter((path) => /^dist\/.+\.(?:js|d\.ts)$/.test(path))
+    .filter((path) => /^dist\/.+\.(?:js|d\.ts)$/.test(path) && !path.startsWith(PAGES))
     .flatMap((path) => importsOf(path).map((specifier) => ({ path, specifier })))
     .filter(({ specifier }) => !specifier.startsWith('.'))
     .filter(({ specifier }) => !declared.has(packageOf(specifier) ?? 'pg'));

@@ -106,6 +106,35 @@ export const USES: Record<string, Record<string, string>> = {
     assert.equal((await jobs.claimJobs()).length, 1);`,
   },
 
+  'docs/guides/console.md': {
+    'src/console.module.ts': `
+    import { Module } from '@nestjs/common';
+    import { NestFactory } from '@nestjs/core';
+    import { AppModule } from './app.module.js';
+    import { ConsoleModule } from './console.module.js';
+    @Module({ imports: [AppModule, ConsoleModule] })
+    class Application {}
+    const app = await NestFactory.create(Application, { logger: ['error'] });
+    await app.listen(0);
+    const url = (await app.getUrl()) + '/frameforge';
+    assert.equal((await fetch(url)).status, 403);
+    const headers = { 'x-user': 'admin' };
+    assert.match(await (await fetch(url, { headers })).text(), /assets.console.js/);
+    const overview = await (await fetch(url + '/api/overview', { headers })).json();
+    assert.equal(overview.lastHour.length, 60);
+    await app.close();`,
+
+    'src/watch.ts': `
+    import { FrameForgeDatabaseModule } from '@frameforge/shared-types';
+    import { Module } from '@nestjs/common';
+    import { Watch } from './watch.js';
+    @Module({ imports: [FrameForgeDatabaseModule.forRoot()], providers: [Watch] })
+    class Application {}
+    await withApp(Application, async (app) => {
+      assert.equal(await app.get(Watch).isBehind(), false);
+    });`,
+  },
+
   'docs/guides/data-sources.md': {
     'src/feature.module.ts': `
     import { JobService } from '@frameforge/shared-types';

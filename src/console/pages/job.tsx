@@ -195,7 +195,7 @@ function Notifications({
 }): JSX.Element {
   const { actions } = useSettings();
   return (
-    <Table label="Notifications">
+    <Table label="notifications">
       <thead>
         <tr>
           <th scope="col">Status</th>

@@ -88,7 +88,7 @@ function List({
           )}
         </div>
       )}
-      <Table label="Jobs">
+      <Table label="jobs">
         <thead>
           <tr>
             {canAct && (

@@ -12,7 +12,7 @@ import { SettingsContext } from './settings';
 import type { Settings } from './types';
 
 const NAVIGATION = [
-  ['', 'Overview'],
+  ['overview', 'Overview'],
   ['jobs', 'Jobs'],
   ['notifications', 'Notifications'],
 ] as const;
@@ -42,7 +42,8 @@ function Theme(): JSX.Element {
 }
 
 function Console(): JSX.Element {
-  const { page, id, query } = usePlace();
+  const { page: asked, id, query } = usePlace();
+  const page = asked === '' ? 'overview' : asked;
   const settings = useLive<Settings>('api/settings', 0);
   const title = NAVIGATION.find(([name]) => name === page)?.[1] ?? '';
   useEffect(() => {
@@ -54,7 +55,7 @@ function Console(): JSX.Element {
         To the content
       </a>
       <header>
-        <a class="brand" href="" data-page>
+        <a class="brand" href="overview" data-page>
           <img src="assets/icon.svg" alt="" width="24" height="24" /> FrameForge
         </a>
         <nav aria-label="Pages">

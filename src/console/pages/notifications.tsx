@@ -71,7 +71,7 @@ function List({
           />
         </div>
       )}
-      <Table label="Notifications">
+      <Table label="notifications">
         <thead>
           <tr>
             {canAct && (

@@ -230,7 +230,7 @@ function Workers({ data: { workers } }: { data: Overview }): JSX.Element {
           with FrameForgeWorkerModule.
         </Empty>
       ) : (
-        <Table label="Workers">
+        <Table label="workers">
           <thead>
             <tr>
               <th scope="col">Worker</th>

@@ -59,7 +59,7 @@ export const Table = ({
   label: string;
   children: ComponentChildren;
 }): JSX.Element => (
-  <div class="scroll" role="region" aria-label={label} tabIndex={0}>
+  <div class="scroll" role="region" aria-label={`Table of ${label}`} tabIndex={0}>
     <table>{children}</table>
   </div>
 );

@@ -1,0 +1,441 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import type { INestApplication } from '@nestjs/common';
+import { chromium } from 'playwright-core';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { REPOSITORY } from '../consumer/consumer.project.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { Proxy } from '../support/proxy.js';
+import { until } from '../support/until.js';
+import { ADAPTERS, bootConsole } from './console.app.js';
+import { buildPages } from './console.build.js';
+import { makeUpADay, NASTY } from '../../examples/console/made-up.day.js';
+
+/** What the functions that run in the page use of it. */
+declare const document: {
+  readonly documentElement: { readonly scrollWidth: number };
+  readonly activeElement: { readonly textContent: string | null } | null;
+  dispatchEvent(event: Event): boolean;
+};
+
+const IMAGES = join(REPOSITORY, 'docs/images');
+/** What docs/images has. They are taken anew with SCREENSHOTS=1. */
+const PICTURES = new Set([
+  'overview-light',
+  'overview-dark',
+  'overview-light-phone',
+  'jobs-light',
+  'jobs-dark',
+  'job-light',
+  'job-dark',
+  'job-dark-phone',
+  'notifications-light',
+  'notifications-dark',
+  'outage-light',
+]);
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const PHONE = { width: 390, height: 844 };
+const DESK = { width: 1280, height: 900 };
+
+let h: Harness;
+let browser: Browser;
+const closing: (() => Promise<unknown>)[] = [];
+
+beforeAll(async () => {
+  buildPages();
+  h = await openHarness();
+  await makeUpADay(h.dataSource, { jobs: 5_000 });
+  browser = await chromium.launch({
+    executablePath: '/usr/bin/chromium',
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+  });
+});
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+afterAll(async () => {
+  await browser.close();
+  await h.close();
+});
+
+/** Boots, and closes at the end of the test. */
+async function boot(...[url, adapter, options]: Parameters<typeof bootConsole>) {
+  const booted = await bootConsole(url, adapter, options);
+  closing.push(() => booted.app.close());
+  return booted;
+}
+
+/** What went wrong in a page that no test looks for. */
+interface Seen {
+  readonly page: Page;
+  readonly errors: string[];
+}
+
+async function open(
+  url: string,
+  options: Parameters<Browser['newContext']>[0] = {},
+): Promise<Seen> {
+  const context: BrowserContext = await browser.newContext({
+    viewport: DESK,
+    timezoneId: 'Asia/Kolkata',
+    locale: 'en',
+    ...options,
+  });
+  closing.push(() => context.close());
+  const page = await context.newPage();
+  const errors: string[] = [];
+  page.on('pageerror', (error) => errors.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') errors.push(message.text());
+  });
+  page.on('dialog', (dialog) => {
+    errors.push(`dialog: ${dialog.message()}`);
+    void dialog.dismiss();
+  });
+  page.on('request', (request) => {
+    if (new URL(request.url()).origin !== new URL(url).origin) errors.push(request.url());
+  });
+  await page.goto(url);
+  return { page, errors };
+}
+
+/** What axe-core finds wrong, in words. */
+async function violations(page: Page): Promise<string[]> {
+  // Not by a script element: the policy of the page forbids that.
+  await page.evaluate(AXE);
+  return page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+    };
+    const found = await axe.run();
+    return found.violations.flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
+  });
+}
+
+async function picture(page: Page, name: string): Promise<void> {
+  if (process.env['SCREENSHOTS'] === undefined || !PICTURES.has(name)) return;
+  await page.screenshot({ path: join(IMAGES, `console-${name}.png`) });
+}
+
+const heading = (page: Page, name: string) => page.getByRole('heading', { level: 1, name });
+const rows = (page: Page) => page.locator('tbody tr');
+
+/** A reverse proxy that shows an application below a path of its own. */
+async function behindProxy(target: string, prefix: string): Promise<string> {
+  const { hostname, port } = new URL(target);
+  const server = createServer((incoming, outgoing) => {
+    const { url = '', method, headers } = incoming;
+    if (!url.startsWith(prefix)) {
+      outgoing.writeHead(404).end();
+      return;
+    }
+    const path = url.slice(prefix.length) || '/';
+    // It names its own host to the application, as most do.
+    const forwarded = { ...headers, host: 'inner.example', 'x-forwarded-host': headers.host };
+    const inner = httpRequest({ hostname, port, path, method, headers: forwarded }, (answer) => {
+      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      answer.pipe(outgoing);
+    });
+    inner.on('error', () => outgoing.destroy());
+    incoming.pipe(inner);
+  });
+  server.listen(0, '127.0.0.1');
+  await until(async () => server.listening);
+  closing.push(async () => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}${prefix}`;
+}
+
+const PAGES = [
+  ['overview', 'Overview'],
+  ['jobs', 'Jobs'],
+  ['notifications', 'Notifications'],
+] as const;
+
+describe.each(ADAPTERS)('on %s', (adapter) => {
+  it('shows every page, and goes to them by links, below a prefix', async () => {
+    const { url } = await boot(h.url, adapter, { prefix: 'api/v1' });
+    const { page, errors } = await open(`${url}/api/v1/frameforge`);
+    await heading(page, 'Overview').waitFor();
+    await page.getByText('Jobs per minute, last hour').waitFor();
+    for (const [path, title] of PAGES.toReversed()) {
+      await page.getByRole('navigation', { name: 'Pages' }).getByText(title).click();
+      await heading(page, title).waitFor();
+      expect(new URL(page.url()).pathname).toBe(`/api/v1/frameforge/${path}`);
+      await page.reload();
+      await heading(page, title).waitFor();
+    }
+    await page.goto(`${url}/api/v1/frameforge/jobs`);
+    await rows(page).first().getByRole('link').first().click();
+    await page.getByRole('heading', { name: 'Life' }).waitFor();
+    await page.reload();
+    await page.getByRole('heading', { name: 'Life' }).waitFor();
+    expect(errors).toEqual([]);
+  });
+
+  it("works below a reverse proxy's path, with its actions", async () => {
+    const { url } = await boot(h.url, adapter);
+    const outside = await behindProxy(url, '/ops/tools');
+    const { page, errors } = await open(`${outside}/frameforge`);
+    await heading(page, 'Overview').waitFor();
+    await page.getByRole('navigation', { name: 'Pages' }).getByText('Jobs').click();
+    await rows(page).first().waitFor();
+    expect(page.url()).toBe(`${outside}/frameforge/jobs`);
+    await page.goto(`${outside}/frameforge/jobs?status=failed`);
+    const first = rows(page).first();
+    const name = await first.getByRole('link').first().textContent();
+    const href = await first.getByRole('link').first().getAttribute('href');
+    await first.getByRole('checkbox').check();
+    await page.getByRole('button', { name: 'Retry' }).click();
+    await page.getByRole('dialog').getByRole('button', { name: 'Retry 1 job' }).click();
+    await page.getByRole('dialog').waitFor({ state: 'hidden' });
+    const job = await h.jobs.getJob(String(href).split('/').at(-1)!);
+    expect(job).toMatchObject({ filename: name, status: 'pending', attempts: 0 });
+    expect(errors).toEqual([]);
+  });
+});
+
+it('lets nobody in whom a guard refuses, and says so when it happens meanwhile', async () => {
+  const { url, doorman } = await boot(h.url, 'express');
+  doorman.isOpen = false;
+  const { page } = await open(`${url}/frameforge`);
+  expect(await page.locator('body').textContent()).toContain('Unauthorized');
+  doorman.isOpen = true;
+  await page.reload();
+  await heading(page, 'Overview').waitFor();
+  doorman.isOpen = false;
+  await page.getByText('You are no longer allowed to see this').waitFor();
+});
+
+it('filters and pages by the address: back, forward, reload and a sent link work', async () => {
+  const { url } = await boot(h.url, 'express');
+  const { page, errors } = await open(`${url}/frameforge/jobs`);
+  await rows(page).first().waitFor();
+  expect(await rows(page).count()).toBe(50);
+  const firstOf = () => rows(page).first().getByRole('link').first().getAttribute('href');
+  const first = await firstOf();
+  await page.getByLabel('Status').selectOption('completed');
+  await page.waitForURL(/status=completed/);
+  await until(async () =>
+    (await page.locator('tbody .status').allTextContents()).every((text) => text === 'completed'),
+  );
+  const completed = await firstOf();
+  await page.getByRole('link', { name: 'Next page' }).click();
+  await page.waitForURL(/cursor=/);
+  await until(async () => (await firstOf()) !== completed);
+  const second = await firstOf();
+  await page.reload();
+  await until(async () => (await firstOf()) === second);
+  const { page: other } = await open(page.url());
+  await until(
+    async () =>
+      (await rows(other).first().getByRole('link').first().getAttribute('href')) === second,
+  );
+  await page.goBack();
+  await until(async () => (await firstOf()) === completed);
+  await page.goBack();
+  await until(async () => (await firstOf()) === first);
+  await page.goForward();
+  await until(async () => (await firstOf()) === completed);
+  await page.getByLabel('User').fill('nobody');
+  await page.getByText('There is no user of this name').waitFor();
+  await page.getByLabel('User').fill('user7');
+  await until(async () => (await rows(page).count()) > 0);
+  const users = await page.locator('tbody td:nth-child(4)').allTextContents();
+  expect(new Set(users)).toEqual(new Set(['user7']));
+  await page.getByLabel('File or error').fill('surely not there');
+  await page.getByText('No job matches').waitFor();
+  expect(errors).toEqual([]);
+});
+
+it('shows what users have typed as text', async () => {
+  const { url } = await boot(h.url, 'express');
+  const { page, errors } = await open(`${url}/frameforge/jobs?text=onerror`);
+  await page.getByRole('link', { name: NASTY, exact: true }).click();
+  await heading(page, NASTY).waitFor();
+  expect(await page.locator('main img').count()).toBe(0);
+  // A video's address is text, unless a browser may follow it.
+  expect(await page.locator('a[href^="javascript:"], a[href^="s3:"]').count()).toBe(0);
+  expect(errors).toEqual([]);
+});
+
+it('cancels a job on its page, and shows its life', async () => {
+  const { userId } = await h.user();
+  const { jobId } = await h.jobs.createJob({
+    userId,
+    filename: 'holiday.mp4',
+    videoUrl: 'https://videos.example/holiday.mp4',
+    parameters: { every: 5 },
+  });
+  const { url } = await boot(h.url, 'fastify');
+  const { page, errors } = await open(`${url}/frameforge/jobs/${jobId}`);
+  await page.getByText('Due: waits for a worker').waitFor();
+  expect(await page.getByRole('link', { name: 'https://videos.example' }).getAttribute('rel')).toBe(
+    'noopener noreferrer nofollow',
+  );
+  await page.getByText('"every": 5').waitFor();
+  const run = await h.jobs.startJob(jobId, { leaseMs: 60_000, workerId: 'worker-9' });
+  await page.getByText('Latest run started by worker-9').waitFor();
+  await h.jobs.reportProgress([{ job: run, percent: 40, message: 'frame 400' }]);
+  await page.getByText('frame 400').waitFor();
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Leave it' }).click();
+  expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'processing' });
+  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Cancel 1 job' }).click();
+  await page.locator('.title .status', { hasText: 'cancelled' }).waitFor();
+  expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
+  await page.getByRole('button', { name: 'Retry' }).waitFor();
+  expect(errors).toEqual([]);
+});
+
+it('tells of an outage, and recovers by itself', async () => {
+  const proxy = await Proxy.start(h.url);
+  closing.push(() => proxy.stop());
+  const { url } = await boot(proxy.url, 'express', { database: { poolSize: 2 } });
+  const { page } = await open(`${url}/frameforge`);
+  await page.getByText('Jobs per minute, last hour').waitFor();
+  proxy.silent = true;
+  proxy.cut();
+  await page.getByText('The database does not answer.').waitFor({ timeout: 60_000 });
+  // What was read before stays.
+  await page.getByText('Jobs per minute, last hour').waitFor();
+  await picture(page, 'outage-light');
+  proxy.silent = false;
+  proxy.cut();
+  await page
+    .getByText('The database does not answer.')
+    .waitFor({ state: 'hidden', timeout: 60_000 });
+});
+
+it('asks nothing while the tab is hidden', async () => {
+  const { url } = await boot(h.url, 'express');
+  const { page } = await open(`${url}/frameforge/jobs`);
+  await rows(page).first().waitFor();
+  const hide = (hidden: boolean) =>
+    page.evaluate((isHidden) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+  await hide(true);
+  let count = 0;
+  page.on('request', () => (count += 1));
+  await page.waitForTimeout(7_000);
+  expect(count).toBe(0);
+  await hide(false);
+  await until(async () => count > 0);
+});
+
+/** How many statements tabs cost in some seconds. */
+const statements = async (tabs: number): Promise<number> => {
+  const proxy = await Proxy.start(h.url);
+  const { app, url } = await bootConsole(proxy.url, 'express');
+  const pages = await Promise.all(
+    Array.from({ length: tabs }, () => open(`${url}/frameforge/jobs`)),
+  );
+  for (const { page } of pages) await rows(page).first().waitFor();
+  proxy.reset();
+  await pages[0]!.page.waitForTimeout(12_000);
+  const { roundTrips } = proxy.traffic;
+  await app.close();
+  await proxy.stop();
+  return roundTrips;
+};
+
+it('costs the database as much with ten tabs as with one', async () => {
+  const [one, ten] = [await statements(1), await statements(10)];
+  expect(one).toBeGreaterThan(0);
+  // What is read is shown for two seconds, and asked for every five: at most some more.
+  expect(ten).toBeLessThan(3 * one);
+});
+
+describe.each(['light', 'dark'] as const)('in %s', (colorScheme) => {
+  it('has no violation of axe-core on any page, and fits a phone', async () => {
+    const { url } = await boot(h.url, 'express');
+    const { found } = { found: await h.jobs.listJobs({ status: 'failed', limit: 1 }) };
+    const { jobId } = found.jobs[0]!;
+    const all = [
+      ['overview', 'overview'],
+      ['jobs', 'jobs'],
+      ['jobs?text=surely-not-there', undefined],
+      [`jobs/${jobId}`, 'job'],
+      ['notifications', 'notifications'],
+    ] as const;
+    for (const viewport of [DESK, PHONE]) {
+      const { page, errors } = await open(`${url}/frameforge`, { colorScheme, viewport });
+      for (const [path, name] of all) {
+        await page.goto(`${url}/frameforge/${path}`);
+        await page.locator('h1').waitFor();
+        await page.locator('.loading').waitFor({ state: 'detached' });
+        await page.waitForLoadState('networkidle');
+        expect({ path, found: await violations(page) }).toEqual({ path, found: [] });
+        const width = await page.evaluate(() => document.documentElement.scrollWidth);
+        expect({ path, fits: width <= viewport.width }).toEqual({ path, fits: true });
+        if (name !== undefined) {
+          const size = viewport === PHONE ? '-phone' : '';
+          await picture(page, `${name}-${colorScheme}${size}`);
+        }
+      }
+      expect(errors).toEqual([]);
+    }
+  });
+});
+
+it('works by the keyboard alone', async () => {
+  const { url } = await boot(h.url, 'express');
+  const { page, errors } = await open(`${url}/frameforge/jobs?status=failed`);
+  await rows(page).first().waitFor();
+  const focused = () => page.evaluate(() => document.activeElement?.textContent?.trim() ?? '');
+  await page.keyboard.press('Tab');
+  expect(await focused()).toBe('To the content');
+  const mark = rows(page).first().getByRole('checkbox');
+  for (let i = 0; i < 60; i += 1) {
+    if (await mark.evaluate((element) => (element as unknown) === document.activeElement)) break;
+    await page.keyboard.press('Tab');
+  }
+  await page.keyboard.press('Space');
+  await page.getByText('1 marked').waitFor();
+  await page.getByRole('button', { name: 'Retry' }).focus();
+  await page.keyboard.press('Enter');
+  await page.getByRole('dialog').waitFor();
+  expect(await violations(page)).toEqual([]);
+  await page.keyboard.press('Escape');
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  expect(errors).toEqual([]);
+});
+
+it('shows times in the zone of the reader, and exactly in UTC under the pointer', async () => {
+  const { url } = await boot(h.url, 'express');
+  const { found } = { found: await h.jobs.listJobs({ limit: 1 }) };
+  const { jobId, createdAt } = found.jobs[0]!;
+  const { page } = await open(`${url}/frameforge/jobs/${jobId}`);
+  const time = page.locator('.life time').first();
+  await time.waitFor();
+  expect(await time.getAttribute('title')).toBe(
+    `${createdAt.toISOString().replace('T', ' ').replace('Z', '')} UTC`,
+  );
+  const minutes = new Date(createdAt.getTime() + 330 * 60_000).toISOString().slice(11, 16);
+  expect(await time.textContent()).toContain(minutes);
+});
+
+it('says what to do where there is nothing', async () => {
+  const empty = await openHarness();
+  closing.push(() => empty.close());
+  const booted: { app: INestApplication; url: string } = await boot(empty.url, 'express');
+  const { page, errors } = await open(`${booted.url}/frameforge`);
+  await page.getByText('No worker has reported').waitFor();
+  expect(await violations(page)).toEqual([]);
+  await page.goto(`${booted.url}/frameforge/jobs`);
+  await page.getByText('There are no jobs yet').waitFor();
+  await page.goto(`${booted.url}/frameforge/jobs/00000000-0000-4000-8000-000000000000`);
+  await page.getByText('does not exist').waitFor();
+  await page.goto(`${booted.url}/frameforge/notifications`);
+  await page.getByText('There are no notifications yet').waitFor();
+  expect(errors.filter((error) => !error.includes('404'))).toEqual([]);
+});

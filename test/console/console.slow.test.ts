@@ -1,0 +1,304 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { map } from 'rxjs';
+import { FrameForgeConsoleModule } from '../../src/console/index.js';
+import { baseOf } from '../../src/console/console.files.js';
+import { isSameOrigin } from '../../src/console/same.origin.js';
+import { SharedReads } from '../../src/console/shared.reads.js';
+import { makers } from '../jobs/fixtures.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { AdminGuard, ADAPTERS, bootConsole } from './console.app.js';
+import type { AppOptions } from './console.app.js';
+import { ASSETS, buildPages } from './console.build.js';
+
+let h: Harness;
+const closing: (() => Promise<void>)[] = [];
+beforeAll(async () => {
+  buildPages();
+  h = await openHarness();
+});
+afterEach(async () => {
+  for (const close of closing.splice(0)) await close();
+});
+afterAll(() => h.close());
+
+it('has at most 100 KB of files, compressed', () => {
+  const sizes = ['console.js', 'console.css'].map(
+    (name) => gzipSync(readFileSync(join(ASSETS, name))).length,
+  );
+  expect(sizes.reduce((a, b) => a + b)).toBeLessThan(100 * 1024);
+});
+
+/** What is said of options. */
+const message = (options: object): string => {
+  try {
+    FrameForgeConsoleModule.forRoot(options);
+    return '';
+  } catch (error) {
+    expect(error).toMatchObject({ code: 'CONFIGURATION_INVALID' });
+    return (error as Error).message;
+  }
+};
+
+describe('forRoot', () => {
+  const { NODE_ENV } = process.env;
+  afterEach(() => {
+    process.env['NODE_ENV'] = NODE_ENV;
+  });
+
+  it('refuses to start without guards', () => {
+    expect(message({})).toContain('it needs `guards`');
+    expect(message({ guards: [] })).toContain('`guards` must be an array of guards');
+    expect(message({ guards: ['AdminGuard'] })).toContain('`guards` must be an array of guards');
+    expect(message({ guards: undefined })).toContain('it needs `guards`');
+  });
+
+  it('goes without guards where it is told so, and never in production', () => {
+    expect(message({ unguarded: true })).toBe('');
+    expect(message({ unguarded: true, guards: [AdminGuard] })).toContain('contradict');
+    process.env['NODE_ENV'] = 'production';
+    expect(message({ unguarded: true })).toContain('`unguarded` is refused');
+    expect(message({ guards: [AdminGuard] })).toBe('');
+  });
+
+  it('names what is wrong', () => {
+    expect(message({ guards: [AdminGuard], path: 'a b', acts: 1 })).toMatch(
+      /`path` must be.*`acts`/s,
+    );
+  });
+});
+
+/** Boots, and closes at the end of the test. */
+async function boot(...args: Parameters<typeof bootConsole>) {
+  const booted = await bootConsole(...args);
+  closing.push(() => booted.app.close());
+  return booted;
+}
+
+const post = (url: string, ids: unknown, headers: Record<string, string> = {}) =>
+  fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify({ ids }),
+  });
+
+const SAME = { 'sec-fetch-site': 'same-origin' };
+
+/** Every address that the console has. */
+const ADDRESSES = [
+  'frameforge',
+  'frameforge/overview',
+  'frameforge/jobs',
+  'frameforge/jobs/00000000-0000-4000-8000-000000000000',
+  'frameforge/notifications',
+  'frameforge/assets/console.js',
+  'frameforge/assets/console.css',
+  'frameforge/assets/icon.svg',
+  'frameforge/api/settings',
+  'frameforge/api/overview',
+  'frameforge/api/schema',
+  'frameforge/api/jobs',
+  'frameforge/api/notifications',
+];
+
+it('has its first page with a slash at the end too, where the application ignores that', async () => {
+  const { url } = await boot(h.url, 'express');
+  const page = await (await fetch(`${url}/frameforge/`)).text();
+  expect(page).toContain('<base href="./">');
+});
+
+describe.each(ADAPTERS)('on %s', (adapter) => {
+  it('answers at each address, below a prefix too', async () => {
+    for (const options of [{}, { prefix: 'admin/v1' }] as AppOptions[]) {
+      const { url } = await boot(h.url, adapter, options);
+      const root = options.prefix === undefined ? url : `${url}/${options.prefix}`;
+      for (const address of ADDRESSES) {
+        const response = await fetch(`${root}/${address}`);
+        expect({ address, status: response.status }).toEqual({ address, status: 200 });
+        expect(response.headers.get('x-content-type-options')).toBe('nosniff');
+        await response.text();
+      }
+      for (const address of ['frameforge/nowhere', 'frameforge/assets/..%2fpackage.json']) {
+        expect((await fetch(`${root}/${address}`)).status).toBe(404);
+      }
+    }
+  });
+
+  it('lets nobody in whom a guard refuses: 401, and nothing leaks', async () => {
+    const job = await makers(h).failed();
+    const { url, doorman } = await boot(h.url, adapter);
+    doorman.isOpen = false;
+    for (const address of [...ADDRESSES, `frameforge/api/jobs/${job.jobId}`]) {
+      const response = await fetch(`${url}/${address}`);
+      expect({ address, status: response.status }).toEqual({ address, status: 401 });
+      expect(await response.json()).toEqual({ message: 'Unauthorized', statusCode: 401 });
+    }
+    expect((await post(`${url}/frameforge/api/actions/retry`, [job.jobId], SAME)).status).toBe(401);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'failed' });
+  });
+
+  it('has a page with a strict policy, whose links are relative', async () => {
+    const { url } = await boot(h.url, adapter);
+    const response = await fetch(`${url}/frameforge/jobs`);
+    expect(response.headers.get('content-security-policy')).toMatch(
+      /^default-src 'none'; script-src 'self'; style-src 'self';/,
+    );
+    const html = await response.text();
+    expect(html).not.toMatch(/<script(?! type="module" src="assets\/)|style=|https?:/);
+    const bases = await Promise.all(
+      ['', '/overview', '/jobs', '/jobs/1', '/jobs?status=failed'].map(async (path) => {
+        const page = await (await fetch(`${url}/frameforge${path}`)).text();
+        return /<base href="([^"]*)">/.exec(page)?.[1];
+      }),
+    );
+    expect(bases).toEqual(['frameforge/', './', './', './../', './']);
+  });
+
+  it('keeps its answers as they are, whatever interceptors make of answers', async () => {
+    const seen: unknown[] = [];
+    const { url } = await boot(h.url, adapter, {
+      prepare: (app) => {
+        app.useGlobalInterceptors({
+          intercept: (_context, next) => {
+            seen.push(1);
+            return next.handle().pipe(map((data: unknown) => ({ data })));
+          },
+        });
+      },
+    });
+    const response = await fetch(`${url}/frameforge/api/settings`);
+    expect(await response.json()).toMatchObject({ actions: expect.arrayContaining(['retry']) });
+    expect(seen).toHaveLength(1);
+  });
+
+  it('finds jobs by what the address says, and refuses what has no meaning', async () => {
+    const { pending, failed } = makers(h);
+    const user = await h.user({ username: `ann-${adapter}` });
+    const job = await pending(user.userId);
+    await failed();
+    const { url } = await boot(h.url, adapter);
+    const get = async (query: string) => {
+      const response = await fetch(`${url}/frameforge/api/jobs?${query}`);
+      return { status: response.status, body: (await response.json()) as never };
+    };
+    for (const query of [
+      `user=ann-${adapter}`,
+      `user=${user.userId}&status=pending&text=`,
+      `user=${encodeURIComponent(user.email)}&from=2020-01-01T00:00:00Z`,
+      `user=ann-${adapter}&order=waiting`,
+    ]) {
+      const { body } = await get(query);
+      expect(body).toMatchObject({ found: [{ jobId: job.jobId }], nextCursor: null });
+    }
+    expect(await get('user=nobody')).toMatchObject({
+      status: 200,
+      body: { found: [], user: null },
+    });
+    for (const query of ['status=x', 'status=failed&status=pending', 'from=never', 'cursor=x']) {
+      expect(await get(query)).toMatchObject({ status: 400, body: { code: 'INVALID_INPUT' } });
+    }
+    const text = JSON.stringify(await get(''));
+    expect(text).not.toMatch(/passwordHash|secret|postgres:/);
+  });
+
+  it('acts by the services, and logs who did', async () => {
+    const { failed, pending, completed } = makers(h);
+    const jobs = [await failed(), await pending(), await completed()];
+    const lines: string[] = [];
+    const log = (text: unknown, context?: unknown): void => {
+      if (context === 'FrameForgeConsole') lines.push(String(text));
+    };
+    const logger = { log, warn: log, error: log };
+    const { url } = await boot(h.url, adapter, { logger });
+    const [one, two, three] = jobs.map(({ jobId }) => jobId);
+    const retried = await post(`${url}/frameforge/api/actions/retry`, [one, three], SAME);
+    expect(retried.status).toBe(200);
+    expect(await retried.json()).toEqual({
+      results: [
+        { id: one, refusal: null },
+        { id: three, refusal: expect.stringContaining('completed') },
+      ],
+    });
+    expect((await post(`${url}/frameforge/api/actions/cancel`, [two], SAME)).status).toBe(200);
+    expect(await h.jobs.getJob(one!)).toMatchObject({ status: 'pending', attempts: 0 });
+    expect(await h.jobs.getJob(two!)).toMatchObject({ status: 'failed' });
+    expect((await h.jobs.getJob(two!)).cancelledAt).not.toBeNull();
+    expect(lines).toHaveLength(3);
+    expect(lines[0]).toBe(`"ann\\n\\"the admin\\"" retried job ${one}`);
+    expect(lines[1]).toContain(`was refused: retried job ${three}`);
+    for (const ids of [undefined, [], 'x', [1], Array.from({ length: 101 }, () => one)]) {
+      expect((await post(`${url}/frameforge/api/actions/retry`, ids, SAME)).status).toBe(400);
+    }
+    expect((await post(`${url}/frameforge/api/actions/drop`, [one], SAME)).status).toBe(404);
+  });
+
+  it('acts for no other origin', async () => {
+    const { jobId } = await makers(h).failed();
+    const { url } = await boot(h.url, adapter);
+    const action = `${url}/frameforge/api/actions/retry`;
+    for (const headers of [
+      {},
+      { 'sec-fetch-site': 'cross-site' },
+      { 'sec-fetch-site': 'same-site', origin: url },
+      { origin: 'http://evil.example' },
+    ] as Record<string, string>[]) {
+      expect((await post(action, [jobId], headers)).status).toBe(403);
+    }
+    expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
+  });
+
+  it('acts only where actions are on', async () => {
+    const { jobId } = await makers(h).failed();
+    const { url } = await boot(h.url, adapter, { console: { actions: false } });
+    const settings = await fetch(`${url}/frameforge/api/settings`);
+    expect(await settings.json()).toEqual({ actions: [] });
+    expect((await post(`${url}/frameforge/api/actions/retry`, [jobId], SAME)).status).toBe(403);
+    expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
+  });
+});
+
+it('knows the way from a page to its own address', () => {
+  const bases = [
+    ['/frameforge', 0],
+    ['/frameforge/?a=/', 0],
+    ['/jobs', 1],
+    ['/jobs/', 1],
+    ['/jobs/1', 2],
+  ] as const;
+  expect(bases.map(([url, depth]) => baseOf(url, depth, 'frameforge'))).toEqual([
+    'frameforge/',
+    './',
+    './',
+    './../',
+    './../',
+  ]);
+});
+
+it('takes the word of the browser, or the name of the host', () => {
+  const host = 'jobs.example';
+  expect(isSameOrigin({ 'sec-fetch-site': 'same-origin', origin: 'http://x' })).toBe(true);
+  expect(isSameOrigin({ 'sec-fetch-site': 'none', host, origin: `http://${host}` })).toBe(false);
+  expect(isSameOrigin({ host, origin: `http://${host}` })).toBe(true);
+  const behind = { host: 'inner:3000', 'x-forwarded-host': `${host}, other` };
+  expect(isSameOrigin({ ...behind, origin: `https://${host}` })).toBe(true);
+  expect(isSameOrigin({ host, origin: 'null' })).toBe(false);
+  expect(isSameOrigin({ host })).toBe(false);
+});
+
+it('reads once for all who ask for the same at a time', async () => {
+  const reads = new SharedReads(10_000);
+  let count = 0;
+  const read = async () => {
+    count += 1;
+    return count;
+  };
+  expect(await Promise.all([reads.get('a', read), reads.get('a', read)])).toEqual([1, 1]);
+  expect([await reads.get('a', read), await reads.get('b', read)]).toEqual([1, 2]);
+  reads.clear();
+  expect(await reads.get('a', read)).toBe(3);
+  const away = Promise.reject(new Error('away'));
+  await expect(reads.get('c', () => away)).rejects.toThrow('away');
+  expect(await reads.get('c', read, 0)).toBe(4);
+});
