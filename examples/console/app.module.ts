@@ -12,7 +12,7 @@ import {
 import type {
   NotificationHandler,
   VideoJobHandler,
-  WorkContext,
+  JobContext,
 } from '@frameforge/shared-types/worker';
 
 /** How long the work on a video takes at the most, in ms. */
@@ -22,7 +22,7 @@ const WORK_MS = 6_000;
 @Injectable()
 @VideoJobProcessor({ concurrency: 4 })
 class Extractor implements VideoJobHandler {
-  async process({ jobId }: VideoJob, { signal, progress }: WorkContext): Promise<JobResult> {
+  async process({ jobId }: VideoJob, { signal, progress }: JobContext): Promise<JobResult> {
     for (let percent = 0; percent < 100; percent += 10) {
       progress(percent, `frame ${percent * 9}`);
       await sleep((Math.random() * WORK_MS) / 10, undefined, { signal });

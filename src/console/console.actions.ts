@@ -1,4 +1,4 @@
-import { ForbiddenException, Logger, NotFoundException } from '@nestjs/common';
+import { ForbiddenException, Logger } from '@nestjs/common';
 import { FrameForgeError } from '../errors.js';
 import type { JobService } from '../jobs/job.service.js';
 import type { NotificationService } from '../notifications/notification.service.js';
@@ -25,18 +25,17 @@ const DONE: Record<ActionName, string> = {
 /** Changes jobs and notifications by their services alone, and logs who did. */
 export class ConsoleActions {
   private readonly logger = new Logger('FrameForgeConsole');
-  private readonly calls: Readonly<Partial<Record<ActionName, (id: string) => Promise<unknown>>>>;
+  private readonly calls: Readonly<Record<ActionName, (id: string) => Promise<unknown>>>;
 
   constructor(
     jobs: JobService,
     notifications: NotificationService,
     private readonly enabled: boolean,
   ) {
-    const { redeliver } = notifications as { redeliver?: (id: string) => Promise<unknown> };
     this.calls = {
       retry: (id) => jobs.retryJob(id),
       cancel: (id) => jobs.cancelJob(id),
-      ...(redeliver && { redeliver: (id) => redeliver.call(notifications, id) }),
+      redeliver: (id) => notifications.redeliver(id),
     };
   }
 
@@ -55,11 +54,9 @@ export class ConsoleActions {
         'Actions are off: FrameForgeConsoleModule has no `actions: true`.',
       );
     }
-    const call = this.calls[action];
-    if (call === undefined) throw new NotFoundException();
     const results: ActionResult[] = [];
     for (const id of ids) {
-      const refusal = await refusalOf(() => call(id));
+      const refusal = await refusalOf(() => this.calls[action](id));
       results.push({ id, refusal });
       // What an operator is called may be what somebody has typed: it stays within its line.
       const who = JSON.stringify(actor);
