@@ -59,7 +59,7 @@ export const schedules: Arbitrary<Schedule> = record({
       { weight: 2, arbitrary: step({ do: is('heartbeat'), worker }) },
       { weight: 2, arbitrary: step({ do: is('endAll'), worker, how }) },
       { weight: 2, arbitrary: step({ do: is('call'), run, call: constantFrom(...CALLS) }) },
-      { weight: 2, arbitrary: step({ do: is('limit'), run }) },
+      { weight: 3, arbitrary: step({ do: is('limit'), run }) },
       { weight: 1, arbitrary: step({ do: is('release'), run }) },
       { weight: 1, arbitrary: step({ do: is('retryJob'), job }) },
     ),
