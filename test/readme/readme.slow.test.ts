@@ -15,7 +15,7 @@ const RUN_ELSEWHERE: Record<string, string> = {
   'docs/roles.md': 'test/boot/roles.test.ts: its SQL, as the roles that it makes',
 };
 /** Kinds of blocks that are no program. */
-const SHOWN = ['text'];
+const SHOWN = ['text', 'yaml'];
 
 interface Placed extends Block {
   readonly document: string;
