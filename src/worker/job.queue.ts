@@ -70,7 +70,10 @@ export class JobQueue implements WorkQueue<Lease> {
       const goesOn = `it was aborted, and keeps its place until its handler ends.`;
       if (lease.cancelled)
         logger.log(`Job ${jobId} was cancelled or deleted in run ${runNumber}: ${goesOn}`);
-      else logger.warn(`The lease of run ${runNumber} of job ${jobId} was lost: ${goesOn}`);
+      else {
+        const why = lease.overslept === undefined ? '' : `, because ${lease.overslept}`;
+        logger.warn(`The lease of run ${runNumber} of job ${jobId} was lost${why}: ${goesOn}`);
+      }
     });
     this.progress = new ProgressReporter(
       new SqlRunner(db.dataSource, preparedStatements, {

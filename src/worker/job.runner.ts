@@ -212,7 +212,7 @@ export class JobRunner {
    *
    * @param written - the status that this write would have left
    */
-  private refused({ run }: Lease, error: JobRefusal, written: JobStatus): RunEnd {
+  private refused({ run, overslept }: Lease, error: JobRefusal, written: JobStatus): RunEnd {
     const { runNumber, status, isCancelled } = error instanceof LeaseLostError ? error : {};
     const isDeleted = error instanceof JobNotFoundError;
     if (isCancelled === true || isDeleted) {
@@ -225,7 +225,8 @@ export class JobRunner {
     // Nobody else can have completed this run.
     const own = status === written || status === JobStatus.COMPLETED;
     if (runNumber === run.runNumber && own) return ENDS[status];
-    this.logger.warn(`The outcome of run ${run.runNumber} was discarded: ${error.message}`);
+    const why = overslept === undefined ? '' : ` The lease was lost because ${overslept}.`;
+    this.logger.warn(`The outcome of run ${run.runNumber} was discarded: ${error.message}${why}`);
     return 'lost';
   }
 }

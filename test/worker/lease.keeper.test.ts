@@ -88,3 +88,32 @@ it('extends the leases of more jobs than a call of the service takes', async () 
   expect(leases.filter((lease) => lease.deadline <= deadline)).toEqual([]);
   expect(worker.keeper.leases).toHaveLength(count);
 });
+
+it('a lease that ends while the event loop is blocked is told as that', async () => {
+  const leaseMs = 300;
+  const lost: Lease[] = [];
+  const keeper = new LeaseKeeper(worker.db, leaseMs, worker.recording, (lease) => lost.push(lease));
+  const [idle, settling] = (await claimed(2, keeper, leaseMs)) as [Lease, Lease];
+  // Its handler has ended, and what came of it is on its way: the answer tells.
+  settling.settling = true;
+  for (const end = performance.now() + 2 * leaseMs; performance.now() < end;);
+  await until(() => lost.length > 0);
+  expect(lost).toEqual([idle]);
+  const blocked = /the event loop of this process was blocked.* for \d+ ms/;
+  expect(idle.overslept).toMatch(blocked);
+  expect(settling.overslept).toMatch(blocked);
+  expect((idle.abort.signal.reason as Error).message).toMatch(blocked);
+  keeper.clear();
+});
+
+it('a lease that ends although the event loop works is not told as blocked', async () => {
+  const lost: Lease[] = [];
+  const keeper = new LeaseKeeper(worker.db, 60_000, worker.recording, (lease) => lost.push(lease));
+  const [lease] = await claimed(1, keeper, 60_000);
+  await world.lapse(lease!.job);
+  await world.harness.jobs.claimJobs();
+  await keeper['extend']();
+  expect(lost).toEqual([lease]);
+  expect(lease!.overslept).toBeUndefined();
+  keeper.clear();
+});

@@ -34,6 +34,8 @@ export class Lease {
   released = false;
   /** The job was cancelled or deleted. */
   cancelled = false;
+  /** Why it could not be extended in time, if this process itself is the reason. */
+  overslept: string | undefined;
 
   /** What was last reported of its progress. */
   progress: { readonly percent: number; readonly message: string | undefined } | undefined;
@@ -80,6 +82,8 @@ export class LeaseKeeper {
   private nextExtension = 0;
   /** Why leases could not be extended the last time, if they could not. */
   private failure: unknown;
+  /** When it was to wake up, on the monotonic clock. */
+  private due = Infinity;
   /** Those whose rows were locked, and those that somebody asks about; and when to try them again. */
   private passedOver: Lease[] = [];
   private nextRetry = Infinity;
@@ -159,6 +163,7 @@ export class LeaseKeeper {
     if (this.leases.length === 0) return;
     let next = this.isBusy ? Infinity : Math.min(this.nextExtension, this.nextRetry);
     for (const { deadline } of this.leases) next = Math.min(next, deadline);
+    this.due = next;
     if (next === Infinity) return;
     // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
     const tick = (): unknown => setImmediate(() => this.tick());
@@ -222,20 +227,34 @@ export class LeaseKeeper {
   }
 
   /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
-  private expire(lease: Lease, reason: Error = leaseEnded(lease, this.failure)): void {
+  private expire(lease: Lease, reason?: Error): void {
     if (lease.place === -1) return;
+    lease.overslept = reason === undefined ? this.overslept() : undefined;
     if (lease.settling) {
       lease.deadline = Infinity;
       return;
     }
     this.remove(lease);
-    lease.abort.abort(reason);
+    lease.abort.abort(reason ?? leaseEnded(lease, this.failure));
     this.onLost(lease);
+  }
+
+  /**
+   * What to say if this process did not get to what was due for so long that leases ended. Others see only
+   * that its worker was lost.
+   */
+  private overslept(): string | undefined {
+    const lateMs = Math.round(performance.now() - this.due);
+    if (lateMs < this.leaseMs / 3) return undefined;
+    return (
+      `the event loop of this process was blocked, or the process was stopped, for ${lateMs} ms or ` +
+      `more: let a handler do what takes long on the processor in a worker thread or a child process`
+    );
   }
 }
 
-const leaseEnded = ({ run: { runNumber, jobId } }: Lease, cause: unknown): Error =>
+const leaseEnded = ({ run: { runNumber, jobId }, overslept }: Lease, cause: unknown): Error =>
   new LeaseEndedError(
-    `The lease of run ${runNumber} of job ${jobId} has ended.`,
+    `The lease of run ${runNumber} of job ${jobId} has ended${overslept === undefined ? '' : `: ${overslept}`}.`,
     cause === undefined ? {} : { cause },
   );
