@@ -78,7 +78,7 @@ export const makeBare = (url: string): Promise<void> =>
 
 const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
   createJob: async (connection, { userId, filename, videoUrl }) => {
-    const values = [[uuidV7()], [userId], [filename], [videoUrl], [null]];
+    const values = [[uuidV7()], [userId], [filename], [videoUrl], [null], null];
     const { rows } = await run(connection, sql.createJobsTogether, values);
     expect(rows[0]?.['count'], 1);
   },
@@ -89,6 +89,7 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
       videos.map(({ filename }) => filename),
       videos.map(({ videoUrl }) => videoUrl),
       videos.map(() => null),
+      null,
       videos.map(() => false),
       [...new Set(videos.map(({ userId }) => userId))],
     ]);
@@ -103,7 +104,7 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
   },
   completeJob: async (connection, { jobId, runNumber, workerId }) => {
     const { resultUrl, frameCount } = RESULT;
-    const result = ['completed', resultUrl, frameCount, null, null, 0, 0, uuidV7()];
+    const result = ['completed', resultUrl, frameCount, null, null, 0, 0, uuidV7(), null];
     const values = [jobId, runNumber, workerId, ...result].map((value) => [value]);
     const { rows } = await run(connection, sql.settleJobs, values);
     expect(rows.filter((row) => row['jobId'] !== null).length, 1);
@@ -119,6 +120,7 @@ async function completeJobs(run: Run, connection: number, jobs: readonly Row[]):
     jobs.map(() => RESULT.resultUrl),
     jobs.map(() => RESULT.frameCount),
     jobs.map(() => uuidV7()),
+    null,
     jobs[0]?.['workerId'],
   ]);
   expect(rows[0]?.['count'], jobs.length);
