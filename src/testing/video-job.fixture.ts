@@ -22,6 +22,8 @@ export interface VideoJobValues {
   videoUrl: string;
   /** When the job is due, before its first attempt; now if left out. */
   availableAt?: Date;
+  /** What to do, as the application defines it; none if left out. */
+  parameters?: object;
   /** How many attempts have failed before, each to be tried again. Default 0. */
   attempts: number;
   /** What went wrong at the failed attempts. */
@@ -36,6 +38,8 @@ export interface VideoJobValues {
   resultUrl: string;
   /** How many frames a completed job has. */
   frameCount: number;
+  /** What else came of a completed job; nothing if left out. */
+  output?: object;
 }
 
 /**
@@ -62,11 +66,14 @@ export function videoJobFixture(
 }
 
 async function write(manager: EntityManager, values: VideoJobValues): Promise<VideoJob> {
-  const { status, jobId, filename, videoUrl, availableAt } = values;
-  const { errorMessage, resultUrl, frameCount } = values;
+  const { status, jobId, filename, videoUrl, availableAt, parameters } = values;
+  const { errorMessage, resultUrl, frameCount, output } = values;
   const userId = values.userId ?? (await userFixture().persist(manager)).userId;
   const jobs = new JobService(dataSourceOf(manager), { preparedStatements: false });
-  const job = await jobs.createJob({ jobId, userId, filename, videoUrl, availableAt }, { manager });
+  const job = await jobs.createJob(
+    { jobId, userId, filename, videoUrl, availableAt, parameters },
+    { manager },
+  );
   const start = (): Promise<VideoJob> =>
     servicesIn(manager).jobs.startJob(job.jobId, leaseOf(values));
   let waiting = job;
@@ -80,7 +87,8 @@ async function write(manager: EntityManager, values: VideoJobValues): Promise<Vi
     case 'processing':
       return start();
     case 'completed':
-      return (await jobs.completeJob(await start(), { resultUrl, frameCount }, { manager })).job;
+      return (await jobs.completeJob(await start(), { resultUrl, frameCount, output }, { manager }))
+        .job;
     case 'failed':
       return (await jobs.failJob(await start(), { errorMessage }, { manager })).job;
   }

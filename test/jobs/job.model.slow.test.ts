@@ -3,6 +3,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, openPeer, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
+import { bulkCommands } from './bulk.commands.js';
 import { controlCommands } from './control.commands.js';
 import { queueCommands } from './queue.commands.js';
 import { settleCommands } from './settle.commands.js';
@@ -44,6 +45,7 @@ const OUTCOMES = [
     (outcome) => `cancelJob: ${outcome}`,
   ),
   verdicts(['reportProgress'], ['held', 'lost']),
+  verdicts(['retryJobs', 'cancelJobs'], ['counted', 'done']),
   ['settled under a number of its own', 'logged under a number of its own'],
   ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],
 ].flat();
@@ -56,10 +58,19 @@ it('does what the model of the state machine does, whoever works on the jobs', a
   const seen = new Map<string, number>();
   await fc.assert(
     fc.asyncProperty(
-      fc.commands([...queueCommands, ...settleCommands, ...controlCommands, ...legacyCommands], {
-        maxCommands: 70,
-        size: 'max',
-      }),
+      fc.commands(
+        [
+          ...queueCommands,
+          ...settleCommands,
+          ...controlCommands,
+          ...bulkCommands,
+          ...legacyCommands,
+        ],
+        {
+          maxCommands: 70,
+          size: 'max',
+        },
+      ),
       async (sequence) => {
         const user = await h.user();
         const real: Real = { dataSource: h.dataSource, workers, user, seen };

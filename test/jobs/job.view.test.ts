@@ -2,6 +2,8 @@ import { Controller, Get, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { ApiOkResponse, DocumentBuilder, SwaggerModule } from '@nestjs/swagger';
 import { JobView, toJobView } from '../../src/index.js';
+import { toJobViewAt } from '../../src/jobs/job.view.js';
+import { videoJobFixture } from '../../src/testing/video-job.fixture.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 
@@ -49,4 +51,29 @@ it('is documented by @nestjs/swagger, property by property', async () => {
     completedAt: { type: 'string', format: 'date-time', nullable: true },
     progress: { type: 'number', minimum: 0, maximum: 100 },
   });
+});
+
+it('shows a job as it was when it ended, also to who does not know of its run', async () => {
+  const made = (status: 'completed' | 'failed') =>
+    videoJobFixture({ status, parameters: { fps: 2 }, output: { seconds: 9 } }).persist(
+      h.dataSource,
+    );
+  const [completed, failed] = [await made('completed'), await made('failed')];
+  const createdAt = new Date(0);
+  const end = { createdAt, runNumber: null };
+  expect(toJobViewAt(completed, { ...end, notificationType: 'success' })).toEqual(
+    toJobView(completed),
+  );
+  expect(toJobView(completed)).toMatchObject({ parameters: { fps: 2 }, output: { seconds: 9 } });
+  expect(toJobViewAt(failed, { ...end, notificationType: 'failure' })).toEqual(toJobView(failed));
+  const retried = await h.jobs.retryJob(failed.jobId);
+  const atItsEnd = toJobViewAt(retried, { ...end, notificationType: 'failure' });
+  expect(atItsEnd).toEqual({
+    ...toJobView(retried),
+    status: 'failed',
+    completedAt: createdAt,
+    progress: null,
+    errorMessage: null,
+  });
+  expect(atItsEnd).toBeInstanceOf(JobView);
 });
