@@ -1,6 +1,8 @@
 import { ForbiddenException, Logger } from '@nestjs/common';
 import { FrameForgeError } from '../errors.js';
+import type { CancelJobsFilter } from '../jobs/bulk/bulk.inputs.js';
 import type { JobService } from '../jobs/job.service.js';
+import type { BulkOutcome } from '../sql/in.batches.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 
 /** How many rows one request changes. */
@@ -22,14 +24,28 @@ const DONE: Record<ActionName, string> = {
   redeliver: 'delivers again notification',
 };
 
+/** Which rows are meant where all that match are: what a list is filtered by. */
+export interface Matching {
+  readonly userId?: string;
+  readonly status?: string;
+  readonly createdFrom?: Date;
+  readonly createdBefore: Date;
+}
+
+const ALL: Record<ActionName, string> = {
+  retry: 'retried the failed jobs',
+  cancel: 'cancelled the jobs',
+  redeliver: 'delivers again the failed notifications',
+};
+
 /** Changes jobs and notifications by their services alone, and logs who did. */
 export class ConsoleActions {
   private readonly logger = new Logger('FrameForgeConsole');
   private readonly calls: Readonly<Record<ActionName, (id: string) => Promise<unknown>>>;
 
   constructor(
-    jobs: JobService,
-    notifications: NotificationService,
+    private readonly jobs: JobService,
+    private readonly notifications: NotificationService,
     private readonly enabled: boolean,
   ) {
     this.calls = {
@@ -37,6 +53,39 @@ export class ConsoleActions {
       cancel: (id) => jobs.cancelJob(id),
       redeliver: (id) => notifications.redeliver(id),
     };
+  }
+
+  /**
+   * Changes all rows that match, or only counts them. The services read the filter anew: what has changed since
+   * is left alone.
+   */
+  async actOnAll(
+    action: ActionName,
+    { status, ...filter }: Matching,
+    dryRun: boolean,
+    actor: string,
+  ): Promise<BulkOutcome> {
+    this.requireEnabled();
+    const all = { ...filter, dryRun };
+    const outcome = await {
+      retry: () => this.jobs.retryJobs(all),
+      cancel: () =>
+        this.jobs.cancelJobs((status === undefined ? all : { ...all, status }) as CancelJobsFilter),
+      redeliver: () => this.notifications.redeliverNotifications(all),
+    }[action]();
+    if (!dryRun) {
+      const what = `${ALL[action]} that match ${JSON.stringify({ status, ...filter })}`;
+      this.logger.log(`${JSON.stringify(actor)} ${what}: ${outcome.changed} of ${outcome.matched}`);
+    }
+    return outcome;
+  }
+
+  /** @throws ForbiddenException unless actions are enabled */
+  private requireEnabled(): void {
+    if (this.enabled) return;
+    throw new ForbiddenException(
+      'Actions are off: FrameForgeConsoleModule has no `actions: true`.',
+    );
   }
 
   /** What may be done. */
@@ -49,11 +98,7 @@ export class ConsoleActions {
    * @throws ForbiddenException unless actions are enabled
    */
   async act(action: ActionName, ids: readonly string[], actor: string): Promise<ActionResult[]> {
-    if (!this.enabled) {
-      throw new ForbiddenException(
-        'Actions are off: FrameForgeConsoleModule has no `actions: true`.',
-      );
-    }
+    this.requireEnabled();
     const results: ActionResult[] = [];
     for (const id of ids) {
       const refusal = await refusalOf(() => this.calls[action](id));

@@ -122,10 +122,15 @@ class ConsoleController {
       throw new ForbiddenException('Actions are taken on the pages of the console alone.');
     }
     if (!isAction(action)) throw new NotFoundException();
-    const ids = idsOf(body);
+    const { matching, dryRun } = (body ?? {}) as { matching?: PageQuery; dryRun?: unknown };
+    const ids = matching === undefined ? idsOf(body) : [];
     return this.answer(response, async () => {
       try {
         const actor = this.options.actor(request);
+        if (matching !== undefined) {
+          const filter = await this.data.matching(matching);
+          return await this.actions.actOnAll(action, filter, dryRun !== false, actor);
+        }
         return { results: await this.actions.act(action, ids, actor) };
       } finally {
         this.data.changed();

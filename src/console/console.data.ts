@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DatabaseUnavailableError } from '../errors.js';
+import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
 import type { JobStatistics } from '../statistics/job.statistics.js';
 import type { JobSearch, NotificationSearch } from '../statistics/statistics.inputs.js';
 import type * as types from '../statistics/statistics.types.js';
-import { uuid } from '../input/rules.js';
+import { CheckedBy, readInput } from '../input/input.js';
+import { instant, integer, text, uuid } from '../input/rules.js';
+import type { Matching } from './console.actions.js';
 import { SharedReads } from './shared.reads.js';
 
 /** How long, in ms, a comparison of the schema is shown: it takes some hundred milliseconds. */
@@ -11,6 +13,16 @@ const SCHEMA_MS = 300_000;
 
 /** How long, in ms, a page waits for the database: less than its reader does, and than a statement may take. */
 const PATIENCE_MS = 8_000;
+
+/** What an action on all that match is told. */
+class MatchingInput {
+  @CheckedBy(text(255), 'optional') user?: string;
+  @CheckedBy(text(20), 'optional') status?: string;
+  @CheckedBy(instant, 'optional') from?: Date;
+  @CheckedBy(instant, 'optional') to?: Date;
+  /** When the list was shown, in ms since 1970. */
+  @CheckedBy(integer(1, Number.MAX_SAFE_INTEGER)) at!: number;
+}
 
 /** A page's query: each value is a text if it is there once. */
 export type Query = Readonly<Record<string, unknown>>;
@@ -62,6 +74,28 @@ export class ConsoleData {
     return this.read(keyOf('notifications', query), () =>
       this.statistics.searchNotifications(notificationSearchOf(query)),
     );
+  }
+
+  /**
+   * What a list is filtered by, for an action on all of it.
+   *
+   * @throws InvalidInputError if the filter is none that an action can have
+   */
+  async matching(query: Query): Promise<Matching> {
+    const search = filled({ ...query, from: timeOf(query['from']), to: timeOf(query['to']) });
+    const { user, status, from, to, at } = readInput('matching', MatchingInput, search);
+    const found = user === undefined ? undefined : await this.userOf(user);
+    if (found === null) {
+      const message = 'must be the id, the name or the e-mail address of a user';
+      throw new InvalidInputError('matching', [{ property: 'user', message }]);
+    }
+    const shownAt = new Date(at);
+    return {
+      ...(found && { userId: found.userId }),
+      ...(status !== undefined && { status }),
+      ...(from !== undefined && { createdFrom: from }),
+      createdBefore: to !== undefined && to < shownAt ? to : shownAt,
+    };
   }
 
   /** Something was changed: the next reads are new ones. */

@@ -6,6 +6,7 @@ import { FrameForgeConsoleModule } from '../../src/console/index.js';
 import { baseOf } from '../../src/console/console.files.js';
 import { isSameOrigin } from '../../src/console/same.origin.js';
 import { SharedReads } from '../../src/console/shared.reads.js';
+import { User } from '../../src/schema/entities/index.js';
 import { makers } from '../jobs/fixtures.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
@@ -232,6 +233,40 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       expect((await post(`${url}/frameforge/api/actions/retry`, ids, SAME)).status).toBe(400);
     }
     expect((await post(`${url}/frameforge/api/actions/drop`, [one], SAME)).status).toBe(404);
+  });
+
+  it('acts on all that match, as of when the list was shown, and counts first', async () => {
+    const { failed, completed } = makers(h);
+    const job = await failed();
+    await completed();
+    const at = Date.now() + 1;
+    while (Date.now() <= at) await new Promise((resolve) => setTimeout(resolve, 5));
+    const later = await failed();
+    const { url } = await boot(h.url, adapter);
+    const { email } = await h.dataSource
+      .getRepository(User)
+      .findOneByOrFail({ userId: job.userId });
+    const send = async (action: string, matching: object, dryRun?: boolean) => {
+      const response = await fetch(`${url}/frameforge/api/actions/${action}`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', ...SAME },
+        body: JSON.stringify({ matching, dryRun }),
+      });
+      return { status: response.status, body: await response.json() };
+    };
+    const mine = { user: email, status: 'failed', at };
+    expect(await send('retry', mine)).toEqual({ status: 200, body: { matched: 1, changed: 0 } });
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'failed' });
+    expect((await send('retry', mine, false)).body).toEqual({ matched: 1, changed: 1 });
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'pending' });
+    await send('retry', { status: 'failed', at }, false);
+    expect(await h.jobs.getJob(later.jobId)).toMatchObject({ status: 'failed' });
+    const cancelled = await send('cancel', { user: email, status: 'pending', at }, false);
+    expect(cancelled.body).toEqual({ matched: 1, changed: 1 });
+    expect((await send('redeliver', { at }, false)).body).toMatchObject({ changed: 0 });
+    for (const wrong of [{}, { at: 'now' }, { at, user: 'nobody' }, { at, text: 'x' }]) {
+      expect((await send('retry', wrong, false)).status).toBe(400);
+    }
   });
 
   it('acts for no other origin', async () => {

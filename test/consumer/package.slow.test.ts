@@ -17,7 +17,7 @@ const read = (path: string): string => readFileSync(join(packed.checkout, path),
 
 /** What a module or a declaration imports, in whatever way. */
 function importsOf(path: string): string[] {
-  const pattern = /(?:from|import|import\(|require\(|require\.resolve\()\s*(['"])([^'"\n]+)\1/g;
+  const pattern = /(?:from\s|import\s|import\(|require\(|require\.resolve\()\s*(['"])([^'"\n]+)\1/g;
   return [...read(path).matchAll(pattern)].map(([, , specifier]) => specifier as string);
 }
 

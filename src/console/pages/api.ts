@@ -15,14 +15,19 @@ export class AnswerError extends Error {
   }
 }
 
-async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
+const request = async <T>(path: string, init?: RequestInit): Promise<T> =>
+  (await requestAt<T>(path, init))[0];
+
+/** @returns the answer, and when it was sent, by the server's clock */
+async function requestAt<T>(path: string, init: RequestInit = {}): Promise<[T, Date]> {
   const response = await fetch(new URL(path, ROOT), {
     ...init,
     headers: { accept: 'application/json', ...init.headers },
     signal: AbortSignal.timeout(PATIENCE_MS),
   });
   const body = (await response.json().catch(() => ({}))) as { message?: unknown };
-  if (response.ok) return body as T;
+  const date = new Date(response.headers.get('date') ?? Date.now());
+  if (response.ok) return [body as T, date];
   throw new AnswerError(response.status, String(body.message ?? response.statusText));
 }
 
@@ -40,12 +45,45 @@ export const act = (action: string, ids: readonly string[]): Promise<{ results: 
     body: JSON.stringify({ ids }),
   });
 
+/** Which rows are meant where all that match are. */
+export interface Matching {
+  readonly user?: string;
+  readonly status?: string;
+  readonly from?: string;
+  readonly to?: string;
+  /** When the list was shown, in ms since 1970. */
+  readonly at: number;
+}
+
+/** Changes all that match, or only counts them. */
+export const actOnAll = (
+  action: string,
+  matching: Matching,
+  dryRun: boolean,
+): Promise<{ matched: number; changed: number }> =>
+  request(`api/actions/${action}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ matching, dryRun }),
+  });
+
+/** What a list is filtered by, if an action can have that; undefined if not. */
+export function matchingOf(query: URLSearchParams, at: Date | undefined): Matching | undefined {
+  if (query.has('text') || query.has('order') || at === undefined) return undefined;
+  const names = ['user', 'status', 'from', 'to'] as const;
+  const given = names.flatMap((name) => {
+    const value = query.get(name);
+    return value === null ? [] : [[name, value] as const];
+  });
+  return { ...Object.fromEntries(given), at: at.getTime() };
+}
+
 /** What a page shows. */
 export interface Live<T> {
   readonly data: T | undefined;
   /** Why `data` is not of this moment. */
   readonly error: Error | undefined;
-  /** When `data` was read. */
+  /** When `data` was read, by the server's clock. */
   readonly at: Date | undefined;
   /** Reads at once. */
   readonly refresh: () => void;
@@ -70,9 +108,9 @@ export function useLive<T>(path: string, everyMs: number): Live<T> {
       if (over || reading || document.hidden) return;
       reading = true;
       try {
-        const data = await request<T>(path);
+        const [data, at] = await requestAt<T>(path);
         failures = 0;
-        if (!over) setState({ path, data, error: undefined, at: new Date() });
+        if (!over) setState({ path, data, error: undefined, at });
       } catch (error) {
         failures += 1;
         if (!over) {

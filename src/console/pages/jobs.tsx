@@ -1,8 +1,9 @@
 import type { JSX } from 'preact';
-import { useLive } from './api';
+import { matchingOf, useLive } from './api';
+import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
 import { spanText, Status, Time } from './format';
-import { ActionButton, Empty, Loaded, Table, useMarks } from './parts';
+import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
 import { useSettings } from './settings';
 import type { FoundJob, FoundJobs } from './types';
 
@@ -41,7 +42,15 @@ export function JobsPage({ query }: { query: URLSearchParams }): JSX.Element {
         {!waits && <TimeFilter {...props} name="to" label="Created before" />}
       </Filters>
       <Loaded live={live}>
-        {(data) => <List data={data} query={query} waits={waits} refresh={live.refresh} />}
+        {(data) => (
+          <List
+            data={data}
+            query={query}
+            waits={waits}
+            matching={matchingOf(query, live.at)}
+            refresh={live.refresh}
+          />
+        )}
       </Loaded>
     </>
   );
@@ -51,11 +60,14 @@ function List({
   data,
   query,
   waits,
+  matching,
   refresh,
 }: {
   data: FoundJobs;
   query: URLSearchParams;
   waits: boolean;
+  /** Undefined where an action cannot have the filter. */
+  matching: Matching | undefined;
   refresh: () => void;
 }): JSX.Element {
   const { actions } = useSettings();
@@ -86,6 +98,25 @@ function List({
           {actions.includes('cancel') && (
             <ActionButton action="cancel" ids={open} what={jobsText(open)} onDone={refresh} />
           )}
+          {matching?.status === 'failed' && actions.includes('retry') && (
+            <ActionOnAllButton
+              action="retry"
+              label="Retry all that match"
+              noun="jobs"
+              matching={matching}
+              onDone={refresh}
+            />
+          )}
+          {(matching?.status === 'pending' || matching?.status === 'processing') &&
+            actions.includes('cancel') && (
+              <ActionOnAllButton
+                action="cancel"
+                label="Cancel all that match"
+                noun="jobs"
+                matching={matching}
+                onDone={refresh}
+              />
+            )}
         </div>
       )}
       <Table label="jobs">

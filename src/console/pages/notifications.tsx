@@ -1,8 +1,9 @@
 import type { JSX } from 'preact';
-import { useLive } from './api';
+import { matchingOf, useLive } from './api';
+import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
 import { Status, Time } from './format';
-import { ActionButton, Empty, Loaded, Table, useMarks } from './parts';
+import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
 import { useSettings } from './settings';
 import type { FoundNotifications } from './types';
 
@@ -28,7 +29,14 @@ export function NotificationsPage({ query }: { query: URLSearchParams }): JSX.El
         <TimeFilter {...props} name="to" label="Logged before" />
       </Filters>
       <Loaded live={live}>
-        {(data) => <List data={data} query={query} refresh={live.refresh} />}
+        {(data) => (
+          <List
+            data={data}
+            query={query}
+            matching={matchingOf(query, live.at)}
+            refresh={live.refresh}
+          />
+        )}
       </Loaded>
     </>
   );
@@ -37,10 +45,13 @@ export function NotificationsPage({ query }: { query: URLSearchParams }): JSX.El
 function List({
   data,
   query,
+  matching,
   refresh,
 }: {
   data: FoundNotifications;
   query: URLSearchParams;
+  /** Undefined where an action cannot have the filter. */
+  matching: Matching | undefined;
   refresh: () => void;
 }): JSX.Element {
   const { actions } = useSettings();
@@ -69,6 +80,15 @@ function List({
             what={failed.length === 1 ? '1 notification' : `${failed.length} notifications`}
             onDone={refresh}
           />
+          {matching?.status === 'failed' && (
+            <ActionOnAllButton
+              action="redeliver"
+              label="Deliver all that match again"
+              noun="notifications"
+              matching={matching}
+              onDone={refresh}
+            />
+          )}
         </div>
       )}
       <Table label="notifications">

@@ -1,7 +1,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { AnswerError, act } from './api';
-import type { ActionResult, Live } from './api';
+import { act, actOnAll, AnswerError } from './api';
+import type { ActionResult, Live, Matching } from './api';
 
 /** Tells that what is shown is not of this moment, and why. */
 export function Banner({ live }: { live: Live<unknown> }): JSX.Element {
@@ -166,6 +166,96 @@ function Refusals({ results }: { results: readonly ActionResult[] }): JSX.Elemen
           <li key={id}>{refusal}</li>
         ))}
       </ul>
+    </>
+  );
+}
+
+/** A button for all that match: it counts them, asks, and acts. */
+export function ActionOnAllButton({
+  action,
+  label,
+  noun,
+  matching,
+  onDone,
+}: {
+  action: string;
+  label: string;
+  /** What is counted, in the plural. */
+  noun: string;
+  matching: Matching;
+  onDone: () => void;
+}): JSX.Element {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const [asked, setAsked] = useState<Matching>();
+  const [answer, setAnswer] = useState<{ matched: number; changed?: number } | Error>();
+  const [isActing, setActing] = useState(false);
+  const isOpen = asked !== undefined;
+  useEffect(() => {
+    if (isOpen) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [isOpen]);
+  const send = async (dryRun: boolean, which: Matching): Promise<void> => {
+    setActing(true);
+    try {
+      const { matched, changed } = await actOnAll(action, which, dryRun);
+      setAnswer(dryRun ? { matched } : { matched, changed });
+    } catch (error) {
+      setAnswer(error as Error);
+    }
+    setActing(false);
+    if (!dryRun) onDone();
+  };
+  const open = (): void => {
+    setAnswer(undefined);
+    // What is counted is what is changed: the list as it is shown now.
+    setAsked(matching);
+    void send(true, matching);
+  };
+  const close = (): void => setAsked(undefined);
+  const { question = '', danger } = ACTIONS[action] ?? {};
+  const id = `dialog-all-${action}`;
+  const isCounted = answer !== undefined && 'matched' in answer && answer.changed === undefined;
+  return (
+    <>
+      <button type="button" class={danger ? 'danger' : ''} onClick={open}>
+        {label}
+      </button>
+      <dialog ref={dialog} aria-labelledby={id} onClose={close}>
+        {isOpen && (
+          <>
+            <h2 id={id}>{label}</h2>
+            {answer === undefined ? (
+              <p>Counting…</p>
+            ) : answer instanceof Error ? (
+              <p class="bad">{answer.message}</p>
+            ) : answer.changed === undefined ? (
+              <p>
+                {answer.matched.toLocaleString('en')} {noun} match. {question}
+              </p>
+            ) : (
+              <p>
+                {answer.changed.toLocaleString('en')} of {answer.matched.toLocaleString('en')}{' '}
+                {noun} done.
+              </p>
+            )}
+            <p class="buttons">
+              {isCounted && (
+                <button
+                  type="button"
+                  class={danger ? 'danger primary' : 'primary'}
+                  disabled={isActing || answer.matched === 0}
+                  onClick={() => void send(false, asked)}
+                >
+                  {ACTIONS[action]?.label} {answer.matched.toLocaleString('en')} {noun}
+                </button>
+              )}
+              <button type="button" onClick={close}>
+                {isCounted ? 'Leave them' : 'Close'}
+              </button>
+            </p>
+          </>
+        )}
+      </dialog>
     </>
   );
 }
