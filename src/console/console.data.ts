@@ -4,7 +4,7 @@ import type { JobStatistics } from '../statistics/job.statistics.js';
 import type { JobSearch, NotificationSearch } from '../statistics/statistics.inputs.js';
 import type * as types from '../statistics/statistics.types.js';
 import { CheckedBy, readInput } from '../input/input.js';
-import { instant, integer, text, uuid } from '../input/rules.js';
+import { instant, integer, text as textOf, uuid } from '../input/rules.js';
 import type { Matching } from './console.actions.js';
 import { SharedReads } from './shared.reads.js';
 
@@ -16,8 +16,8 @@ const PATIENCE_MS = 8_000;
 
 /** What an action on all that match is told. */
 class MatchingInput {
-  @CheckedBy(text(255), 'optional') user?: string;
-  @CheckedBy(text(20), 'optional') status?: string;
+  @CheckedBy(textOf(255), 'optional') user?: string;
+  @CheckedBy(textOf(20), 'optional') status?: string;
   @CheckedBy(instant, 'optional') from?: Date;
   @CheckedBy(instant, 'optional') to?: Date;
   /** When the list was shown, in ms since 1970. */

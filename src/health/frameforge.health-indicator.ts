@@ -5,6 +5,7 @@ import type { HealthIndicatorResult, HealthIndicatorService } from '@nestjs/term
 import { getDataSourceToken } from '@nestjs/typeorm';
 import type { DataSource } from 'typeorm';
 import { migrationStatus } from '../migrations/migration.status.js';
+import { JobStatistics } from '../statistics/job.statistics.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { ConfigurationError, DatabaseUnavailableError } from '../errors.js';
 import { fromDriver } from '../errors.driver.js';
@@ -23,6 +24,8 @@ export interface DatabaseHealthOptions {
   readonly dataSource?: DataSource;
   /** How long the database may take to answer, in ms, the wait for a free connection included. Default 3,000. */
   readonly timeoutMs?: number;
+  /** Whether the result tells how the queues stand, from `JobStatistics`. It never makes it down. Default false. */
+  readonly queues?: boolean;
 }
 
 /** How much of a data source's pools is in use. */
@@ -62,7 +65,7 @@ export class FrameForgeHealthIndicator {
    */
   async isHealthy<const Key extends string>(
     key: Key,
-    { dataSource = this.dataSource, timeoutMs = 3_000 }: DatabaseHealthOptions = {},
+    { dataSource = this.dataSource, timeoutMs = 3_000, queues = false }: DatabaseHealthOptions = {},
   ): Promise<HealthIndicatorResult<Key>> {
     if (dataSource === undefined) {
       throw new ConfigurationError(
@@ -72,7 +75,10 @@ export class FrameForgeHealthIndicator {
     const check = this.health.check(key);
     try {
       const pendingMigrations = await answerWithin(timeoutMs, pendingOn(dataSource));
-      return check.up({ pool: poolUse(dataSource), pendingMigrations });
+      const more = queues
+        ? { queues: await answerWithin(timeoutMs, queuesOf(dataSource)) }
+        : undefined;
+      return check.up({ pool: poolUse(dataSource), pendingMigrations, ...more });
     } catch (error) {
       if (!(fromDriver(error, 'The check') instanceof DatabaseUnavailableError)) throw error;
       const message = 'The database does not answer.';
@@ -105,6 +111,14 @@ async function answerWithin<T>(timeoutMs: number, answer: Promise<T>): Promise<T
     // What comes after the answer has no reader.
     await Promise.allSettled([late]);
   }
+}
+
+/** What waits in the queues, and since when. */
+async function queuesOf(dataSource: DataSource): Promise<object> {
+  const statistics = new JobStatistics(dataSource);
+  const { due: jobs, lost } = await statistics.jobFigures();
+  const { due: notifications } = await statistics.notificationFigures();
+  return { jobs, lost, notifications };
 }
 
 function poolUse(dataSource: DataSource): PoolUse {

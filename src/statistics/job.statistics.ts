@@ -15,6 +15,7 @@ import { JobSearch, NotificationSearch } from './statistics.inputs.js';
 import * as searches from './search.sql.js';
 import type { JobWalk } from './search.sql.js';
 import * as statements from './statistics.sql.js';
+import { observeFigures } from './statistics.metrics.js';
 import type * as types from './statistics.types.js';
 import { WorkHistory } from './work.history.js';
 
@@ -89,6 +90,22 @@ export class JobStatistics {
       [SILENT_S],
     );
     return rows.map(({ minute, ...worker }) => ({ ...worker, lastSeen: minute }));
+  }
+
+  /**
+   * Reports the figures as gauges of OpenTelemetry, whenever the application's metrics are collected:
+   * `frameforge.jobs` and `frameforge.notifications` by `status`, `frameforge.jobs.expired`,
+   * `frameforge.workers`, `frameforge.workers.places` and `frameforge.workers.running`. One process of all is
+   * enough. Without OpenTelemetry it does nothing.
+   *
+   * @returns how to end that
+   */
+  async reportToOpenTelemetry(): Promise<() => void> {
+    return observeFigures(async () => ({
+      jobs: await this.jobFigures(),
+      notifications: await this.notificationFigures(),
+      workers: await this.workers(),
+    }));
   }
 
   /**

@@ -31,6 +31,12 @@ class HealthController {
   check() {
     return this.health.check([() => this.database.isHealthy('database', { timeoutMs: 500 })]);
   }
+
+  @Get('queues')
+  @HealthCheck()
+  queues() {
+    return this.health.check([() => this.database.isHealthy('database', { queues: true })]);
+  }
 }
 
 let database: TestDatabase;
@@ -71,6 +77,15 @@ it('is up, and tells the use of the pool and that nothing is pending', async () 
   expect(body).toMatchObject({
     status: 'ok',
     info: { database: { status: 'up', pendingMigrations: [], pool: { max: 2, waiting: 0 } } },
+  });
+});
+
+it('tells how the queues stand, where it is asked to', async () => {
+  await boot(true);
+  const { body } = await request(app.getHttpServer()).get('/queues').expect(200);
+  const none = { count: 0, more: false, oldest: null };
+  expect(body).toMatchObject({
+    info: { database: { queues: { jobs: none, lost: none, notifications: none } } },
   });
 });
 

@@ -1,3 +1,10 @@
+import { metrics } from '@opentelemetry/api';
+import {
+  AggregationTemporality,
+  InMemoryMetricExporter,
+  MeterProvider,
+  PeriodicExportingMetricReader,
+} from '@opentelemetry/sdk-metrics';
 import { Test } from '@nestjs/testing';
 import { FrameForgeDatabaseModule, InjectJobStatistics } from '../../src/database.module.js';
 import { JobStatistics } from '../../src/statistics/job.statistics.js';
@@ -297,6 +304,47 @@ it('compares the database with the entities', async () => {
   });
   await h.dataSource.query('ALTER TABLE users ALTER COLUMN username TYPE text');
   expect((await statistics.schema()).drift).toEqual([expect.stringContaining('username')]);
+});
+
+it('reports its figures to OpenTelemetry', async () => {
+  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE);
+  const reader = new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 });
+  const provider = new MeterProvider({ readers: [reader] });
+  metrics.setGlobalMeterProvider(provider);
+  try {
+    const { pending, failed } = makers(h);
+    await pending();
+    await failed();
+    await report('a', '0 minutes', { completed: 1 });
+    const end = await statistics.reportToOpenTelemetry();
+    await reader.forceFlush();
+    end();
+    const found = exporter
+      .getMetrics()
+      .flatMap(({ scopeMetrics }) =>
+        scopeMetrics.flatMap((scope) =>
+          scope.metrics.flatMap(({ descriptor, dataPoints }) =>
+            dataPoints.map(({ attributes, value }) => [
+              `${descriptor.name} ${String(attributes['status'] ?? '')}`.trim(),
+              value,
+            ]),
+          ),
+        ),
+      );
+    expect(Object.fromEntries(found)).toMatchObject({
+      'frameforge.jobs pending': 1,
+      'frameforge.jobs failed': 1,
+      'frameforge.jobs completed': 0,
+      'frameforge.notifications pending': 1,
+      'frameforge.jobs.expired': 0,
+      'frameforge.workers': 1,
+      'frameforge.workers.places': 4,
+      'frameforge.workers.running': 2,
+    });
+  } finally {
+    await provider.shutdown();
+    metrics.disable();
+  }
 });
 
 it('is a provider of forRoot, and by name', async () => {
