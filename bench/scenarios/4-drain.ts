@@ -15,6 +15,9 @@ import * as pgBoss from '../subjects/pg-boss.ts';
 /** Jobs in one statement, of every subject that has batches. */
 const BATCH = 500;
 
+/** How often a handler reports its progress, where it does. */
+const STEPS = 10;
+
 /** Batches of the floor and of pg-boss that are under way at once. */
 const PARALLEL = 2;
 
@@ -34,6 +37,7 @@ export const drain: Scenario = {
   unit: 'jobs/s',
   requirements: [
     { subject: 'this package', against: 'floor', atLeast: 0.85 },
+    { subject: 'this package, with progress', against: 'this package', atLeast: 0.9 },
     { subject: 'this package', against: 'pg-boss, with notifications', atLeast: 0.9 },
     { subject: 'this package', against: 'pg-boss on the commissioned tables', atLeast: 1.5 },
     { subject: 'this package', against: 'graphile-worker', atLeast: 2 },
@@ -55,6 +59,11 @@ export const drain: Scenario = {
           name: 'this package',
           how: `\`FrameForgeWorkerModule\`, a handler with \`concurrency: ${BATCH}\`; every completion with its notification row`,
           ...(await drainingByWorker(bench)),
+        },
+        {
+          name: 'this package, with progress',
+          how: `the same, with a handler that reports its progress at each of ${STEPS} steps`,
+          ...(await byWorker(bench, OWN, undefined, STEPS)),
         },
         ...(baseline === undefined
           ? []
@@ -154,6 +163,7 @@ async function byWorker(
   bench: Bench,
   build: Build,
   change?: (url: string) => Promise<void>,
+  steps?: number,
 ): Promise<Turn> {
   const { drainJobs } = bench.profile;
   const { url } = await createMigratedDatabase(bench, build.database.frameForgeMigrations);
@@ -161,7 +171,7 @@ async function byWorker(
   return {
     prepare: refill(url, 'video_jobs', () => fillPending(url, drainJobs)),
     measure: async () => {
-      const worker = await startWorker(url, BATCH, build);
+      const worker = await startWorker(url, BATCH, build, { steps });
       while (worker.completed() < drainJobs) await sleep(5);
       const ms = performance.now() - worker.startedAt;
       await worker.close();

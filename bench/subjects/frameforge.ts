@@ -5,7 +5,7 @@ import type { DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { DataSource } from 'typeorm';
 import { FrameForgeDatabaseModule, frameForgeMigrations, JobService } from '../../dist/index.js';
-import type { FrameForgeWorkerOptions } from '../../dist/worker/index.js';
+import type { FrameForgeWorkerOptions, JobContext } from '../../dist/worker/index.js';
 import { CONNECTIONS } from '../config.ts';
 import { OWN } from '../harness/build.ts';
 import type { Build } from '../harness/build.ts';
@@ -63,18 +63,25 @@ export interface Worker {
   close(): Promise<void>;
 }
 
+/** What a handler does besides nothing. */
+interface Work {
+  readonly workMs?: number;
+  readonly steps?: number;
+}
+
 /**
  * Starts an application that processes jobs with a handler that does nothing.
  *
  * @param concurrency - how many jobs it works on at once
  * @param build - what it is made of
- * @param options - of its worker; `workMs`: how long the handler does nothing
+ * @param options - of its worker; `workMs`: how long the handler does nothing; `steps`: at how many steps it
+ *   reports its progress
  */
 export async function startWorker(
   url: string,
   concurrency: number,
   build: Build = OWN,
-  { workMs, ...options }: FrameForgeWorkerOptions & { workMs?: number } = {},
+  { workMs, steps = 0, ...options }: FrameForgeWorkerOptions & Work = {},
 ): Promise<Worker> {
   const { FrameForgeWorker, FrameForgeWorkerModule, VideoJobProcessor } = build.worker;
   let startedAt = NaN;
@@ -83,7 +90,10 @@ export async function startWorker(
       startedAt = performance.now();
     }
 
-    async process(): Promise<typeof RESULT> {
+    async process(_job: unknown, context: JobContext): Promise<typeof RESULT> {
+      for (let step = 1; step <= steps; step += 1) {
+        context.progress((100 * step) / steps, `step ${step} of ${steps}`);
+      }
       if (workMs !== undefined) await sleep(workMs);
       return RESULT;
     }
