@@ -1,11 +1,14 @@
-import { FrameForgeDatabaseModule } from '@frameforge/shared-types';
+import { FrameForgeDatabaseModule, FrameForgeExceptionFilter } from '@frameforge/shared-types';
 import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
 import { Module } from '@nestjs/common';
 import type { DynamicModule } from '@nestjs/common';
 import { createTransport } from 'nodemailer';
+import { APP_FILTER } from '@nestjs/core';
 import { FrameExtractor } from './frame.extractor.js';
 import { Mailer, MAIL_TRANSPORT } from './mailer.js';
 import { Storage } from './storage.js';
+import { VideosController } from './videos.controller.js';
+import { Visitor } from './visitor.js';
 
 /** What an ordinary application reads from its environment. */
 export interface Settings {
@@ -24,7 +27,10 @@ export class AppModule {
         FrameForgeDatabaseModule.forRoot({ url, schema }),
         FrameForgeWorkerModule.forRoot(),
       ],
+      controllers: [VideosController],
       providers: [
+        Visitor,
+        { provide: APP_FILTER, useClass: FrameForgeExceptionFilter },
         FrameExtractor,
         Mailer,
         { provide: Storage, useValue: new Storage(storageFolder) },

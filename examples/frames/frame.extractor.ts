@@ -1,14 +1,13 @@
-import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import ffmpeg from '@ffmpeg-installer/ffmpeg';
 import type { VideoJob } from '@frameforge/shared-types';
 import { UnrecoverableJobError, VideoJobProcessor } from '@frameforge/shared-types/worker';
-import type { JobOutcome, VideoJobHandler, WorkContext } from '@frameforge/shared-types/worker';
+import type { JobContext, JobOutcome, VideoJobHandler } from '@frameforge/shared-types/worker';
 import { Injectable } from '@nestjs/common';
 import { Zip, ZipPassThrough } from 'fflate';
+import { FfmpegError, runFfmpeg } from './ffmpeg.js';
+import type { OnProgress } from './ffmpeg.js';
 import { Storage } from './storage.js';
 
 @Injectable()
@@ -16,12 +15,16 @@ import { Storage } from './storage.js';
 export class FrameExtractor implements VideoJobHandler {
   constructor(private readonly storage: Storage) {}
 
-  async process(job: VideoJob, { signal }: WorkContext): Promise<JobOutcome> {
+  async process(job: VideoJob, { signal, progress }: JobContext): Promise<JobOutcome> {
     const folder = await mkdtemp(join(tmpdir(), 'frameforge-run-'));
     try {
-      await extractFrames(job, this.storage.get(job.videoUrl), folder, signal);
+      await extractFrames(job, this.storage.get(job.videoUrl), folder, signal, (count, percent) => {
+        // The last tenth is for the zip file.
+        progress((percent ?? 0) * 0.9, `${count} frames`);
+      });
       const frames = (await readdir(folder)).toSorted();
       // A name per run: whatever a run does too late, it overwrites no other's result.
+      progress(90, `${frames.length} frames, into a zip file`);
       const name = `${job.jobId}.${job.runNumber}.zip`;
       const resultUrl = await this.storage.put(name, zip(folder, frames), signal);
       return { resultUrl, frameCount: frames.length };
@@ -36,24 +39,20 @@ async function extractFrames(
   video: string,
   folder: string,
   signal: AbortSignal,
+  onProgress: OnProgress,
 ): Promise<void> {
   // Users' videos are not to be trusted: some formats name addresses that ffmpeg would open.
   const input = ['-protocol_whitelist', 'file', '-i', video];
   const everyFrame = ['-map', '0:v:0', '-vsync', '0', '-q:v', '2'];
   try {
-    await runFfmpeg([...input, ...everyFrame, join(folder, 'frame-%06d.jpg')], signal);
+    await runFfmpeg([...input, ...everyFrame, join(folder, 'frame-%06d.jpg')], signal, onProgress);
   } catch (error) {
-    const { stderr = '' } = error as { stderr?: string };
-    if (!/Invalid data found|matches no streams/.test(stderr)) throw error;
+    const isNoVideo =
+      error instanceof FfmpegError && /Invalid data found|matches no streams/.test(error.stderr);
+    if (!isNoVideo) throw error;
     // No further try makes it readable; a full disk or a lost lease is another matter.
     throw new UnrecoverableJobError(`${filename} cannot be read as a video.`, { cause: error });
   }
-}
-
-/** Runs ffmpeg, and kills it when the signal is aborted. */
-export async function runFfmpeg(args: readonly string[], signal?: AbortSignal): Promise<void> {
-  const quiet = ['-nostdin', '-loglevel', 'error'];
-  await promisify(execFile)(ffmpeg.path, [...quiet, ...args], { signal, killSignal: 'SIGKILL' });
 }
 
 /** A zip file of the frames, read one after the other: a long video would not fit into memory. */

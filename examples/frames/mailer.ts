@@ -17,12 +17,14 @@ export class Mailer implements NotificationHandler {
 
   async deliver(notification: NotificationLog, { signal }: WorkContext): Promise<void> {
     const { notificationId, notificationType, jobId, recipientEmail } = notification;
-    const { filename, frameCount, resultUrl, errorMessage } = await this.jobs.getJob(jobId);
+    const { filename, frameCount, resultUrl, errorMessage, cancelledAt } =
+      await this.jobs.getJob(jobId);
     const success = notificationType === 'success';
+    const failure = cancelledAt === null ? 'could not be processed' : 'was cancelled';
     await this.transport.sendMail({
       from: 'FrameForge <noreply@frameforge.example>',
       to: recipientEmail,
-      subject: success ? `The frames of ${filename}` : `${filename} could not be processed`,
+      subject: success ? `The frames of ${filename}` : `${filename} ${failure}`,
       text: success ? `${frameCount} frames: ${resultUrl}` : `The reason: ${errorMessage}`,
       // Delivery is at least once: by its id a mail program knows a message that comes again.
       messageId: `<${notificationId}@frameforge.example>`,

@@ -7,6 +7,7 @@ import { openDatabase } from '../demo/database.js';
 import { failWith, Narrator } from '../demo/narrator.js';
 import { AppModule } from './app.module.js';
 import { Mailbox } from './mailbox.js';
+import { serve } from './serve.js';
 import { tell } from './story.js';
 
 async function main(): Promise<void> {
@@ -18,6 +19,10 @@ async function main(): Promise<void> {
   try {
     narrator.title(`FrameForge on ${database.description}, with ffmpeg and SMTP`);
     const settings = { database, smtpUrl: await mailbox.open(), storageFolder: folder };
+    if (process.argv.includes('--serve')) {
+      await serve(settings);
+      return;
+    }
     const app = await NestFactory.createApplicationContext(AppModule.with(settings), {
       logger: ['error'],
       abortOnError: false,

@@ -9,7 +9,7 @@ import { getRepositoryToken } from '@nestjs/typeorm';
 import { unzipSync } from 'fflate';
 import type { Repository } from 'typeorm';
 import type { Narrator } from '../demo/narrator.js';
-import { runFfmpeg } from './frame.extractor.js';
+import { runFfmpeg } from './ffmpeg.js';
 import type { Mailbox } from './mailbox.js';
 import { Storage } from './storage.js';
 

@@ -9,7 +9,7 @@ const abort = new AbortController();
 process.once('SIGUSR2', () => abort.abort());
 const job = { jobId: 'job', runNumber: 1, videoUrl: pathToFileURL(process.argv[2]).href };
 const extractor = new FrameExtractor(new Storage(tmpdir()));
-await extractor.process(job, { signal: abort.signal, attempt: 1 }).then(
+await extractor.process(job, { signal: abort.signal, attempt: 1, progress: () => {} }).then(
   () => process.stdout.write('done'),
   (error) => process.stdout.write(error.name),
 );

@@ -1,0 +1,145 @@
+// The page of the example, in Chromium (`apt-get install chromium`): run it with `npm run test:examples`.
+import type { ChildProcess } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { chromium } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
+import { runFfmpeg } from '../../examples/frames/ffmpeg.js';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CHROMIUM = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
+const MINUTES = 60_000;
+
+let folder: string;
+let service: ChildProcess;
+let browser: Browser;
+let page: Page;
+/** What went wrong in the page. */
+const problems: string[] = [];
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'frames-page-'));
+  chmodSync(folder, 0o1777);
+  execFileSync('npm', ['ci', '--prefix', 'examples/frames', '--no-audit', '--no-fund'], {
+    cwd: ROOT,
+  });
+  execFileSync('npm', ['--silent', 'run', 'build'], { cwd: ROOT });
+  const { DATABASE_URL: _, ...env } = process.env;
+  const args = ['--import', './test/support/typescript.mjs', 'examples/frames/main.ts', '--serve'];
+  service = spawn('node', args, {
+    cwd: ROOT,
+    env: { ...env, NODE_OPTIONS: '', TMPDIR: folder, PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const lines = createInterface({ input: service.stdout! });
+  const url = await new Promise<string>((resolve) => {
+    lines.on('line', (line) => line.startsWith('http:') && resolve(line));
+  });
+  browser = await chromium.launch({
+    executablePath: CHROMIUM,
+    args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking'],
+  });
+  page = await browser.newPage({ viewport: { width: 800, height: 420 } });
+  page.on('pageerror', (error) => problems.push(error.message));
+  page.on('console', (message) => {
+    if (message.type() === 'error') problems.push(message.text());
+  });
+  await page.goto(url);
+}, 5 * MINUTES);
+
+afterAll(async () => {
+  await browser?.close();
+  if (service?.exitCode === null) {
+    service.kill('SIGTERM');
+    await once(service, 'exit');
+  }
+  rmSync(folder, { recursive: true, force: true });
+}, MINUTES);
+
+/** Makes a video, and uploads it by the page's form. */
+async function upload(name: string, seconds: number, size: string): Promise<void> {
+  const path = join(folder, name);
+  const picture = ['-f', 'lavfi', '-i', `testsrc2=size=${size}:rate=25:duration=${seconds}`];
+  await runFfmpeg([...picture, '-preset', 'ultrafast', '-pix_fmt', 'yuv420p', path]);
+  await page.getByLabel('A video').setInputFiles(path);
+  await page.getByRole('button', { name: 'Upload' }).click();
+}
+
+const rowOf = (name: string) => page.getByRole('listitem').filter({ hasText: name });
+const barOf = (name: string) => page.getByRole('progressbar', { name: `Progress of ${name}` });
+const percentOf = async (name: string): Promise<number> =>
+  Number(await barOf(name).evaluate((bar) => (bar as unknown as { value: number }).value));
+
+it(
+  'shows how a video is processed, to its end, and gives the frames',
+  async () => {
+    await upload('clip.mp4', 2.4, '320x180');
+    await rowOf('clip.mp4').getByText('60 frames').waitFor();
+    expect(await percentOf('clip.mp4')).toBe(100);
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      rowOf('clip.mp4').getByRole('link', { name: 'Download' }).click(),
+    ]);
+    expect(download.suggestedFilename()).toBe('clip.mp4.zip');
+    const zip = readFileSync(await download.path());
+    expect(zip.subarray(0, 2).toString()).toBe('PK');
+    expect(zip.toString('latin1').match(/frame-\d{6}\.jpg/g)?.length).toBe(2 * 60);
+  },
+  MINUTES,
+);
+
+it(
+  'moves the bar while a video is processed, and stops at its cancel button',
+  async () => {
+    await upload('holiday.mp4', 40, '1280x720');
+    const percents = new Set<number>();
+    while (percents.size < 3) percents.add(await percentOf('holiday.mp4').catch(() => 0));
+    const seen = [...percents];
+    expect(seen).toEqual(seen.toSorted((a, b) => a - b));
+    const screenshot = process.env['SCREENSHOT'];
+    if (screenshot !== undefined) await page.screenshot({ path: screenshot });
+    await rowOf('holiday.mp4').getByRole('button', { name: 'Cancel' }).click();
+    await rowOf('holiday.mp4').getByText('The job was cancelled: by its owner').waitFor();
+    expect(await percentOf('holiday.mp4')).toBeLessThan(90);
+    expect(await rowOf('holiday.mp4').getByRole('link').isVisible()).toBe(false);
+    expect(await rowOf('holiday.mp4').getByRole('button').isVisible()).toBe(false);
+    // ffmpeg was told, and ends long before it is through.
+    const running = () =>
+      execFileSync('sh', ['-c', `ps -eo args | grep -c '[-]i ${folder}' || true`]);
+    while (Number(running()) > 0) await page.waitForTimeout(50);
+  },
+  MINUTES,
+);
+
+it(
+  'shows the same after it was loaded again, and says why something is no video',
+  async () => {
+    await page.getByLabel('A video').setInputFiles({
+      name: 'notes.mp4',
+      mimeType: 'video/mp4',
+      buffer: Buffer.from('Buy milk.'),
+    });
+    await page.getByRole('button', { name: 'Upload' }).click();
+    await rowOf('notes.mp4').getByText('notes.mp4 cannot be read as a video.').waitFor();
+    await page.reload();
+    await rowOf('clip.mp4').getByText('60 frames').waitFor();
+    const names = await page.locator('.name').allTextContents();
+    expect(names).toEqual(['notes.mp4', 'holiday.mp4', 'clip.mp4']);
+    expect(problems).toEqual([]);
+  },
+  MINUTES,
+);
+
+it(
+  'ends at SIGTERM although the page listens',
+  async () => {
+    service.kill('SIGTERM');
+    const [code] = await once(service, 'exit');
+    expect(code).toBe(0);
+  },
+  MINUTES,
+);
