@@ -108,9 +108,7 @@ it(
     expect(await rowOf('holiday.mp4').getByRole('link').isVisible()).toBe(false);
     expect(await rowOf('holiday.mp4').getByRole('button').isVisible()).toBe(false);
     // ffmpeg was told, and ends long before it is through.
-    const running = () =>
-      execFileSync('sh', ['-c', `ps -eo args | grep -c '[-]i ${folder}' || true`]);
-    while (Number(running()) > 0) await page.waitForTimeout(50);
+    while (isFfmpegRunning()) await page.waitForTimeout(50);
   },
   MINUTES,
 );
