@@ -69,6 +69,9 @@ async function upload(name: string, seconds: number, size: string): Promise<void
   await page.getByRole('button', { name: 'Upload' }).click();
 }
 
+const isFfmpegRunning = (): boolean =>
+  execFileSync('ps', ['-eo', 'args'], { encoding: 'utf8' }).includes(`-i ${folder}`);
+
 const rowOf = (name: string) => page.getByRole('listitem').filter({ hasText: name });
 const barOf = (name: string) => page.getByRole('progressbar', { name: `Progress of ${name}` });
 const percentOf = async (name: string): Promise<number> =>
