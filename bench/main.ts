@@ -28,6 +28,7 @@ import { memory } from './scenarios/9-memory.ts';
 import { fairOrder } from './scenarios/10-fair-order.ts';
 import { fairIndex } from './scenarios/11-fair-index.ts';
 import { waits } from './scenarios/12-waits.ts';
+import { consolePages } from './scenarios/13-console.ts';
 
 const SCENARIOS: readonly Scenario[] = [
   createJob,
@@ -42,6 +43,7 @@ const SCENARIOS: readonly Scenario[] = [
   fairOrder,
   fairIndex,
   waits,
+  consolePages,
 ];
 
 const say = (line: string): void => {
