@@ -4,6 +4,7 @@ import { requireParts } from './library.version.js';
 //
 // - `pool._clients`, because a pool has no public way to the connections that are in use or are being
 //   opened, and ends neither when it is closed;
+// - `pool._pendingQueue`, because who waits for a connection has no public way to stop waiting;
 // - `client._connecting`, to tell those that are being opened;
 // - `client.connection`, for its socket, because `client.end()` waits for a server that has vanished,
 //   and for what the server says of the session's settings and transaction.
@@ -55,6 +56,7 @@ export interface PgPool {
   readonly waitingCount: number;
   readonly options: { readonly max: number; readonly password?: unknown };
   readonly _clients: readonly PgClient[];
+  readonly _pendingQueue: unknown[];
   readonly Client: new (options: object) => PgClient;
   connect(callback: (error: Error | undefined, client: PgClient) => void): void;
   end(): Promise<void>;
@@ -73,6 +75,7 @@ export function requirePgParts(pool: PgPool): void {
   const [client] = Array.isArray(clients) ? (clients as PgClient[]) : [];
   requireParts('pg', {
     'pool._clients': Array.isArray(clients),
+    'pool._pendingQueue': Array.isArray(pool._pendingQueue),
     'client._connecting': client?.connection === undefined || '_connecting' in client,
     'client.connection.stream':
       client?.connection === undefined || typeof client.connection.stream?.destroy === 'function',
@@ -81,6 +84,27 @@ export function requirePgParts(pool: PgPool): void {
 
 /** All clients of a pool: in use, idle, and being opened. */
 export const clientsOf = ({ _clients }: PgPool): readonly PgClient[] => _clients;
+
+/**
+ * Asks a pool for a connection, as its `connect` does.
+ *
+ * @returns how to stop waiting in its queue: who has given up would be kept there until a connection is
+ *   free, or for ever if none ever is
+ */
+export function connectFrom(
+  pool: PgPool,
+  callback: (error: Error | undefined, client: PgClient) => void,
+): () => void {
+  const { _pendingQueue: queue } = pool;
+  const before = queue.length;
+  pool.connect(callback);
+  if (queue.length <= before) return () => {};
+  const waiting = queue.at(-1);
+  return () => {
+    const place = queue.indexOf(waiting);
+    if (place !== -1) queue.splice(place, 1);
+  };
+}
 
 /** Whether a client is being opened. */
 export const isOpening = ({ _connecting }: PgClient): boolean => _connecting === true;

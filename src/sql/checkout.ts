@@ -2,7 +2,7 @@ import type { DataSource } from 'typeorm';
 import { clientsInUse, preparePool } from '../connection/pools.js';
 import { DatabaseUnavailableError } from '../errors.js';
 import { fromDriver, NO_CONNECTION_FREE, poolIsFull } from '../errors.driver.js';
-import { clientsOf, isInTransaction, isOpening } from '../peers/pg.internals.js';
+import { clientsOf, connectFrom, isInTransaction, isOpening } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { holdersOf } from '../peers/typeorm.internals.js';
 
@@ -54,10 +54,11 @@ function take(
       });
     const timer = setTimeout(() => {
       isLate = true;
+      stopWaiting();
       const cause = new Error(`no connection within ${timeoutMs} ms`);
       reject(isFull(pool) ? full(cause) : new DatabaseUnavailableError(operation, { cause }));
     }, timeoutMs);
-    pool.connect((error, client) => {
+    const stopWaiting = connectFrom(pool, (error, client) => {
       clearTimeout(timer);
       // In a turn of its own: the pool gives it to the next one at once, who may be late, too, and so on.
       if (isLate) queueMicrotask(() => client?.release());

@@ -1,5 +1,12 @@
 import type { PgClient, PgQuery, PgResult } from '../peers/pg.internals.js';
 
+class UnansweredError extends Error {
+  readonly code = 'ETIMEDOUT';
+}
+
+/** Whether a reply was waited for in vain, so that the connection is of no use any more. */
+export const isUnanswered = (error: unknown): boolean => error instanceof UnansweredError;
+
 /**
  * Sends a statement and waits for its reply. By a callback and a timer of its own: what `pg` makes for a
  * promise or its `query_timeout` keeps the rows in memory until the next full garbage collection.
@@ -9,8 +16,7 @@ import type { PgClient, PgQuery, PgResult } from '../peers/pg.internals.js';
 export function reply(client: PgClient, query: PgQuery, timeoutMs?: number): Promise<PgResult> {
   return new Promise((resolve, reject) => {
     const giveUp = (): void => {
-      const error = new Error(`the server did not reply within ${timeoutMs} ms`);
-      reject(Object.assign(error, { code: 'ETIMEDOUT' }));
+      reject(new UnansweredError(`the server did not reply within ${timeoutMs} ms`));
     };
     const timer = timeoutMs === undefined ? undefined : setTimeout(giveUp, timeoutMs);
     client.query(query, (error, result) => {

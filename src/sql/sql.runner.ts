@@ -2,13 +2,14 @@ import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { refuseWhileClosing } from '../connection/draining.data-source.js';
 import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
 import { fromDriver, hasLostPlans, hasStalePlan, hideRow, isAnswer } from '../errors.driver.js';
+import { cutOff } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
 import { readInput } from '../input/input.js';
 import type { Tables } from '../schema/tables.js';
 import { tablesOf } from '../schema/tables.js';
 import { checkOut, giveBack } from './checkout.js';
-import { reply } from './reply.js';
+import { isUnanswered, reply } from './reply.js';
 import { DEFAULT_REPLY_TIMEOUT_MS } from './runner.defaults.js';
 import { resultTypes } from './result.types.js';
 import { sessionOf, writesIso } from './session.js';
@@ -21,6 +22,8 @@ import type { ReadOptions } from './transaction.options.js';
 export interface RunnerOptions {
   /** How long to wait for a connection, and for each reply, in ms. Default 30,000. */
   readonly replyTimeoutMs?: number | undefined;
+  /** Whether `replyTimeoutMs` bounds statements in a transaction of others, too. Default false. */
+  readonly boundsJoined?: boolean;
   /** Another pool than the data source's. */
   readonly pool?: PgPool;
   /** A transaction that statements are part of if they name no other. For tests alone. */
@@ -226,18 +229,22 @@ export class SqlRunner {
       wasSent: false,
       queryRunner,
     };
+    const timeoutMs = this.options.boundsJoined === true ? this.replyTimeoutMs : undefined;
+    let client: PgClient | undefined;
     try {
-      const client = (await queryRunner.connect()) as PgClient;
-      const session = await sessionOf(client, undefined);
-      if (writesIso(session)) return await this.send<Row>(client, session, sending);
-      return await inTurn(client, async () => {
+      const joined = (client = (await queryRunner.connect()) as PgClient);
+      const session = await sessionOf(joined, timeoutMs);
+      if (writesIso(session)) return await this.send<Row>(joined, session, sending, timeoutMs);
+      return await inTurn(joined, async () => {
         const { dateStyle } = session;
-        await reply(client, setDateStyle('ISO'));
-        const rows = await this.send<Row>(client, session, sending);
-        await reply(client, setDateStyle(dateStyle));
+        await reply(joined, setDateStyle('ISO'), timeoutMs);
+        const rows = await this.send<Row>(joined, session, sending, timeoutMs);
+        await reply(joined, setDateStyle(dateStyle), timeoutMs);
         return rows;
       });
     } catch (error) {
+      // The rollback would wait for the same silent server.
+      if (client !== undefined && isUnanswered(error)) cutOff(client);
       throw fromDriver(error, operation);
     }
   }

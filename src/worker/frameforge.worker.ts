@@ -209,7 +209,11 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const { options, logger, outage, telemetry } = this;
     const { dataSource, preparedStatements, urlSchemes } = this.jobs;
     const replyTimeoutMs = Math.max(options.leaseMs, REPLY_TIMEOUT_MS);
-    const db = new SqlRunner(dataSource, preparedStatements, { replyTimeoutMs });
+    // Of a transaction with an application's own writes the last statement is the worker's.
+    const db = new SqlRunner(dataSource, preparedStatements, {
+      replyTimeoutMs,
+      boundsJoined: true,
+    });
     const settings = { preparedStatements, replyTimeoutMs, urlSchemes };
     return { options, logger, outage, telemetry, db, settings };
   }

@@ -33,6 +33,36 @@ it('a repository that saves a row of before puts no fencing token back', async (
   await h.jobs.completeJob(second, result);
 });
 
+it('a stale save that writes `processing` on a pending job ends no other run and invents no result', async () => {
+  const first = await claim(await create());
+  const repository = h.dataSource.getRepository(VideoJob);
+  const stale = await repository.findOneByOrFail({ jobId: first.jobId });
+  await h.jobs.releaseJob(first);
+  stale.filename = 'dog.mp4';
+  await repository.save(stale);
+  // It looks as if a service that knows only the first three tables had started it.
+  const left = await h.jobs.getJob(first.jobId);
+  expect(left).toMatchObject({ status: 'processing', workerId: null, runNumber: 1 });
+  // Its holder of before is refused, and nobody takes it.
+  await expect(h.jobs.completeJob(first, result)).rejects.toMatchObject({ code: 'LEASE_LOST' });
+  expect(await h.jobs.extendLeases([first], { leaseMs: 60_000 })).toEqual([]);
+  await h.dataSource.query(
+    `UPDATE video_jobs SET "availableAt" = now() - interval '1 hour' WHERE "jobId" = $1`,
+    [first.jobId],
+  );
+  const claimed = await h.jobs.claimJobs({ limit: 1000 });
+  expect(claimed.map(({ jobId }) => jobId)).not.toContain(first.jobId);
+  const { notifications: none } = await h.notifications.listNotifications({ jobId: first.jobId });
+  expect(none).toEqual([]);
+  // What docs/operations.md says frees it, and the next run has a token of its own.
+  await h.jobs.releaseJob(left);
+  const second = await claim(left);
+  expect(second.runNumber).toBe(2);
+  await h.jobs.completeJob(second, result);
+  const { notifications } = await h.notifications.listNotifications({ jobId: first.jobId });
+  expect(notifications).toMatchObject([{ runNumber: 2, notificationType: 'success' }]);
+});
+
 it('a repository writes none of the queue columns', async () => {
   const job = await claim(await create());
   const queueColumns = {

@@ -20,6 +20,9 @@ it('serves who comes next after thousands of calls that gave up while all connec
   const outcomes = await Promise.allSettled(calls);
   expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(CALLS);
 
+  // Nobody of them is kept until a connection is free, which may be never.
+  expect(pool.waitingCount).toBe(0);
+
   const next = checkOut('the next', pool, h.dataSource, 60_000);
   giveBack(held, false);
   giveBack(await next, false);

@@ -105,6 +105,27 @@ describe('a server that goes silent', () => {
       await proxy.stop();
     }
   });
+
+  it('in a transaction that is the runner to bound, ends the transaction', async () => {
+    const proxy = await Proxy.start(h.url);
+    const dataSource = await open({}, proxy.url);
+    try {
+      const bounded = new SqlRunner(dataSource, true, { replyTimeoutMs: 200, boundsJoined: true });
+      const error = await failureOf(
+        dataSource.transaction(async (manager) => {
+          await bounded.run('first', isolation, [], { manager });
+          proxy.freeze();
+          await bounded.run('second', isolation, [], { manager });
+        }),
+      );
+      expect(error).toBeInstanceOf(DatabaseUnavailableError);
+      expect(error['outcome']).toBe('not done');
+      expect(error['message']).toContain('the server did not reply within 200 ms');
+    } finally {
+      await dataSource.destroy();
+      await proxy.stop();
+    }
+  });
 });
 
 const randomId = (): string => crypto.randomUUID();
