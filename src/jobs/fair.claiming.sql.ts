@@ -3,7 +3,14 @@ import type { Tables } from '../schema/tables.js';
 import { MAX_LIMIT } from '../input/defaults.js';
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
-import { claimStep, FOUND_COLUMNS, isOpen, NO_TRY_LEFT } from './job.claiming.sql.js';
+import {
+  claimStep,
+  FOUND_COLUMNS,
+  isOpen,
+  lostFirst,
+  NO_TRY_LEFT,
+  PLACES_LEFT,
+} from './job.claiming.sql.js';
 import type { ClaimStep } from './job.claiming.sql.js';
 
 /** How many users one statement passes over because they have nothing that can be claimed now. */
@@ -51,7 +58,7 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
     WHERE w."turn" < ${most} AND w."passed" < ${MAX_PASSED}
   )`;
   // Not EXISTS, which forgets the order and may read the table.
-  return `RECURSIVE start AS MATERIALIZED (
+  return `start AS MATERIALIZED (
     SELECT 0 AS "turn", 0 AS "passed"
     WHERE ${isOpen(t)} AND (
       SELECT true FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
@@ -67,9 +74,12 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
   )`;
 }
 
-/** The last user that a walk came to, and what it has counted by then, as JSON. */
-const END_OF_WALK = `(
-      SELECT json_build_array("userId", "turn", "passed")
+/**
+ * The last user that a walk came to, what it has counted by then, and how many users would have been
+ * enough, as JSON.
+ */
+const endOfWalk = (most: string): string => `(
+      SELECT json_build_array("userId", "turn", "passed", ${most})
       FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1
     )`;
 
@@ -79,7 +89,7 @@ const untilFound = (cte: string): string =>
       + 0 * count(*) FROM ${cte})`;
 
 /**
- * `found` of a claim in turn, from a CTE `turns` with "userId", "turn", and "quota": the oldest due jobs of
+ * A CTE of a claim in turn, from a CTE `turns` with "userId", "turn", and "quota": the oldest due jobs of
  * each, as many as its quota. "nth" is which one of its user's a job is.
  *
  * The user stands between two bounds, because of an equal one the planner would think that there are few
@@ -87,8 +97,8 @@ const untilFound = (cte: string): string =>
  * jobs of others. The comparison of rows ends the scan at the first job that is not due. The inner limit
  * tells the planner that there are not many; what is locked is what the outer one lets through.
  */
-const oldestOfEach = (t: Tables): Pick<ClaimStep, 'found' | 'order'> => ({
-  found: `found AS MATERIALIZED (
+const oldestOfEach = (t: Tables, name: string): string =>
+  `${name} AS MATERIALIZED (
     SELECT o.*, turns."turn", row_number() OVER (
       PARTITION BY turns."turn" ORDER BY o."availableAt", o."jobId") AS "nth"
     FROM turns CROSS JOIN LATERAL (
@@ -101,35 +111,45 @@ const oldestOfEach = (t: Tables): Pick<ClaimStep, 'found' | 'order'> => ({
         ORDER BY j."userId", j."availableAt"
         LIMIT ${MAX_LIMIT}
         FOR NO KEY UPDATE SKIP LOCKED
-      ) AS due
+      ) AS first
       LIMIT turns."quota"
     ) AS o
-  )`,
-  order: ['nth', 'turn'],
-});
+  )`;
 
-/** An equal share of $6 for each of the users; the first ones have what can't be divided. */
-const share = (users: string): string => `($6::integer - "turn" + ${users}) / ${users}`;
+const ORDER = ['nth', 'turn'];
+
+/** An equal share of what is looked at for each of the users; the first have what can't be divided. */
+const share = (look: string, users: string): string => `(${look} - "turn" + ${users}) / ${users}`;
+
+/** CTEs, the last of which is `name`: of one user after the other, the oldest jobs. $5 after which user. */
+const inTurn = (t: Tables, name: string, look: string): string =>
+  `${walk(t, '$5::uuid', look, IS_DUE)}, turns AS (
+    SELECT "userId", "turn", ${share(look, '"users"')} AS "quota"
+    FROM walked CROSS JOIN (SELECT max("turn") AS "users" FROM walked) AS counted
+    WHERE "isTurn"
+  ), ${oldestOfEach(t, name)}`;
+
+const about = (look: string): NonNullable<ClaimStep['about']> => ({
+  walked: { type: 'json', value: endOfWalk(look) },
+  searchMs: { type: 'double precision', value: untilFound('found') },
+});
 
 /**
  * Pending jobs that are due, of one user after the other: $5 the user after whom it begins. Each user has
  * an equal share of $6; where there are fewer users that have work, their shares are larger.
  */
-export const claimInTurn = (t: Tables): Statement => {
-  const { found, order } = oldestOfEach(t);
-  return claimStep(t, {
-    found: `${walk(t, '$5::uuid', '$6::integer', IS_DUE)}, turns AS (
-    SELECT "userId", "turn", ${share('"users"')} AS "quota"
-    FROM walked CROSS JOIN (SELECT max("turn") AS "users" FROM walked) AS counted
-    WHERE "isTurn"
-  ), ${found}`,
-    order,
+export const claimInTurn = (t: Tables): Statement =>
+  claimStep(t, {
+    found: `RECURSIVE ${inTurn(t, 'found', '$6::integer')}`,
+    order: ORDER,
     lost: NO_TRY_LEFT,
-    about: {
-      walked: { type: 'json', value: END_OF_WALK },
-      searchMs: { type: 'double precision', value: untilFound('found') },
-    },
+    about: about('$6::integer'),
   });
+
+/** Both: the jobs whose leases are over, and then those. */
+export const claimAnyInTurn = (t: Tables): Statement => {
+  const step = lostFirst(t, inTurn(t, 'due', PLACES_LEFT), ORDER);
+  return claimStep(t, { ...step, found: `RECURSIVE ${step.found}`, about: about(PLACES_LEFT) });
 };
 
 /**
@@ -143,7 +163,7 @@ export const lockUsersInTurn = (t: Tables): Statement => {
   const isTurn = `CASE WHEN ${IS_DUE} THEN ${running(t, 'j."userId"', '$4::integer')} < $4::integer
         ELSE false END`;
   return sql`
-  WITH ${walk(t, '$2::uuid', '$3::integer', isTurn)}, locked AS MATERIALIZED (
+  WITH RECURSIVE ${walk(t, '$2::uuid', '$3::integer', isTurn)}, locked AS MATERIALIZED (
     SELECT l."userId"
     FROM walked CROSS JOIN LATERAL (
       SELECT u."userId" FROM ${t.users} u WHERE u."userId" = walked."userId"
@@ -152,24 +172,22 @@ export const lockUsersInTurn = (t: Tables): Statement => {
     WHERE walked."isTurn"
     LIMIT $1::integer
   )
-  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users", ${END_OF_WALK} AS "walked"`;
+  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users", ${endOfWalk('$3::integer')} AS "walked"`;
 };
 
 /**
  * The second one: pending jobs that are due, of locked users. $5 the users, in turn; $7 how many jobs of
  * each may run at once, those included that run already.
  */
-export const claimOfLockedUsers = (t: Tables): Statement => {
-  const { found, order } = oldestOfEach(t);
-  return claimStep(t, {
+export const claimOfLockedUsers = (t: Tables): Statement =>
+  claimStep(t, {
     found: `turns AS (
     SELECT "userId", "turn", least(
-      ${share('cardinality((SELECT $5::uuid[]))')},
+      ${share('$6::integer', 'cardinality((SELECT $5::uuid[]))')},
       $7::integer - ${running(t, 'u."userId"', '$7::integer')}
     ) AS "quota"
     FROM unnest((SELECT $5::uuid[])) WITH ORDINALITY AS u("userId", "turn")
-  ), ${found}`,
-    order,
+  ), ${oldestOfEach(t, 'found')}`,
+    order: ORDER,
     lost: NO_TRY_LEFT,
   });
-};

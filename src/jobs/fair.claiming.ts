@@ -3,6 +3,8 @@ import { MAX_LIMIT } from '../input/defaults.js';
 import { waitedOf } from '../sql/claim.js';
 import type { Claimed } from '../sql/claim.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
+import type { Statement } from '../sql/statement.js';
+import type { Tables } from '../schema/tables.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import * as statements from './fair.claiming.sql.js';
 import { toClaimedJobs } from './job.claiming.js';
@@ -41,8 +43,11 @@ interface Step {
   readonly passedOver: boolean;
 }
 
-/** The last user that a walk came to, how many users' turn it was by then, and how many others it saw. */
-type Walked = readonly [userId: string, turns: number, passed: number] | null;
+/**
+ * The last user that a walk came to, how many users' turn it was by then, how many others it saw, and how
+ * many whose turn it was would have been enough.
+ */
+type Walked = readonly [userId: string, turns: number, passed: number, enough: number] | null;
 
 /** Claims up to `claim.limit` jobs of users whose turn comes after `lastUser`, of `look` that it looks at. */
 type TakeStep = (claim: Claim, lastUser: string, look: number) => Promise<Step>;
@@ -58,14 +63,31 @@ export async function claimInTurn(
   rotation: Rotation,
   maxRunningPerUser?: number,
 ): Promise<ClaimedInTurn> {
-  const step = maxRunningPerUser === undefined ? anyNumber(db) : upTo(db, maxRunningPerUser);
-  const claimed = await goRound(step, claim, rotation);
+  return maxRunningPerUser === undefined
+    ? goRound(db, anyNumber(db, statements.claimInTurn), claim, rotation)
+    : goRound(db, upTo(db, maxRunningPerUser), claim, rotation);
+}
+
+/** Claims jobs whose leases are over, and then pending ones as `claimInTurn` does. */
+export const claimAnyInTurn = (
+  db: SqlRunner,
+  claim: Claim,
+  rotation: Rotation,
+): Promise<ClaimedInTurn> => goRound(db, anyNumber(db, statements.claimAnyInTurn), claim, rotation);
+
+async function goRound(
+  db: SqlRunner,
+  step: TakeStep,
+  claim: Claim,
+  rotation: Rotation,
+): Promise<ClaimedInTurn> {
+  const claimed = await takeSteps(step, claim, rotation);
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
 }
 
-async function goRound(step: TakeStep, claim: Claim, rotation: Rotation): Promise<ClaimedInTurn> {
+async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Promise<ClaimedInTurn> {
   const items: VideoJob[] = [];
   const waitedMs: number[] = [];
   let [failed, searchMs, more, passedOver] = [0, 0, false, false];
@@ -108,10 +130,10 @@ const isPassed = (user: string, from: string, to: string): boolean =>
   from < to ? from < user && user <= to : user > from || user <= to;
 
 const anyNumber =
-  (db: SqlRunner): TakeStep =>
+  (db: SqlRunner, statement: (t: Tables) => Statement): TakeStep =>
   async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
     const values = [limit, leaseMs, workerId, maxAttempts, lastUser, look];
-    const rows = await db.run<Row>('claimJobs', statements.claimInTurn, values);
+    const rows = await db.run<Row>('claimJobs', statement, values);
     const [about, jobs] = toClaimedJobs<AboutStep>(rows, workerId);
     const [walkedTo = null, turns = 0] = about.walked ?? [];
     return {
@@ -119,7 +141,7 @@ const anyNumber =
       failed: about.failed,
       waitedMs: waitedOf(about),
       walkedTo,
-      sawAllUsers: hasSeenAll(about.walked, look),
+      sawAllUsers: hasSeenAll(about.walked),
       mayHaveMore: hasGotAll(jobs, look, turns),
       searchMs: about.searchMs,
       passedOver: false,
@@ -131,9 +153,8 @@ interface AboutStep extends Begun {
   readonly searchMs: number;
 }
 
-/** @param most - how many users whose turn it was would have been enough */
-const hasSeenAll = (walked: Walked, most: number): boolean =>
-  walked === null || (walked[1] < most && walked[2] < statements.MAX_PASSED);
+const hasSeenAll = (walked: Walked): boolean =>
+  walked === null || (walked[1] < walked[3] && walked[2] < statements.MAX_PASSED);
 
 /** Whether a user got all that it was offered of `look` jobs. */
 function hasGotAll(jobs: readonly VideoJob[], look: number, users: number): boolean {
@@ -159,7 +180,7 @@ const upTo =
       const isCut = users.length === limit;
       const step = {
         walkedTo: isCut ? (users.at(-1) ?? null) : walkedTo,
-        sawAllUsers: !isCut && hasSeenAll(walked, most),
+        sawAllUsers: !isCut && hasSeenAll(walked),
         passedOver: !isCut && users.length < turns,
         searchMs: 0,
       };

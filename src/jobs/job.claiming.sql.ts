@@ -86,9 +86,9 @@ export const isOpen = (t: Tables): string =>
   `(SELECT "pausedAt" FROM ${t.processingState}) IS NULL`;
 
 /**
- * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts, $6 how many to look at: all
- * of these that have no try left fail here, each with its notification, and up to `limit` others begin a
- * new run. The first row is about the claim itself; then come the claimed jobs, in order.
+ * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts: all jobs that it finds and
+ * that have no try left fail here, each with its notification, and up to `limit` others begin a new run.
+ * The first row is about the claim itself; then come the claimed jobs, in order.
  *
  * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
  * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted. The last
@@ -155,35 +155,47 @@ export const claimStep = (
   ) AS claimed`;
 
 /**
- * The oldest of what is due in one partial index. $5 the time from which jobs are due, $6 how many.
+ * A CTE with the oldest of what is due in one partial index.
  *
  * @param due - which jobs, by the predicate of their index
+ * @param limit - how many
  */
-const oldest = (t: Tables, due: string): Pick<ClaimStep, 'found' | 'order'> => ({
-  found: `found AS MATERIALIZED (
+const oldest = (t: Tables, name: string, due: string, limit: string): string =>
+  `${name} AS MATERIALIZED (
     SELECT ${FOUND_COLUMNS}
     FROM ${t.videoJobs}
     WHERE ${due}
       AND "availableAt" <= statement_timestamp()
-      AND "availableAt" >= $5::timestamptz
       AND ${isOpen(t)}
     ORDER BY "availableAt"
-    LIMIT $6::integer
+    LIMIT ${limit}
     FOR NO KEY UPDATE SKIP LOCKED
-  )`,
+  )`;
+
+const DUE_FROM = `"availableAt" >= $5::timestamptz`;
+
+/** The only ones of a step: $5 is the time from which jobs are due, $6 how many. */
+const oldestFrom = (t: Tables, due: string): Pick<ClaimStep, 'found' | 'order'> => ({
+  found: oldest(t, 'found', `${due} AND ${DUE_FROM}`, '$6::integer'),
   order: ['availableAt'],
 });
 
-const claimLeased = (t: Tables, condition: string): Statement =>
-  claimStep(t, {
-    ...oldest(t, `${IS_LEASED} AND ${condition}`),
-    lost: `format('Gave up after attempt %s: its worker was lost.', "attempts")`,
-    noted: `, noted AS (
+/** What is told of a job that has no try left, whose lease is over. */
+const WORKER_WAS_LOST = `format('Gave up after attempt %s: its worker was lost.', "attempts")`;
+
+/** A CTE that notes the runs of which the workers were lost. @param taken - what was taken of these */
+const noteLost = (t: Tables, taken: string): string => `, noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
     SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
-    FROM taken
+    FROM ${taken}
     ON CONFLICT DO NOTHING
-  )`,
+  )`;
+
+const claimLeased = (t: Tables, condition: string): Statement =>
+  claimStep(t, {
+    ...oldestFrom(t, `${IS_LEASED} AND ${condition}`),
+    lost: WORKER_WAS_LOST,
+    noted: noteLost(t, 'taken'),
   });
 
 /** The jobs whose leases are over; with $7 without those that have been tried just so often. */
@@ -199,7 +211,51 @@ export const NO_TRY_LEFT = `COALESCE("errorMessage", format('Gave up after attem
 
 /** The pending jobs that are due. */
 export const claimPending = (t: Tables): Statement =>
-  claimStep(t, { ...oldest(t, IS_PENDING), lost: NO_TRY_LEFT });
+  claimStep(t, { ...oldestFrom(t, IS_PENDING), lost: NO_TRY_LEFT });
+
+/** How many places are left by `lostFirst` for pending jobs. */
+export const PLACES_LEFT = `(SELECT "left" FROM places)`;
+
+/**
+ * A step of two plain parts: first the jobs whose leases are over, $6 at the most, then what is pending,
+ * for the places that are left.
+ *
+ * @param pending - CTEs, the last of which is `due`, of up to `PLACES_LEFT` pending jobs
+ * @param order - the columns of `due` by which they are taken; its rows are numbered by the first one
+ *   that is none of the table
+ * @param condition - what else must hold of the first
+ */
+export const lostFirst = (
+  t: Tables,
+  pending: string,
+  order: readonly string[],
+  condition = '',
+): ClaimStep => {
+  const found = ['jobId', 'runNumber', 'workerId', 'availableAt', 'spent'];
+  const added = order.filter((name) => !found.includes(name));
+  const ofLost = added.map((_, at) =>
+    at === 0 ? 'row_number() OVER (ORDER BY "availableAt")' : '0',
+  );
+  return {
+    found: `${oldest(t, 'lost', `${IS_LEASED}${condition}`, '$6::integer')},
+  places AS MATERIALIZED (
+    SELECT $6::integer - count(*)::integer AS "left" FROM lost
+  ), ${pending}, found AS MATERIALIZED (
+    SELECT ${columns([...found, ...added], 'due')}, 2 AS "part" FROM due
+    UNION ALL
+    SELECT ${[columns(found, 'lost'), ...ofLost].join(', ')}, 1 FROM lost
+  )`,
+    order: ['part', ...order],
+    lost: `CASE "status" WHEN 'processing' THEN ${WORKER_WAS_LOST} ELSE ${NO_TRY_LEFT} END`,
+    noted: noteLost(t, 'taken WHERE "part" = 1'),
+  };
+};
+
+/** Both, each by age: $5 is the time from which jobs are due, $6 how many. */
+export const claimAny = (t: Tables): Statement => {
+  const pending = oldest(t, 'due', `${IS_PENDING} AND ${DUE_FROM}`, PLACES_LEFT);
+  return claimStep(t, lostFirst(t, pending, ['availableAt'], ` AND ${DUE_FROM}`));
+};
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,

@@ -48,27 +48,25 @@ export const claimPending = (
   dueFrom: DueFrom = null,
 ): Promise<Claimed<VideoJob>> => take(db, statements.claimPending, claim, dueFrom);
 
-/** One that takes pending jobs. */
-export type ClaimPending = (
-  db: SqlRunner,
-  claim: Claim,
-) => Promise<Pick<Claimed<VideoJob>, 'items'>>;
+/** Claims both in one statement: first the jobs of lost workers. */
+export const claimAny = (db: SqlRunner, claim: Claim): Promise<Claimed<VideoJob>> =>
+  take(db, statements.claimAny, claim, null);
 
 /**
- * Claims both: the jobs of lost workers first.
+ * Claims both, where no single statement can: first the jobs of lost workers.
  *
- * @param pending - claims those that are pending; by age if left out
+ * @param pending - claims those that are pending
  */
-export async function claimJobs(
+export async function claimLostThen(
   db: SqlRunner,
   claim: Claim,
-  pending: ClaimPending = claimPending,
+  pending: (claim: Claim) => Promise<{ readonly items: VideoJob[] }>,
 ): Promise<VideoJob[]> {
   const { items: lost } = await claimLost(db, claim);
   if (lost.length === claim.limit) return lost;
   try {
     const rest = { ...claim, limit: claim.limit - lost.length };
-    return lost.concat((await pending(db, rest)).items);
+    return lost.concat((await pending(rest)).items);
   } catch (error) {
     // What is claimed is the caller's: the next call meets the error again.
     if (lost.length > 0) return lost;

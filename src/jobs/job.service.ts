@@ -37,8 +37,8 @@ import { JobAttemptError, JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import { CancelJobsFilter, RetryJobsFilter } from './bulk/bulk.inputs.js';
 import { cancelJobs, retryJobs } from './bulk/job.bulk.js';
-import { claimJobs, extendLeases } from './job.claiming.js';
-import { claimInTurn, Rotation } from './fair.claiming.js';
+import { claimAny, claimLostThen, extendLeases } from './job.claiming.js';
+import { claimAnyInTurn, claimInTurn, Rotation } from './fair.claiming.js';
 import { KeepLeaseOptions, KeptLeases } from './leases/kept.leases.js';
 import type { KeptLease } from './leases/kept.leases.js';
 import { createJob, createJobs, creatingTogether } from './job.creation.js';
@@ -329,13 +329,19 @@ export class JobService {
       workerId: workerId ?? this.workerId,
       maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
     };
-    if (maxRunningPerUser === undefined && order !== 'fair') return claimJobs(this.db, claim);
+    if (maxRunningPerUser === undefined) {
+      const { items } =
+        order === 'fair'
+          ? await claimAnyInTurn(this.db, claim, this.rotation)
+          : await claimAny(this.db, claim);
+      return items;
+    }
     if (order === 'age') {
       const message = `needs order 'fair': leave the order out, or the limit`;
       throw new InvalidInputError(operation, [{ property: 'maxRunningPerUser', message }]);
     }
-    return claimJobs(this.db, claim, (db, rest) =>
-      claimInTurn(db, rest, this.rotation, maxRunningPerUser),
+    return claimLostThen(this.db, claim, (rest) =>
+      claimInTurn(this.db, rest, this.rotation, maxRunningPerUser),
     );
   }
 

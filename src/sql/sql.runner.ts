@@ -191,6 +191,9 @@ export class SqlRunner {
    */
   async transaction<T>(operation: string, work: (run: Run) => Promise<T>): Promise<T> {
     const { replyTimeoutMs } = this;
+    if (this.options.manager !== undefined) {
+      return work((make, values) => this.run(operation, make, values));
+    }
     for (let keepPlan = this.prepared; ; keepPlan = false) {
       let wasSent = false;
       const client = await this.connect(operation, false);

@@ -2,9 +2,9 @@ import { Client } from 'pg';
 import type { EntityManager } from 'typeorm';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
-import { claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
+import { claimAnyInTurn, claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
 import * as inTurn from '../../src/jobs/fair.claiming.sql.js';
-import { claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
+import { claimAny, claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import {
   completeJobsOfWorker,
   completionsTogether,
@@ -135,12 +135,14 @@ describe('a claim', () => {
       (n) => claimLost(db(), { ...terms, maxAttempts: n }, null, 4),
     ],
     ['last tries', 'idx_jobs_leased', () => claimLastTries(db(), { ...terms, maxAttempts: 2 })],
+    ['both in one', 'idx_jobs_leased', (n) => claimAny(db(), { ...terms, maxAttempts: n })],
+    ['both in one', 'idx_jobs_pending', (n) => claimAny(db(), { ...terms, maxAttempts: n })],
   ])(
     'of %s finds them by their index, and looks at no more than it takes',
     async (_, index, claim) => {
       for (const maxAttempts of [5, 1]) {
         const plan = await planOf(() => claim(maxAttempts));
-        expect(scannedTables(plan)).toEqual(['processing_state']);
+        expect(new Set(scannedTables(plan))).toEqual(new Set(['processing_state']));
         expect(indexesOf(plan)).toContain(index);
         expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(ABOUT_BATCH);
       }
@@ -163,12 +165,17 @@ describe('a claim in turn', () => {
   });
   afterAll(() => client.query(`DELETE FROM video_jobs WHERE filename = 'turn.mp4'`));
 
-  it.each([1, BATCH])('of %i goes to each user by the index', async (limit) => {
+  it.each([
+    ['of one', claimInTurn, 1],
+    ['of a thousand', claimInTurn, BATCH],
+    ['of one, after lost jobs,', claimAnyInTurn, 1],
+    ['of a thousand, after lost jobs,', claimAnyInTurn, BATCH],
+  ])('%s goes to each user by the index', async (_, claim, limit) => {
     const plan = await planOf(async () => {
-      const claim = { ...terms, limit, maxAttempts: 5 };
-      expect((await claimInTurn(db(), claim, new Rotation())).items).toHaveLength(limit);
+      const { items } = await claim(db(), { ...terms, limit, maxAttempts: 5 }, new Rotation());
+      expect(items).toHaveLength(limit);
     });
-    expect(scannedTables(plan)).toEqual(['processing_state']);
+    expect(new Set(scannedTables(plan))).toEqual(new Set(['processing_state']));
     expect(indexesOf(plan)).toContain(USER_INDEX);
     expect(indexesOf(plan)).not.toContain('idx_jobs_status');
     expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(5 * limit);

@@ -2,7 +2,7 @@ import { Logger } from '@nestjs/common';
 import { preparedByDefault } from '../../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../../src/sql/sql.runner.js';
 import { LeaseLostError } from '../../../src/errors.js';
-import { claimJobs } from '../../../src/jobs/job.claiming.js';
+import { claimAny } from '../../../src/jobs/job.claiming.js';
 import type { JobStatus } from '../../../src/schema/entities/index.js';
 import type { RunEnd } from '../../../src/worker/job.runner.js';
 import type { Harness } from '../../support/harness.js';
@@ -150,7 +150,7 @@ export class SchedulePlayer {
     );
     const { workerId } = worker.jobs;
     const claim = { limit, leaseMs: LEASE_MS, maxAttempts: MAX_ATTEMPTS, workerId };
-    const claimed = await claimJobs(this.db, claim);
+    const { items: claimed } = await claimAny(this.db, claim);
     const spent = due.filter(({ attempts }) => attempts >= MAX_ATTEMPTS);
     const claimable = Math.min(limit, due.length - spent.length);
     equal(claimed.length, claimable, 'jobs claimed by a claim');
