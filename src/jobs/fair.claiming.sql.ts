@@ -11,7 +11,6 @@ import {
   NO_TRY_LEFT,
   PLACES_LEFT,
 } from './job.claiming.sql.js';
-import type { ClaimStep } from './job.claiming.sql.js';
 
 /** How many users one statement passes over because they have nothing that can be claimed now. */
 export const MAX_PASSED = 256;
@@ -31,7 +30,8 @@ const running = (t: Tables, userId: string, most: string): string => `(
  * The users that have pending jobs, in the order of their ids, each by the oldest of these: a loose index
  * scan, which costs a look into the index for each user. `ahead` runs to the last user, then `behind` runs
  * from the first user to where it began: a scan that turned round in its own recursion would not end, or
- * would leave users out. "turn" counts the users whose turn has come, and "passed" the others.
+ * would leave users out. "turn" counts the users whose turn has come, and "passed" the others; the first row
+ * is no user, but where it begins.
  *
  * @param after - the user after whom it begins
  * @param most - how many users whose turn has come are enough
@@ -45,41 +45,34 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
       ORDER BY j."userId", j."availableAt"
       LIMIT 1
     )`;
-  const part = (name: string, begin: string, end: string, before: string): string => `
-  ${name} AS (
-    SELECT f."userId", f."isTurn", b."turn" + f."isTurn"::integer AS "turn",
-      b."passed" + 1 - f."isTurn"::integer AS "passed"
-    FROM ${before} b CROSS JOIN ${next(begin)} AS f
-    WHERE b."turn" < ${most} AND b."passed" < ${MAX_PASSED}
-    UNION ALL
+  const onward = (name: string, end: string): string => `
     SELECT n."userId", n."isTurn", w."turn" + n."isTurn"::integer,
-      w."passed" + 1 - n."isTurn"::integer
+      w."passed" + 1 - n."isTurn"::integer, w."most"
     FROM ${name} w CROSS JOIN LATERAL ${next(`j."userId" > w."userId"${end}`)} AS n
-    WHERE w."turn" < ${most} AND w."passed" < ${MAX_PASSED}
-  )`;
+    WHERE w."turn" < w."most" AND w."passed" < ${MAX_PASSED}`;
   // Not EXISTS, which forgets the order and may read the table.
-  return `start AS MATERIALIZED (
-    SELECT 0 AS "turn", 0 AS "passed"
+  return `ahead AS (
+    SELECT ${after} AS "userId", false AS "isTurn", 0 AS "turn", 0 AS "passed", ${most} AS "most"
     WHERE ${isOpen(t)} AND (
       SELECT true FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
     )
-  ),${part('ahead', `j."userId" > ${after}`, '', 'start')}, half AS MATERIALIZED (
-    SELECT ${['turn', 'passed']
-      .map((column) => `COALESCE((SELECT max("${column}") FROM ahead), 0) AS "${column}"`)
-      .join(', ')}
-    FROM start
-  ),${part('behind', `j."userId" <= ${after}`, ` AND j."userId" <= ${after}`, 'half')},
-  walked AS MATERIALIZED (
+    UNION ALL${onward('ahead', '')}
+  ), behind AS (
+    SELECT f."userId", f."isTurn", a."turn" + f."isTurn"::integer AS "turn",
+      a."passed" + 1 - f."isTurn"::integer AS "passed", a."most"
+    FROM (
+      SELECT max("turn") AS "turn", max("passed") AS "passed", max("most") AS "most" FROM ahead
+    ) AS a CROSS JOIN ${next(`j."userId" <= ${after}`)} AS f
+    WHERE a."turn" < a."most" AND a."passed" < ${MAX_PASSED}
+    UNION ALL${onward('behind', ` AND j."userId" <= ${after}`)}
+  ), walked AS MATERIALIZED (
     SELECT * FROM ahead UNION ALL SELECT * FROM behind
   )`;
 }
 
-/**
- * The last user that a walk came to, what it has counted by then, and how many users would have been
- * enough, as JSON.
- */
-const endOfWalk = (most: string): string => `(
-      SELECT json_build_array("userId", "turn", "passed", ${most})
+/** The last user that a walk came to, what it has counted by then, and its "most", as JSON. */
+const END_OF_WALK = `(
+      SELECT json_build_array("userId", "turn", "passed", "most")
       FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1
     )`;
 
@@ -90,7 +83,7 @@ const untilFound = (cte: string): string =>
 
 /**
  * A CTE of a claim in turn, from a CTE `turns` with "userId", "turn", and "quota": the oldest due jobs of
- * each, as many as its quota. "nth" is which one of its user's a job is.
+ * each, as many as its quota.
  *
  * The user stands between two bounds, because of an equal one the planner would think that there are few
  * others, if there were few when it last counted, and would read the index on the time alone, past all the
@@ -99,8 +92,7 @@ const untilFound = (cte: string): string =>
  */
 const oldestOfEach = (t: Tables, name: string): string =>
   `${name} AS MATERIALIZED (
-    SELECT o.*, turns."turn", row_number() OVER (
-      PARTITION BY turns."turn" ORDER BY o."availableAt", o."jobId") AS "nth"
+    SELECT o.*, turns."turn"
     FROM turns CROSS JOIN LATERAL (
       SELECT * FROM (
         SELECT ${FOUND_COLUMNS}
@@ -116,7 +108,7 @@ const oldestOfEach = (t: Tables, name: string): string =>
     ) AS o
   )`;
 
-const ORDER = ['nth', 'turn'];
+const ORDER = ['turn', 'availableAt'];
 
 /** An equal share of what is looked at for each of the users; the first have what can't be divided. */
 const share = (look: string, users: string): string => `(${look} - "turn" + ${users}) / ${users}`;
@@ -124,15 +116,12 @@ const share = (look: string, users: string): string => `(${look} - "turn" + ${us
 /** CTEs, the last of which is `name`: of one user after the other, the oldest jobs. $5 after which user. */
 const inTurn = (t: Tables, name: string, look: string): string =>
   `${walk(t, '$5::uuid', look, IS_DUE)}, turns AS (
-    SELECT "userId", "turn", ${share(look, '"users"')} AS "quota"
+    SELECT "userId", "turn", ${share('"most"', '"users"')} AS "quota"
     FROM walked CROSS JOIN (SELECT max("turn") AS "users" FROM walked) AS counted
     WHERE "isTurn"
   ), ${oldestOfEach(t, name)}`;
 
-const about = (look: string): NonNullable<ClaimStep['about']> => ({
-  walked: { type: 'json', value: endOfWalk(look) },
-  searchMs: { type: 'double precision', value: untilFound('found') },
-});
+const WALKED = { walked: { type: 'json', value: END_OF_WALK } };
 
 /**
  * Pending jobs that are due, of one user after the other: $5 the user after whom it begins. Each user has
@@ -143,13 +132,16 @@ export const claimInTurn = (t: Tables): Statement =>
     found: `RECURSIVE ${inTurn(t, 'found', '$6::integer')}`,
     order: ORDER,
     lost: NO_TRY_LEFT,
-    about: about('$6::integer'),
+    about: {
+      ...WALKED,
+      searchMs: { type: 'double precision', value: untilFound('found') },
+    },
   });
 
 /** Both: the jobs whose leases are over, and then those. */
 export const claimAnyInTurn = (t: Tables): Statement => {
   const step = lostFirst(t, inTurn(t, 'due', PLACES_LEFT), ORDER);
-  return claimStep(t, { ...step, found: `RECURSIVE ${step.found}`, about: about(PLACES_LEFT) });
+  return claimStep(t, { ...step, found: `RECURSIVE ${step.found}`, about: WALKED });
 };
 
 /**
@@ -172,7 +164,7 @@ export const lockUsersInTurn = (t: Tables): Statement => {
     WHERE walked."isTurn"
     LIMIT $1::integer
   )
-  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users", ${endOfWalk('$3::integer')} AS "walked"`;
+  SELECT to_json(ARRAY(SELECT "userId" FROM locked)) AS "users", ${END_OF_WALK} AS "walked"`;
 };
 
 /**

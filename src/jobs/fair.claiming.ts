@@ -105,7 +105,7 @@ async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Prom
       searchMs = Math.max(searchMs, took.searchMs);
       const places = claim.limit - items.length;
       // Where places are left, all whose turn it was have been asked.
-      const last = (places === 0 ? took.jobs.at(-1)?.userId : took.walkedTo) ?? lastUser;
+      const last = (places === 0 ? lastServed(took.jobs) : took.walkedTo) ?? lastUser;
       const wasEverywhere = took.sawAllUsers || isPassed(begin, lastUser, last);
       rotation.lastUser = lastUser = last;
       if (places === 0) return { items, waitedMs, failed, searchMs, passedOver, more: true };
@@ -143,25 +143,36 @@ const anyNumber =
       walkedTo,
       sawAllUsers: hasSeenAll(about.walked),
       mayHaveMore: hasGotAll(jobs, look, turns),
-      searchMs: about.searchMs,
+      searchMs: about.searchMs ?? 0,
       passedOver: false,
     };
   };
 
 interface AboutStep extends Begun {
   readonly walked: Walked;
-  readonly searchMs: number;
+  readonly searchMs?: number;
 }
 
 const hasSeenAll = (walked: Walked): boolean =>
   walked === null || (walked[1] < walked[3] && walked[2] < statements.MAX_PASSED);
 
-/** Whether a user got all that it was offered of `look` jobs. */
-function hasGotAll(jobs: readonly VideoJob[], look: number, users: number): boolean {
+/** How many jobs each user got, in turn. */
+function countsOf(jobs: readonly VideoJob[]): Map<string, number> {
   const counts = new Map<string, number>();
   for (const { userId } of jobs) counts.set(userId, (counts.get(userId) ?? 0) + 1);
-  return Math.max(...counts.values()) >= Math.floor(look / users);
+  return counts;
 }
+
+/** The last user who got a job in the last round: those before it got as many. */
+function lastServed(jobs: readonly VideoJob[]): string | undefined {
+  const counts = countsOf(jobs);
+  const rounds = Math.max(...counts.values());
+  return [...counts].findLast(([, count]) => count === rounds)?.[0];
+}
+
+/** Whether a user got all that it was offered of `look` jobs. */
+const hasGotAll = (jobs: readonly VideoJob[], look: number, users: number): boolean =>
+  Math.max(...countsOf(jobs).values()) >= Math.floor(look / users);
 
 /** In a short transaction: users are locked, and what runs of theirs is counted after that. */
 const upTo =

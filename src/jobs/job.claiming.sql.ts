@@ -221,8 +221,7 @@ export const PLACES_LEFT = `(SELECT "left" FROM places)`;
  * for the places that are left.
  *
  * @param pending - CTEs, the last of which is `due`, of up to `PLACES_LEFT` pending jobs
- * @param order - the columns of `due` by which they are taken; its rows are numbered by the first one
- *   that is none of the table
+ * @param order - the columns of `due` by which they are taken
  * @param condition - what else must hold of the first
  */
 export const lostFirst = (
@@ -233,9 +232,6 @@ export const lostFirst = (
 ): ClaimStep => {
   const found = ['jobId', 'runNumber', 'workerId', 'availableAt', 'spent'];
   const added = order.filter((name) => !found.includes(name));
-  const ofLost = added.map((_, at) =>
-    at === 0 ? 'row_number() OVER (ORDER BY "availableAt")' : '0',
-  );
   return {
     found: `${oldest(t, 'lost', `${IS_LEASED}${condition}`, '$6::integer')},
   places AS MATERIALIZED (
@@ -243,7 +239,7 @@ export const lostFirst = (
   ), ${pending}, found AS MATERIALIZED (
     SELECT ${columns([...found, ...added], 'due')}, 2 AS "part" FROM due
     UNION ALL
-    SELECT ${[columns(found, 'lost'), ...ofLost].join(', ')}, 1 FROM lost
+    SELECT ${[columns(found, 'lost'), ...added.map(() => '0')].join(', ')}, 1 FROM lost
   )`,
     order: ['part', ...order],
     lost: `CASE "status" WHEN 'processing' THEN ${WORKER_WAS_LOST} ELSE ${NO_TRY_LEFT} END`,
