@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer, request as httpRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import type { INestApplication } from '@nestjs/common';
 import { chromium } from 'playwright-core';
@@ -192,7 +193,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     const name = await first.getByRole('link').first().textContent();
     const href = await first.getByRole('link').first().getAttribute('href');
     await first.getByRole('checkbox').check();
-    await page.getByRole('button', { name: 'Retry' }).click();
+    await page.getByRole('button', { name: 'Retry', exact: true }).click();
     await page.getByRole('dialog').getByRole('button', { name: 'Retry 1 job' }).click();
     await page.getByRole('dialog').waitFor({ state: 'hidden' });
     const job = await h.jobs.getJob(String(href).split('/').at(-1)!);
@@ -284,14 +285,51 @@ it('cancels a job on its page, and shows its life', async () => {
   await page.getByText('Latest run started by worker-9').waitFor();
   await h.jobs.reportProgress([{ job: run, percent: 40, message: 'frame 400' }]);
   await page.getByText('frame 400').waitFor();
-  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click();
   await page.getByRole('button', { name: 'Leave it' }).click();
   expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'processing' });
-  await page.getByRole('button', { name: 'Cancel' }).click();
+  await page.getByRole('button', { name: 'Cancel', exact: true }).click();
   await page.getByRole('dialog').getByRole('button', { name: 'Cancel 1 job' }).click();
   await page.locator('.title .status', { hasText: 'cancelled' }).waitFor();
   expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
-  await page.getByRole('button', { name: 'Retry' }).waitFor();
+  await page.getByRole('button', { name: 'Retry', exact: true }).waitFor();
+  expect(errors).toEqual([]);
+});
+
+it('retries all that match, after the count and a question; and delivers again', async () => {
+  const { userId } = await h.user({ username: 'bulk' });
+  const videos = Array.from({ length: 60 }, (_, i) => ({
+    userId,
+    filename: `bulk-${i}.mp4`,
+    videoUrl: 's3://videos/bulk.mp4',
+  }));
+  for (const { jobId } of await h.jobs.createJobs(videos)) {
+    const run = await h.jobs.startJob(jobId, { leaseMs: 60_000, workerId: 'w' });
+    await h.jobs.failJob(run, { errorMessage: 'no video' });
+  }
+  // What was created within the second in which a list is shown is not in it for sure.
+  await sleep(1_100);
+  const { url } = await boot(h.url, 'express');
+  const { page, errors } = await open(`${url}/frameforge/jobs?user=bulk&status=failed`);
+  await rows(page).first().waitFor();
+  await page.getByRole('button', { name: 'Retry all that match' }).click();
+  await page.getByText('60 jobs match.').waitFor();
+  expect((await h.jobs.countJobs({ userId })).failed).toBe(60);
+  await page.getByRole('button', { name: 'Retry 60 jobs' }).click();
+  await page.getByText('60 of 60 jobs done.').waitFor();
+  expect((await h.jobs.countJobs({ userId })).pending).toBe(60);
+  await page.getByRole('button', { name: 'Close' }).click();
+  await page.getByText('No job matches').waitFor();
+  await page.goto(`${url}/frameforge/notifications?status=failed`);
+  const href = await rows(page).first().getByRole('link').getAttribute('href');
+  await rows(page).first().getByRole('checkbox').check();
+  await page.getByRole('button', { name: 'Deliver again', exact: true }).click();
+  await page.getByRole('button', { name: 'Deliver again 1 notification' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  const { notifications } = await h.notifications.listNotifications({
+    jobId: String(href).split('/').at(-1)!,
+  });
+  expect(notifications[0]).toMatchObject({ deliveryStatus: 'pending' });
   expect(errors).toEqual([]);
 });
 
@@ -401,7 +439,7 @@ it('works by the keyboard alone', async () => {
   }
   await page.keyboard.press('Space');
   await page.getByText('1 marked').waitFor();
-  await page.getByRole('button', { name: 'Retry' }).focus();
+  await page.getByRole('button', { name: 'Retry', exact: true }).focus();
   await page.keyboard.press('Enter');
   await page.getByRole('dialog').waitFor();
   expect(await violations(page)).toEqual([]);

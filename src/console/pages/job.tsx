@@ -1,7 +1,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { useLive } from './api';
-import { Address, spanText, Status, Time } from './format';
+import { Address, spanText, Status, Time, triesOf } from './format';
 import { ActionButton, Empty, Loaded, Table } from './parts';
 import { useSettings } from './settings';
 import type { JobLife, NotificationOfJob } from './types';
@@ -227,7 +227,7 @@ function Notifications({
             <td class="nowrap">
               <Time at={one.sentAt} />
             </td>
-            <td class="number">{one.deliveryNumber}</td>
+            <td class="number">{triesOf(one)}</td>
             <td class="error">{one.errorMessage}</td>
             {actions.includes('redeliver') && (
               <td>

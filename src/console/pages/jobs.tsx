@@ -79,14 +79,6 @@ function List({
       .map(({ jobId }) => jobId);
   const [failed, open] = [of(['failed']), of(['pending', 'processing'])];
   const canAct = actions.includes('retry') || actions.includes('cancel');
-  if (data.found.length === 0) {
-    return (
-      <>
-        <Empty>{emptyText(data, query)}</Empty>
-        <Pages page="jobs" query={query} {...data} />
-      </>
-    );
-  }
   return (
     <>
       {canAct && (
@@ -119,67 +111,76 @@ function List({
             )}
         </div>
       )}
-      <Table label="jobs">
-        <thead>
-          <tr>
-            {canAct && (
-              <th scope="col">
-                <input
-                  type="checkbox"
-                  aria-label="Mark all of this page"
-                  checked={marked.length === ids.length}
-                  onChange={(event) => markAll(event.currentTarget.checked)}
-                />
-              </th>
-            )}
-            <th scope="col">Status</th>
-            <th scope="col">File</th>
-            <th scope="col">User</th>
-            <th scope="col">{waits ? 'Due' : 'Created'}</th>
-            <th scope="col">Took</th>
-            <th scope="col" class="number">
-              Tries
-            </th>
-            <th scope="col">Error</th>
-          </tr>
-        </thead>
-        <tbody>
-          {data.found.map((job) => (
-            <tr key={job.jobId}>
+      {/* The buttons stay when an action leaves nothing: they tell what became of it. */}
+      {ids.length === 0 ? (
+        <Empty>{emptyText(data, query)}</Empty>
+      ) : (
+        <Table label="jobs">
+          <thead>
+            <tr>
               {canAct && (
-                <td>
+                <th scope="col">
                   <input
                     type="checkbox"
-                    aria-label={`Mark ${job.filename}`}
-                    checked={marked.includes(job.jobId)}
-                    onChange={(event) => mark(job.jobId, event.currentTarget.checked)}
+                    aria-label="Mark all of this page"
+                    checked={marked.length === ids.length}
+                    onChange={(event) => markAll(event.currentTarget.checked)}
                   />
-                </td>
+                </th>
               )}
-              <td>
-                <Status of={job.status} cancelled={job.cancelledAt !== null} />
-                {job.status === 'processing' && job.progress !== null && ` ${job.progress} %`}
-              </td>
-              <td class="name">
-                <a href={`jobs/${job.jobId}`} data-page>
-                  {job.filename}
-                </a>
-              </td>
-              <td class="name">
-                <a href={`jobs?user=${encodeURIComponent(job.userId)}`} title={job.email} data-page>
-                  {job.username}
-                </a>
-              </td>
-              <td class="nowrap">
-                <Time at={waits ? job.availableAt : job.createdAt} ago />
-              </td>
-              <td class="nowrap">{tookText(job)}</td>
-              <td class="number">{job.attempts}</td>
-              <td class="error">{job.errorMessage}</td>
+              <th scope="col">Status</th>
+              <th scope="col">File</th>
+              <th scope="col">User</th>
+              <th scope="col">{waits ? 'Due' : 'Created'}</th>
+              <th scope="col">Took</th>
+              <th scope="col" class="number">
+                Tries
+              </th>
+              <th scope="col">Error</th>
             </tr>
-          ))}
-        </tbody>
-      </Table>
+          </thead>
+          <tbody>
+            {data.found.map((job) => (
+              <tr key={job.jobId}>
+                {canAct && (
+                  <td>
+                    <input
+                      type="checkbox"
+                      aria-label={`Mark ${job.filename}`}
+                      checked={marked.includes(job.jobId)}
+                      onChange={(event) => mark(job.jobId, event.currentTarget.checked)}
+                    />
+                  </td>
+                )}
+                <td>
+                  <Status of={job.status} cancelled={job.cancelledAt !== null} />
+                  {job.status === 'processing' && job.progress !== null && ` ${job.progress} %`}
+                </td>
+                <td class="name">
+                  <a href={`jobs/${job.jobId}`} data-page>
+                    {job.filename}
+                  </a>
+                </td>
+                <td class="name">
+                  <a
+                    href={`jobs?user=${encodeURIComponent(job.userId)}`}
+                    title={job.email}
+                    data-page
+                  >
+                    {job.username}
+                  </a>
+                </td>
+                <td class="nowrap">
+                  <Time at={waits ? job.availableAt : job.createdAt} ago />
+                </td>
+                <td class="nowrap">{tookText(job)}</td>
+                <td class="number">{job.attempts}</td>
+                <td class="error">{job.errorMessage}</td>
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
       <Pages page="jobs" query={query} {...data} />
     </>
   );

@@ -2,7 +2,7 @@ import type { JSX } from 'preact';
 import { matchingOf, useLive } from './api';
 import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
-import { Status, Time } from './format';
+import { Status, Time, triesOf } from './format';
 import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
 import { useSettings } from './settings';
 import type { FoundNotifications } from './types';
@@ -61,14 +61,6 @@ function List({
   const failed = data.found
     .filter((one) => one.deliveryStatus === 'failed' && marked.includes(one.notificationId))
     .map(({ notificationId }) => notificationId);
-  if (data.found.length === 0) {
-    return (
-      <>
-        <Empty>{emptyText(data, query)}</Empty>
-        <Pages page="notifications" query={query} {...data} />
-      </>
-    );
-  }
   return (
     <>
       {canAct && (
@@ -91,65 +83,70 @@ function List({
           )}
         </div>
       )}
-      <Table label="notifications">
-        <thead>
-          <tr>
-            {canAct && (
-              <th scope="col">
-                <input
-                  type="checkbox"
-                  aria-label="Mark all of this page"
-                  checked={marked.length === ids.length}
-                  onChange={(event) => markAll(event.currentTarget.checked)}
-                />
-              </th>
-            )}
-            <th scope="col">Status</th>
-            <th scope="col">To</th>
-            <th scope="col">Tells of</th>
-            <th scope="col">Logged</th>
-            <th scope="col">Sent</th>
-            <th scope="col" class="number">
-              Deliveries
-            </th>
-            <th scope="col">Error</th>
-          </tr>
-        </thead>
-        <tbody>
-          {data.found.map((one) => (
-            <tr key={one.notificationId}>
+      {/* The buttons stay when an action leaves nothing: they tell what became of it. */}
+      {ids.length === 0 ? (
+        <Empty>{emptyText(data, query)}</Empty>
+      ) : (
+        <Table label="notifications">
+          <thead>
+            <tr>
               {canAct && (
-                <td>
+                <th scope="col">
                   <input
                     type="checkbox"
-                    aria-label={`Mark the one to ${one.recipientEmail}`}
-                    checked={marked.includes(one.notificationId)}
-                    onChange={(event) => mark(one.notificationId, event.currentTarget.checked)}
+                    aria-label="Mark all of this page"
+                    checked={marked.length === ids.length}
+                    onChange={(event) => markAll(event.currentTarget.checked)}
                   />
-                </td>
+                </th>
               )}
-              <td>
-                <Status of={one.deliveryStatus} />
-              </td>
-              <td class="name">{one.recipientEmail}</td>
-              <td class="name">
-                {one.notificationType} of{' '}
-                <a href={`jobs/${one.jobId}`} data-page>
-                  {one.filename}
-                </a>
-              </td>
-              <td class="nowrap">
-                <Time at={one.createdAt} ago />
-              </td>
-              <td class="nowrap">
-                <Time at={one.sentAt} ago />
-              </td>
-              <td class="number">{one.deliveryNumber}</td>
-              <td class="error">{one.errorMessage}</td>
+              <th scope="col">Status</th>
+              <th scope="col">To</th>
+              <th scope="col">Tells of</th>
+              <th scope="col">Logged</th>
+              <th scope="col">Sent</th>
+              <th scope="col" class="number">
+                Deliveries
+              </th>
+              <th scope="col">Error</th>
             </tr>
-          ))}
-        </tbody>
-      </Table>
+          </thead>
+          <tbody>
+            {data.found.map((one) => (
+              <tr key={one.notificationId}>
+                {canAct && (
+                  <td>
+                    <input
+                      type="checkbox"
+                      aria-label={`Mark the one to ${one.recipientEmail}`}
+                      checked={marked.includes(one.notificationId)}
+                      onChange={(event) => mark(one.notificationId, event.currentTarget.checked)}
+                    />
+                  </td>
+                )}
+                <td>
+                  <Status of={one.deliveryStatus} />
+                </td>
+                <td class="name">{one.recipientEmail}</td>
+                <td class="name">
+                  {one.notificationType} of{' '}
+                  <a href={`jobs/${one.jobId}`} data-page>
+                    {one.filename}
+                  </a>
+                </td>
+                <td class="nowrap">
+                  <Time at={one.createdAt} ago />
+                </td>
+                <td class="nowrap">
+                  <Time at={one.sentAt} ago />
+                </td>
+                <td class="number">{triesOf(one)}</td>
+                <td class="error">{one.errorMessage}</td>
+              </tr>
+            ))}
+          </tbody>
+        </Table>
+      )}
       <Pages page="notifications" query={query} {...data} />
     </>
   );
