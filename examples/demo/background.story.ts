@@ -28,7 +28,7 @@ export class BackgroundStory {
 
   private async isDone(): Promise<void> {
     this.narrator.chapter(
-      'The application boots again, now with a worker, and a video is uploaded',
+      'The application boots again with a worker in the background, and Ada uploads a video',
     );
     const users = this.app.get<Repository<User>>(getRepositoryToken(User));
     const { userId } = await users.findOneByOrFail({ username: 'ada' });
@@ -36,17 +36,14 @@ export class BackgroundStory {
     const all = await this.untilDelivered(jobId);
     const job = await this.jobs.getJob(jobId);
     const errors = await this.jobs.listAttemptErrors(jobId);
+    this.narrator.claim(`attempt 1 goes wrong: ${errors[0]?.errorMessage}`, errors.length === 1);
     this.narrator.claim(
-      `in the background, attempt 1 goes wrong: ${errors[0]?.errorMessage}`,
-      errors.length === 1,
-    );
-    this.narrator.claim(
-      `attempt ${job.attempts} does not: ${job.filename} is ${job.status}, ${job.frameCount} frames`,
+      `attempt ${job.attempts} goes well: ${job.filename} is ${job.status}, ${job.frameCount} frames`,
       job.attempts === 2 && job.status === 'completed' && job.frameCount === 120,
     );
     const { outbox } = this.app.get(Mailer);
     this.narrator.claim(
-      `all ${outbox.length} notifications are delivered, also those that had been waiting`,
+      `all ${outbox.length} notifications are delivered, the earlier ones too`,
       outbox.length === all.length && all.every((one) => one.deliveryStatus === 'sent'),
     );
   }
@@ -65,7 +62,10 @@ export class BackgroundStory {
         [job.filename.padEnd(10), job.status.padEnd(10), types.padEnd(8), deliveries].join(' '),
       );
     }
-    this.narrator.claim('every finished job has the one notification of its outcome', pairs);
+    this.narrator.claim(
+      'every finished job has exactly one notification, that of its outcome',
+      pairs,
+    );
     this.narrator.quote(lines);
   }
 

@@ -8,18 +8,17 @@ import { failWith, Narrator } from './narrator.js';
 import { Story } from './story.js';
 import { WorkerModule } from './worker.module.js';
 
-async function main(): Promise<void> {
+async function main(teller: Narrator): Promise<void> {
   const start = performance.now();
-  const narrator = new Narrator();
   const database = await openDatabase();
   try {
-    narrator.title(`FrameForge on ${database.description}`);
-    await within(AppModule.on(database), (app) => new Story(app, narrator).tell());
-    await within(WorkerModule.on(database), (app) => new BackgroundStory(app, narrator).tell());
+    teller.title(`FrameForge on ${database.description}`);
+    await within(AppModule.on(database), (app) => new Story(app, teller).tell());
+    await within(WorkerModule.on(database), (app) => new BackgroundStory(app, teller).tell());
   } finally {
     await database.close();
   }
-  narrator.end((performance.now() - start) / 1000);
+  teller.end((performance.now() - start) / 1000);
 }
 
 /** Boots the application, tells its story, and ends it in any case. */
@@ -38,8 +37,10 @@ async function within(
   }
 }
 
+const narrator = new Narrator();
 try {
-  await main();
+  await main(narrator);
 } catch (error) {
+  narrator.stop();
   failWith(error);
 }

@@ -1,40 +1,58 @@
+import { styleText } from 'node:util';
 import { FrameForgeError } from '@frameforge/shared-types';
+import { Waiting } from '../../scripts/waiting.mjs';
 
 /** A claim of the demonstration that turned out not to be true. */
 export class ClaimFailed extends Error {}
 
-const say = (line: string): void => {
-  process.stdout.write(`${line}\n`);
-};
+type Style = Parameters<typeof styleText>[0];
+
+/** In colour where the terminal has it, and NO_COLOR does not forbid it. */
+const styled = (style: Style, text: string): string =>
+  process.stdout.isTTY && process.stdout.hasColors() ? styleText(style, text) : text;
 
 /** Prints what happens. Nothing is printed as done that was not checked first. */
 export class Narrator {
+  private readonly waiting = new Waiting(process.stdout);
   private chapters = 0;
   private claims = 0;
 
   title(text: string): void {
-    say(`\n${text}`);
+    this.say(`\n${styled('bold', text)}\n`);
   }
 
   chapter(text: string): void {
     this.chapters += 1;
-    say(`\n${this.chapters}. ${text}`);
+    this.say(styled('bold', `${String(this.chapters).padStart(2)}. ${text}`));
+    this.waiting.begin();
   }
 
   /** Prints a claim if it holds, and ends the demonstration if it does not. */
   claim(text: string, holds: boolean): void {
     if (!holds) throw new ClaimFailed(`This does not hold: ${text}`);
     this.claims += 1;
-    say(`   ✔ ${text}`);
+    this.say(`    ${styled('green', '✔')} ${text}`);
+    this.waiting.begin();
   }
 
   /** Prints what was read from the database, indented. */
   quote(lines: readonly string[]): void {
-    for (const line of lines) say(`     ${line}`);
+    for (const line of lines) this.say(`      ${styled('dim', line)}`);
   }
 
   end(seconds: number): void {
-    say(`\nAll ${this.claims} claims were checked and hold (${seconds.toFixed(1)} s).`);
+    const text = `All ${this.claims} claims were checked and hold (${seconds.toFixed(1)} s).`;
+    this.say(`\n${styled(['bold', 'green'], text)}`);
+  }
+
+  /** Ends what is shown while something is waited for. */
+  stop(): void {
+    this.waiting.end();
+  }
+
+  private say(line: string): void {
+    this.waiting.end();
+    process.stdout.write(`${line}\n`);
   }
 }
 
