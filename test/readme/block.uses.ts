@@ -233,8 +233,17 @@ export const USES: Record<string, Record<string, string>> = {
   },
 
   'docs/guides/retention-and-bulk.md': {
+    'Retention 1': `
+    assert.equal(DAY_MS, 86_400_000);`,
+
     'Many at once 1': `
     assert.equal((await jobs.countJobs({ userId })).pending, 0);`,
+  },
+
+  'docs/guides/testing-workers.md': {
+    'src/frames.e2e.test.ts': `
+    delete process.env.DATABASE_URL;
+    await import('./frames.e2e.test.js');`,
   },
 
   'docs/guides/transactions.md': {

@@ -46,7 +46,8 @@ const programName = ({ folder, key }: Placed): string =>
 const titled = (block: Placed): [string, Placed] => [`${block.document}, ${block.key}`, block];
 
 const PACKAGE = '@frameforge/shared-types';
-const APPLICATION = 'src/app.module.ts';
+/** What pages go on from, where they show none of their own: the first page that shows it has it. */
+const SHARED = ['src/app.module.ts', 'src/worker.module.ts'];
 
 let packed: PackedPackage;
 let project: ConsumerProject;
@@ -65,14 +66,13 @@ beforeAll(async () => {
   }
   project.write('src/support.ts', SUPPORT);
   project.write('src/context.ts', CONTEXT);
-  const application = of('ts').find(({ file }) => file === APPLICATION)?.text ?? '';
   for (const block of of('ts')) {
     const { document, folder, key, file } = block;
-    // Documents go on from the application of the README, where they have none of their own.
-    const hasOwn = of('ts').some(
-      (other) => other.document === document && other.file === APPLICATION,
-    );
-    if (!hasOwn) project.write(`src/${folder}/app.module.ts`, application);
+    for (const shared of SHARED) {
+      const shows = of('ts').filter((other) => other.file === shared);
+      const own = shows.find((other) => other.document === document) ?? shows[0];
+      project.write(shared.replace(/^src/, `src/${folder}`), own?.text ?? '');
+    }
     if (file !== undefined) project.write(file.replace(/^src/, `src/${folder}`), exported(block));
     project.write(`src/${programName(block)}.ts`, programOf(block, USES[document]?.[key] ?? ''));
   }

@@ -13,7 +13,7 @@ import { COMMANDS, USAGE } from '../../src/cli/cli.arguments.js';
 import { REPOSITORY } from '../consumer/consumer.project.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
-import { namesIn, tablesUnder } from './readme.blocks.js';
+import { blocksOf, namesIn, tablesUnder } from './readme.blocks.js';
 
 let h: Harness;
 beforeAll(async () => {
@@ -245,5 +245,26 @@ describe('the command line', () => {
       ),
     );
     expect(shown.filter((name) => name.startsWith('-'))).toEqual(known);
+  });
+});
+
+describe('the page on Kubernetes', () => {
+  const yaml =
+    blocksOf('docs/guides/kubernetes.md').find(({ kind }) => kind === 'yaml')?.text ?? '';
+  const numberOf = (pattern: RegExp): number => Number(pattern.exec(yaml)?.[1] ?? Number.NaN);
+
+  it('gives a pod longer than an orderly end takes', () => {
+    const { boot } = resolveOptions({ url: 'postgres://user@host/name' }, {});
+    const endMs = resolveWorkerOptions().shutdownMs + boot.shutdownTimeoutMs;
+    const given =
+      numberOf(/terminationGracePeriodSeconds: (\d+)/) - numberOf(/sleep: \{ seconds: (\d+)/);
+    expect(given * 1_000).toBeGreaterThan(endMs);
+  });
+
+  it('waits for a boot for longer than it takes', () => {
+    const { boot } = resolveOptions({ url: 'postgres://user@host/name' }, {});
+    const startup =
+      numberOf(/startupProbe:[^]*?periodSeconds: (\d+)/) * numberOf(/failureThreshold: (\d+)/);
+    expect(startup * 1_000).toBeGreaterThan(boot.connectRetryMs + boot.migrationsLockTimeoutMs);
   });
 });
