@@ -69,6 +69,28 @@ export const USES: Record<string, Record<string, string>> = {
   },
 
   'docs/guides/cancel-and-progress.md': {
+    'src/events.controller.ts': `
+    import { FrameForgeDatabaseModule, JobService, User } from '@frameforge/shared-types';
+    import { Module } from '@nestjs/common';
+    import { NestFactory } from '@nestjs/core';
+    import { getRepositoryToken } from '@nestjs/typeorm';
+    import { EventsController } from './events.controller.js';
+    @Module({ imports: [FrameForgeDatabaseModule.forRoot()], controllers: [EventsController] })
+    class Application {}
+    const app = await NestFactory.create(Application, { logger: ['error'] });
+    await app.listen(0);
+    const users = app.get(getRepositoryToken(User), { strict: false });
+    const { userId } = await users.save({ username: 'ada', email: 'ada@x.org', passwordHash: '?' });
+    const jobs = app.get(JobService);
+    const { jobId } = await jobs.createJob({ userId, filename: 'a', videoUrl: 's3://u/a.mp4' });
+    const url = (await app.getUrl()) + '/jobs/' + jobId + '/events';
+    const answer = await fetch(url, { headers: { 'x-user': userId } });
+    await jobs.cancelJob(jobId);
+    // The stream ends with the final state.
+    const text = await answer.text();
+    assert.match(text, /"status":"failed"/);
+    await app.close();`,
+
     'src/careful.extractor.ts': `
     import { FrameForgeDatabaseModule, JobService, User } from '@frameforge/shared-types';
     import { FrameForgeWorkerModule } from '@frameforge/shared-types/worker';
