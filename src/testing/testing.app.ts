@@ -4,6 +4,7 @@ import type { TestingModuleBuilder } from '@nestjs/testing';
 import { FrameForgeDatabaseModule } from '../database.module.js';
 import { resolveOptions } from '../database.options.js';
 import type { FrameForgeDatabaseOptions, ResolvedOptions } from '../database.options.js';
+import { readUrl } from '../database.url.js';
 import { ConfigurationError } from '../errors.js';
 import { findOptionsProviders } from './database.modules.js';
 import { closeAtEndOfFile, isClosed } from './end.of.file.js';
@@ -82,7 +83,10 @@ async function prepare(
       inject,
       factory: async (given: FrameForgeDatabaseOptions): Promise<ResolvedOptions> => {
         const { url, host, port, username, password, database, ssl, replication, ...rest } = given;
-        const made = await createTestDatabase({ ...rest, ...own });
+        // The database is another one; the schema that its URL names is meant all the same.
+        const { schema } = url === undefined ? {} : (readUrl('`url`', url, []) ?? {});
+        const named = schema === undefined ? {} : { schema };
+        const made = await createTestDatabase({ ...named, ...rest, ...own });
         databases.push(made);
         return resolveOptions(made.options);
       },

@@ -158,6 +158,16 @@ describe('an application with a database module', () => {
     expect(options).toMatchObject({ poolSize: 3, schema: 'video' });
   });
 
+  it('keeps the schema that the URL of the application names', async () => {
+    const url = 'postgres://somebody:secret@elsewhere/app?schema=video';
+    await using app = await createTestingApp({
+      imports: [FrameForgeDatabaseModule.forRoot({ url })],
+    });
+    const dataSource = app.get(DataSource);
+    expect(dataSource.options).toMatchObject({ schema: 'video' });
+    expect(await dataSource.query('SELECT FROM video.users')).toEqual([]);
+  });
+
   it('has a database for each of its data sources', async () => {
     @Injectable()
     class Both {
