@@ -4,6 +4,7 @@ import { openHarness } from '../support/harness.js';
 import { HOUR_MS, openPeer, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
 import { bulkCommands } from './bulk.commands.js';
+import { edgeCommands } from './edge.commands.js';
 import { controlCommands } from './control.commands.js';
 import { queueCommands } from './queue.commands.js';
 import { settleCommands } from './settle.commands.js';
@@ -47,6 +48,8 @@ const OUTCOMES = [
   verdicts(['reportProgress'], ['held', 'lost']),
   verdicts(['retryJobs', 'cancelJobs'], ['counted', 'done']),
   ['settled under a number of its own', 'logged under a number of its own'],
+  ['stale save: refused', 'stale save: pending to processing', 'timed out'],
+  ['stale save: processing to pending', 'stale save: failed to pending'],
   ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],
 ].flat();
 
@@ -65,6 +68,7 @@ it('does what the model of the state machine does, whoever works on the jobs', a
           ...controlCommands,
           ...bulkCommands,
           ...legacyCommands,
+          ...edgeCommands,
         ],
         {
           maxCommands: 70,
