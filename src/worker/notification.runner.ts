@@ -48,7 +48,8 @@ export class NotificationRunner {
   async run(delivery: Delivery, onHandled: () => void): Promise<DeliveryOutcome> {
     const { notificationId, deliveryNumber } = delivery.handle;
     try {
-      return await this.telemetry.span('deliver', notificationId, deliveryNumber, (recordError) =>
+      const attempt = tryOf(deliveryNumber);
+      return await this.telemetry.span('deliver', notificationId, attempt, (recordError) =>
         this.attempt(delivery, recordError, onHandled),
       );
     } catch (error) {

@@ -85,7 +85,7 @@ export class NotificationLog {
   })
   availableAt!: Date;
 
-  /** The fencing token of deliveries: grows at every claim. */
+  /** The fencing token of deliveries: grows at every claim, and when it is to be delivered again. */
   @Column({ name: 'deliveryNumber', type: 'integer', default: 0, update: false })
   deliveryNumber!: number;
 
