@@ -1,5 +1,4 @@
 import type { JSX } from 'preact';
-import { ROUND } from '../../notifications/delivery.round';
 import type { BoundedCount } from './types';
 
 const number = new Intl.NumberFormat('en');
@@ -41,10 +40,6 @@ export function spanText(ms: number | null): string {
   }
   return parts.join(' ');
 }
-
-/** How often a notification was tried since it was last delivered again: its number begins anew by then. */
-export const triesOf = ({ deliveryNumber }: { deliveryNumber: number }): number =>
-  deliveryNumber % ROUND;
 
 /** A time in the reader's zone, exact and in UTC under the pointer. */
 export function Time({ at, ago = false }: { at: string | null; ago?: boolean }): JSX.Element {

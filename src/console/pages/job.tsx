@@ -1,7 +1,8 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
+import { tryOf } from '../../notifications/delivery.round';
 import { useLive } from './api';
-import { Address, spanText, Status, Time, triesOf } from './format';
+import { Address, spanText, Status, Time } from './format';
 import { ActionButton, Empty, Loaded, Table } from './parts';
 import { useSettings } from './settings';
 import type { JobLife, NotificationOfJob } from './types';
@@ -227,7 +228,7 @@ function Notifications({
             <td class="nowrap">
               <Time at={one.sentAt} />
             </td>
-            <td class="number">{triesOf(one)}</td>
+            <td class="number">{tryOf(one.deliveryNumber)}</td>
             <td class="error">{one.errorMessage}</td>
             {actions.includes('redeliver') && (
               <td>

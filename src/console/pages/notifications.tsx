@@ -1,8 +1,9 @@
 import type { JSX } from 'preact';
+import { tryOf } from '../../notifications/delivery.round';
 import { matchingOf, useLive } from './api';
 import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
-import { Status, Time, triesOf } from './format';
+import { Status, Time } from './format';
 import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
 import { useSettings } from './settings';
 import type { FoundNotifications } from './types';
@@ -140,7 +141,7 @@ function List({
                 <td class="nowrap">
                   <Time at={one.sentAt} ago />
                 </td>
-                <td class="number">{triesOf(one)}</td>
+                <td class="number">{tryOf(one.deliveryNumber)}</td>
                 <td class="error">{one.errorMessage}</td>
               </tr>
             ))}
