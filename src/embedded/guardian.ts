@@ -67,7 +67,8 @@ export class Guardian {
   /** Lets our process end by itself while the guardian is still there. */
   unref(): void {
     this.#process.unref();
-    this.#process.channel?.unref();
+    // Bun has a channel without it.
+    this.#process.channel?.unref?.();
   }
 
   /**
