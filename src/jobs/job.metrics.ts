@@ -11,7 +11,11 @@ type OpenTelemetry = typeof import('@opentelemetry/api');
 /** OpenTelemetry's API if the application has it: it is an optional peer. */
 export async function findOpenTelemetry(): Promise<OpenTelemetry | undefined> {
   try {
-    return await import('@opentelemetry/api');
+    const module = await import('@opentelemetry/api');
+    // A bundle may have all of it in the default export; and webpack gives an empty module to those who
+    // ask again for one that is not installed.
+    const inner = (module as { default?: unknown }).default as OpenTelemetry | undefined;
+    return [module, inner].find((api) => api?.metrics !== undefined);
   } catch (error) {
     // Node says ERR_MODULE_NOT_FOUND, Jest and bundlers say it without the ERR.
     if (String((error as { code?: unknown }).code).endsWith('MODULE_NOT_FOUND')) return undefined;
