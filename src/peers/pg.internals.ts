@@ -71,11 +71,11 @@ export interface PgPool {
  * @throws ConfigurationError naming the version of `pg` that lacks one
  */
 export function requirePgParts(pool: PgPool): void {
-  const { _clients: clients } = pool;
+  const { _clients: clients, _pendingQueue: queue } = pool;
   const [client] = Array.isArray(clients) ? (clients as PgClient[]) : [];
   requireParts('pg', {
     'pool._clients': Array.isArray(clients),
-    'pool._pendingQueue': Array.isArray(pool._pendingQueue),
+    'pool._pendingQueue': Array.isArray(queue),
     'client._connecting': client?.connection === undefined || '_connecting' in client,
     'client.connection.stream':
       client?.connection === undefined || typeof client.connection.stream?.destroy === 'function',

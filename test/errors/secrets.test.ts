@@ -85,20 +85,26 @@ afterEach(() => {
   }
 });
 
+function setEnvironment(name: string, value?: string): void {
+  if (value === undefined) delete process.env[name];
+  else process.env[name] = value;
+}
+
 /** Runs a command line under an environment of its own, and keeps what it printed. */
 async function command(args: string[], env: NodeJS.ProcessEnv): Promise<number> {
   const names = ['DATABASE_URL', 'DB_HOST', 'DB_PORT', 'DB_USER', 'DB_PASSWORD', 'DB_NAME'];
   const before = names.map((name) => [name, process.env[name]] as const);
-  const set = (name: string, value?: string): void => {
-    if (value === undefined) delete process.env[name];
-    else process.env[name] = value;
-  };
-  for (const name of names) set(name, env[name]);
+  for (const name of names) setEnvironment(name, env[name]);
   try {
     return await run(args, { out: note, err: note });
   } finally {
-    for (const [name, value] of before) set(name, value);
+    for (const [name, value] of before) setEnvironment(name, value);
   }
+}
+
+async function open(options: FrameForgeDatabaseOptions): Promise<unknown> {
+  const { dataSource, boot } = resolveOptions({ connectRetryMs: 0, ...options }, {});
+  return openDataSource(dataSource, boot, { log: note, warn: note });
 }
 
 const COMMANDS = [['migrate'], ['revert'], ['status'], ['check'], ['adopt', '--time-zone', 'UTC']];
@@ -120,10 +126,6 @@ const ODD_URLS = [
 
 describe.each(ODD_URLS)('a URL such as %s', (url) => {
   it('shows nothing of itself by forRoot', async () => {
-    const open = async (options: FrameForgeDatabaseOptions): Promise<unknown> => {
-      const { dataSource, boot } = resolveOptions({ connectRetryMs: 0, ...options }, {});
-      return openDataSource(dataSource, boot, { log: note, warn: note });
-    };
     await failed(open({ url }));
     await failed(open({ replication: { master: { url }, slaves: [] } }));
     // Taken for the name of a host or a database.
