@@ -6,6 +6,7 @@ import { requireParts } from './library.version.js';
 //   opened, and ends neither when it is closed;
 // - `pool._pendingQueue`, because who waits for a connection has no public way to stop waiting;
 // - `client._connecting`, to tell those that are being opened;
+// - `client.processID`, which a pooler before the server makes up;
 // - `client.connection`, for its socket, because `client.end()` waits for a server that has vanished,
 //   and for what the server says of the session's settings and transaction.
 
@@ -26,6 +27,7 @@ export interface PgClient {
   /** Not of `pg-native`'s client. */
   readonly connection?: PgConnection;
   readonly _connecting?: boolean;
+  readonly processID?: number | null;
 }
 
 interface PgConnection {
@@ -111,6 +113,9 @@ export const isOpening = ({ _connecting }: PgClient): boolean => _connecting ===
 
 /** Breaks a client's connection at once, without a word to the server. */
 export const cutOff = ({ connection }: PgClient): void => connection?.stream.destroy();
+
+/** The process of the server that was named when the client logged in; undefined if it is not known. */
+export const processOf = ({ processID }: PgClient): number | undefined => processID ?? undefined;
 
 /** Calls back whenever the server reports the value of one of the session's settings. */
 export function onSetting(client: PgClient, name: string, callback: (value: string) => void): void {

@@ -1,7 +1,9 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openClient } from '../connection/pools.js';
 import { DatabaseUnavailableError } from '../errors.js';
 import { fromDriver } from '../errors.driver.js';
+import { processOf } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { reply } from './reply.js';
 
@@ -12,12 +14,21 @@ export interface Listening {
   succeeded(): void;
   /** Waits before the next try; it may reject once nobody wants another. */
   wait(error: unknown): Promise<void>;
+  /** Sends a message to the channel on another connection, to see whether it arrives. */
+  send?(message: string): Promise<unknown>;
+  /** Is told once if no message can arrive, because a pooler is between that keeps no session. */
+  deaf?(): void;
 }
+
+/** How long a message to oneself may take, in ms. */
+const PROBE_MS = 2_000;
+const PROBE = 'probe ';
 
 /** Listens for the `NOTIFY` of other processes, on a connection that it opens again when it breaks. */
 export class ChannelListener {
   private readonly stopping = new AbortController();
   private loop: Promise<void> = Promise.resolve();
+  private wasProbed = false;
 
   /**
    * @param checkMs - how often to ask whether the server is still there, and how long it may take to
@@ -61,10 +72,14 @@ export class ChannelListener {
     const over = new AbortController();
     try {
       client.on('end', () => over.abort());
-      client.on('notification', ({ payload }) => this.onMessage(payload ?? ''));
+      client.on('notification', ({ payload = '' }) => {
+        if (!payload.startsWith(PROBE)) this.onMessage(payload);
+      });
+      const isPooled = await this.isPooled(client);
       await reply(client, { text: `LISTEN ${this.channel}` }, this.checkMs);
       this.listening.succeeded();
       this.onListening();
+      if (isPooled) await this.probe(client);
       const ends = AbortSignal.any([signal, over.signal]);
       while (!ends.aborted) {
         await sleep(this.checkMs, undefined, { signal: ends }).catch(() => {});
@@ -78,5 +93,25 @@ export class ChannelListener {
       // Nobody else shall get it: it listens, or it is broken.
       client.release(true);
     }
+  }
+
+  /** Whether a pooler is between, which has made up the process that it named; asked once. */
+  private async isPooled(client: PgClient): Promise<boolean> {
+    if (this.wasProbed || this.listening.send === undefined) return false;
+    this.wasProbed = true;
+    const text = 'SELECT pg_backend_pid() AS pid';
+    const { rows } = await reply(client, { text }, this.checkMs);
+    const [{ pid }] = rows as unknown as [{ pid: number }];
+    return ![undefined, pid].includes(processOf(client));
+  }
+
+  /** Looks whether messages arrive through a pooler. */
+  private async probe(client: PgClient): Promise<void> {
+    const message = `${PROBE}${randomUUID()}`;
+    let isHeard = false;
+    client.on('notification', ({ payload }) => (isHeard ||= payload === message));
+    await this.listening.send?.(message);
+    await sleep(PROBE_MS, undefined, { signal: this.stopping.signal }).catch(() => {});
+    if (!isHeard && !this.stopping.signal.aborted) this.listening.deaf?.();
   }
 }

@@ -3,6 +3,7 @@ import { Logger } from '@nestjs/common';
 import type { OnApplicationBootstrap, OnModuleDestroy } from '@nestjs/common';
 import type { DiscoveryService } from '@nestjs/core';
 import type { PgPool } from '../peers/pg.internals.js';
+import { notify } from '../jobs/wake-up.sql.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 import { ConfigurationError } from '../errors.js';
 import { reasonOf } from '../errors.text.js';
@@ -39,6 +40,12 @@ import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
  * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
  * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
  */
+/** What to say where wake-ups do not arrive. */
+const DEAF =
+  '`listen` does nothing here: a pooler is between that keeps no session (PgBouncer with pool_mode = ' +
+  'transaction), so that no wake-up arrives, and new work is found by polling. Connect the worker to the ' +
+  'server itself, or by a pool in session mode; or set `listen: false`.';
+
 const REPLY_TIMEOUT_MS = 10_000;
 
 /** How long, in ms, the application's start waits for a database that is slow, and its end for a start. */
@@ -248,7 +255,13 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         leasePool,
         WAKE_UP_CHANNEL,
         this.options.leaseMs,
-        listening,
+        {
+          what: listening.what,
+          succeeded: () => listening.succeeded(),
+          wait: (error) => listening.wait(error),
+          send: (text) => db.run(listening.what, notify, [[WAKE_UP_CHANNEL], [text]]),
+          deaf: () => this.logger.warn(DEAF),
+        },
         onMessage,
         // What came while nobody listened.
         () => {

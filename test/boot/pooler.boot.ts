@@ -1,4 +1,8 @@
 import { ConfigurationError, DatabaseUnavailableError } from '../../src/errors.js';
+import { poolLike } from '../../src/connection/pools.js';
+import type { PgPool } from '../../src/peers/pg.internals.js';
+import { poolsOf } from '../../src/peers/typeorm.internals.js';
+import { ChannelListener } from '../../src/sql/channel.listener.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import { Boot, failedBoot } from '../connection/boot.js';
 import { OwnServer } from '../support/own-server.js';
@@ -98,4 +102,44 @@ it('prepared statements through a version that does not keep them tell the optio
   expect((refusal as Error).message).toMatch(
     /^countJobs met a connection pooler that does not keep prepared statements: prepared statement "ff_\w+" (does not exist|already exists)\. Set `preparedStatements: false`, or DB_PREPARED_STATEMENTS=false\.$/,
   );
+});
+
+describe('listening for messages', () => {
+  const deafBehind = async (url: string): Promise<boolean> => {
+    const dataSource = await new Boot().open({ url, preparedStatements: false });
+    const pool = poolLike(poolsOf(dataSource)[0] as PgPool, { max: 1 });
+    let listener: ChannelListener | undefined;
+    const outcome = new Promise<boolean>((resolve) => {
+      let isHeard = false;
+      const follow = {
+        what: 'Listening',
+        succeeded: () => {},
+        wait: async () => {},
+        send: async (text: string) => {
+          await dataSource.query(`SELECT pg_notify('of_test', $1)`, [text]);
+          await dataSource.query(`SELECT pg_notify('of_test', 'heard')`);
+          setTimeout(() => resolve(!isHeard), 4_000);
+        },
+        deaf: () => resolve(true),
+      };
+      const hear = (): unknown => (isHeard = true);
+      listener = new ChannelListener(pool, 'of_test', 1_000, follow, hear, () => {});
+      listener.start();
+    });
+    const isDeaf = await outcome;
+    await listener?.stop();
+    await pool.end();
+    await dataSource.destroy();
+    return isDeaf;
+  };
+
+  it('tells that none arrives through a pool in transaction mode', async () => {
+    expect(await deafBehind(pooler.url)).toBe(true);
+  });
+
+  it('tells nothing of a pool in session mode, through which they arrive', async () => {
+    const session = await startPgBouncer(server.url, { pool_mode: 'session' });
+    expect(await deafBehind(session.url)).toBe(false);
+    await session.stop();
+  });
 });
