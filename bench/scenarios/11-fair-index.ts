@@ -23,7 +23,9 @@ export const fairIndex: Scenario = {
   async open(bench) {
     const [withIt, without] = [await rowsOf(bench, 'with'), await rowsOf(bench, 'without')];
     // Those that are compared have their turns one after the other.
-    return { subjects: withIt.flatMap((subject, row) => [subject, ...without.slice(row, row + 1)]) };
+    return {
+      subjects: withIt.flatMap((subject, row) => [subject, ...without.slice(row, row + 1)]),
+    };
   },
 };
 
