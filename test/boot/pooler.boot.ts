@@ -104,35 +104,35 @@ it('prepared statements through a version that does not keep them tell the optio
   );
 });
 
-describe('listening for messages', () => {
-  const deafBehind = async (url: string): Promise<boolean> => {
-    const dataSource = await new Boot().open({ url, preparedStatements: false });
-    const pool = poolLike(poolsOf(dataSource)[0] as PgPool, { max: 1 });
-    let listener: ChannelListener | undefined;
-    const outcome = new Promise<boolean>((resolve) => {
-      let isHeard = false;
-      const follow = {
-        what: 'Listening',
-        succeeded: () => {},
-        wait: async () => {},
-        send: async (text: string) => {
-          await dataSource.query(`SELECT pg_notify('of_test', $1)`, [text]);
-          await dataSource.query(`SELECT pg_notify('of_test', 'heard')`);
-          setTimeout(() => resolve(!isHeard), 4_000);
-        },
-        deaf: () => resolve(true),
-      };
-      const hear = (): unknown => (isHeard = true);
-      listener = new ChannelListener(pool, 'of_test', 1_000, follow, hear, () => {});
-      listener.start();
-    });
-    const isDeaf = await outcome;
-    await listener?.stop();
-    await pool.end();
-    await dataSource.destroy();
-    return isDeaf;
-  };
+async function deafBehind(url: string): Promise<boolean> {
+  const dataSource = await new Boot().open({ url, preparedStatements: false });
+  const pool = poolLike(poolsOf(dataSource)[0] as PgPool, { max: 1 });
+  let listener: ChannelListener | undefined;
+  const outcome = new Promise<boolean>((resolve) => {
+    let isHeard = false;
+    const follow = {
+      what: 'Listening',
+      succeeded: () => {},
+      wait: async () => {},
+      send: async (text: string) => {
+        await dataSource.query(`SELECT pg_notify('of_test', $1)`, [text]);
+        await dataSource.query(`SELECT pg_notify('of_test', 'heard')`);
+        setTimeout(() => resolve(!isHeard), 4_000);
+      },
+      deaf: () => resolve(true),
+    };
+    const hear = (): unknown => (isHeard = true);
+    listener = new ChannelListener(pool, 'of_test', 1_000, follow, hear, () => {});
+    listener.start();
+  });
+  const isDeaf = await outcome;
+  await listener?.stop();
+  await pool.end();
+  await dataSource.destroy();
+  return isDeaf;
+}
 
+describe('listening for messages', () => {
   it('tells that none arrives through a pool in transaction mode', async () => {
     expect(await deafBehind(pooler.url)).toBe(true);
   });
