@@ -30,6 +30,7 @@ import { QueueAnnouncer } from './jobs/queue.announcer.js';
 import { NotificationService } from './notifications/notification.service.js';
 import { JobStatistics } from './statistics/job.statistics.js';
 import { UserService } from './users/user.service.js';
+import { linkedNest } from './peers/nest.copies.js';
 import { requireOneCopy } from './schema/copies.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 
@@ -130,6 +131,8 @@ function repositoriesAndServices(
   wanted: Omit<FrameForgeFeatureOptions, 'dataSource'> = {},
 ): DynamicModule {
   requireOneCopy();
+  const linked = linkedNest();
+  if (linked !== undefined) logger.warn(linked);
   const inject = [getDataSourceToken(name), { token: optionsToken(name), optional: true }];
   const services = SERVICES.map((Service) => ({
     provide: Service,

@@ -1,3 +1,5 @@
+import { rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { query } from '../support/query.js';
 import { createDatabase } from '../support/server.js';
@@ -60,6 +62,17 @@ async function main(): Promise<void> {
 }
 
 void main();
+`;
+
+/** An application that links the package, as `npm link` does, and has a Nest of its own. */
+const LINKING = `
+import { FrameForgeDatabaseModule } from '@frameforge/shared-types';
+import { NestFactory } from '@nestjs/core';
+import { Module } from '@nestjs/common';
+
+class AppModule {}
+Module({ imports: [FrameForgeDatabaseModule.forRoot({ url: 'postgres://127.0.0.1:1/none' })] })(AppModule);
+await NestFactory.createApplicationContext(AppModule, { abortOnError: false });
 `;
 
 /** The snippet of the document that the migrations came with, its entities filled in. */
@@ -206,6 +219,21 @@ describe('an ES module application, with today’s versions and all optional pee
       project.directory,
       'node_modules/@frameforge/shared-types/dist/connection/data-source.js',
     ));
+
+  it('is told of the two copies of Nest that a link gives it', async () => {
+    const installed = join(project.directory, 'node_modules/@frameforge/shared-types');
+    rmSync(installed, { recursive: true });
+    symlinkSync(packed.checkout, installed);
+    project.write('linking.mjs', LINKING);
+    const { code, stdout, stderr } = await project.run(['node', 'linking.mjs']);
+    expect(code).toBe(1);
+    expect(stdout + stderr).toContain(
+      '@frameforge/shared-types is linked, and has another @nestjs/core',
+    );
+    expect(stdout + stderr).toContain('install what npm pack makes');
+    // What Nest says, and what the warning names.
+    expect(stderr).toMatch(/can't resolve dependencies of the TypeOrmCoreModule/);
+  });
 });
 
 it('takes the commands of TypeORM in a checkout', () =>
