@@ -30,9 +30,9 @@ it.each([
 ])('%s: nobody ever has more than the limit, and the places are full', async (_, userCount) => {
   const { newUsers, backlog } = fairFixtures(h);
   const users = await newUsers(userCount);
-  await Promise.all(users.map((userId) => backlog(userId, 20_000 / userCount)));
+  await Promise.all(users.map((userId) => backlog(userId, 40_000 / userCount)));
   const peers = await Promise.all(Array.from({ length: CLAIMERS }, () => openPeer(h.url)));
-  const end = performance.now() + (SECONDS / 2) * 1_000;
+  const end = performance.now() + SECONDS * 1_000;
   let done = 0;
   const work = async ({ jobs }: (typeof peers)[number]): Promise<void> => {
     while (performance.now() < end) {
@@ -53,7 +53,7 @@ it.each([
     await Promise.all(peers.map((peer) => peer.close()));
   }
   expect(Math.max(...samples.map(({ most }) => most))).toBe(CAP);
-  expect(done).toBeLessThan(20_000);
+  expect(done).toBeLessThan(40_000);
   const all = samples.map((one) => one.all).toSorted((a, b) => a - b);
   const places = Math.min(CLAIMERS, CAP * userCount);
   expect(all.at(-1)).toBe(places);

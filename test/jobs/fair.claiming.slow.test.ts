@@ -5,7 +5,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { onServer } from '../support/server.js';
 import { fairFixtures } from './fair.fixtures.js';
-import { HOUR_MS, openPeer } from './fixtures.js';
+import { HOUR_MS, openPeer, video } from './fixtures.js';
 import { explain, mostRowsOfANode } from './plan.js';
 
 let h: Harness;
@@ -21,6 +21,25 @@ async function unlikeBacklogs(): Promise<string[]> {
   for (const [n, userId] of users.entries()) await backlog(userId, n < 40 ? 120 + n : n);
   return users;
 }
+
+it('behind 100,000 jobs of one user, a job of another is in the next claim of each of eight workers', async () => {
+  const { newUsers, backlog } = fairFixtures(h);
+  const [busy, single] = await newUsers(2);
+  await backlog(busy!, 100_000);
+  const peers = await Promise.all(Array.from({ length: 8 }, () => openPeer(h.url)));
+  const claim = { limit: 2, order: 'fair', leaseMs: HOUR_MS } as const;
+  try {
+    await Promise.all(peers.map(({ jobs }) => jobs.claimJobs(claim)));
+    for (const { jobs } of peers) {
+      const { jobId } = await h.jobs.createJob({ ...video, userId: single! });
+      const claimed = await jobs.claimJobs(claim);
+      expect(claimed.map((job) => job.userId).toSorted()).toEqual([busy!, single!].toSorted());
+      expect(claimed.map((job) => job.jobId)).toContain(jobId);
+    }
+  } finally {
+    await Promise.all(peers.map((peer) => peer.close()));
+  }
+});
 
 it('over a thousand claims, users who always have work get the same', async () => {
   const users = await unlikeBacklogs();
