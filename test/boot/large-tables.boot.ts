@@ -115,13 +115,17 @@ it('migrate --online holds up no write for long either', async () => {
   for (const probe of probes) expect((await probe.end()) / tookMs).toBeLessThan(1 / 6);
 }, 300_000);
 
-it.each(['boot', 'online'])(
-  'behind one open report reads go on, and the migration comes through after it: %s',
-  async (way) => {
-    const url = await copy(`report_${way}`);
+it.each([
+  ['one open report', 'boot', 'SELECT count(*) FROM video_jobs'],
+  ['one open report', 'online', 'SELECT count(*) FROM video_jobs'],
+  ['a vacuum', 'boot', 'LOCK TABLE video_jobs IN SHARE UPDATE EXCLUSIVE MODE'],
+])(
+  'behind %s reads go on, and the migration comes through after it: %s',
+  async (who, way, hold) => {
+    const url = await copy(`${who.split(' ').at(-1)}_${way}`);
     const report = new Client({ connectionString: url });
     await report.connect();
-    await report.query('BEGIN; SELECT count(*) FROM video_jobs');
+    await report.query(`BEGIN; ${hold}`);
     const probe = new Probe(url, READ);
     const migrating = way === 'boot' ? bootOnce({ url }) : migrateOnline(url);
     const waiting = async (): Promise<boolean> =>
@@ -142,3 +146,36 @@ it.each(['boot', 'online'])(
   },
   300_000,
 );
+
+it('a service that is in a deadlock with the migration goes on, and the migration is tried again', async () => {
+  const url = await copy('deadlock');
+  const service = new Client({ connectionString: url });
+  await service.connect();
+  // The one whose patience is shorter gives way.
+  await service.query(`SET deadlock_timeout = '1min'; BEGIN`);
+  await service.query('LOCK TABLE notification_log IN ROW EXCLUSIVE MODE');
+  const migrating = bootOnce({ url });
+  // It has locked the jobs, and waits for the log.
+  await until(
+    async () =>
+      (
+        await query(
+          url,
+          `SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted
+           AND relation = 'notification_log'::regclass`,
+        )
+      ).length > 0,
+  );
+  const { rowCount } = await service.query(
+    `UPDATE video_jobs SET filename = 'x' WHERE status = 'pending'`,
+  );
+  expect(rowCount).toBe(ROWS / 10);
+  await service.query('COMMIT');
+  await service.end();
+  expect(await migrating).toEqual([expect.stringContaining('AddQueueIndexes1700000006000')]);
+  expect(await query(url, `SELECT FROM video_jobs WHERE filename = 'x'`)).toHaveLength(ROWS / 10);
+  await until(async () => {
+    const sql = `SELECT FROM pg_stat_database WHERE datname = 'deadlock' AND deadlocks > 0`;
+    return (await query(url, sql)).length > 0;
+  });
+}, 300_000);
