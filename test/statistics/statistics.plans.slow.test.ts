@@ -1,4 +1,5 @@
 import { Client } from 'pg';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import type { Statement } from '../../src/sql/statement.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import type { Run } from '../../src/sql/sql.runner.js';
@@ -51,7 +52,7 @@ let queries: ListingRunner;
 
 beforeAll(async () => {
   h = await openHarness();
-  queries = new ListingRunner(h.dataSource, true);
+  queries = new ListingRunner(h.dataSource, preparedByDefault());
   statistics = new JobStatistics(h.dataSource, { runner: queries });
   ({ userId } = await h.user());
   const { userId: other } = await h.user();

@@ -1,6 +1,7 @@
 import type { INestApplicationContext } from '@nestjs/common';
 import { JobService } from '../../src/jobs/job.service.js';
 import { WorkerReport } from '../../src/schema/entities/index.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { Durations } from '../../src/worker/durations.js';
 import { UnrecoverableJobError } from '../../src/worker/index.js';
@@ -112,7 +113,7 @@ function reporter(warnings: string[] = []) {
   const telemetry = new Telemetry();
   const logger = { warn: (text: string) => warnings.push(text) };
   const load = { places: 8, running: 3 };
-  const db = new SqlRunner(h.dataSource, true);
+  const db = new SqlRunner(h.dataSource, preparedByDefault());
   return {
     telemetry,
     load,

@@ -5,7 +5,7 @@ import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
 import { HOUR_MS, makers, openPeer, result, stored } from '../fixtures.js';
 import type { Peer } from '../fixtures.js';
-import { lockWaiters } from '../race.js';
+import { lockWaiters, outcomes } from '../race.js';
 
 let h: Harness;
 let other: Peer;
@@ -171,14 +171,14 @@ describe('whileHeld', () => {
     const job = await make.leased();
     const cancelled = await h.dataSource.transaction((manager) =>
       h.jobs.whileHeld(job, manager, async () => {
-        const cancellation = other.jobs.cancelJob(job.jobId);
+        const cancellation = outcomes([other.jobs.cancelJob(job.jobId)]);
         await lockWaiters(h.dataSource, 1);
         const done = await h.jobs.completeJob(job, result, { manager });
         expect(done.job.status).toBe('completed');
         return { cancellation };
       }),
     );
-    await expect(cancelled.cancellation).rejects.toMatchObject({ status: 'completed' });
+    expect(await cancelled.cancellation).toMatchObject({ refused: ['INVALID_JOB_TRANSITION'] });
   });
 
   it('needs an open transaction, a function, and a job that is there', async () => {
