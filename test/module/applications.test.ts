@@ -15,12 +15,14 @@ import type { VideoJobHandler, WorkContext } from '../../src/worker/index.js';
 import { result, video } from '../jobs/fixtures.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 
 let h: Harness;
 beforeAll(async () => {
   h = await openHarness();
-  process.env['VIDEO_DATABASE_URL'] = h.url;
+  // Behind a pooler the sessions would be the pooler's.
+  process.env['VIDEO_DATABASE_URL'] = onServer(h.url);
   process.env['VIDEO_CONCURRENCY'] = '3';
 });
 afterAll(async () => {
