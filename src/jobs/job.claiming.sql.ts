@@ -255,10 +255,10 @@ export const claimAny = (t: Tables): Statement => {
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,
- * and whether it was extended; and one for each that a cancellation has ended, or whose row is gone. It waits for no lock: what is locked, mostly by its own worker that is
- * just finishing it, is held for as long as it was, and not extended. A lease that is over is held only
- * if it was extended. The fence stands in a CASE: as plain conditions it makes the planner read an index
- * of the status.
+ * and whether it was extended; and one for each that a cancellation has ended, or whose row is gone. It
+ * waits for no lock: what is locked, mostly by its own worker that is just finishing it, is held for as
+ * long as it was, and not extended. A lease that is over is held only if it was extended. The fence stands
+ * in a CASE: as plain conditions it makes the planner read an index of the status.
  */
 export const extendLeases = (t: Tables): Statement => sql`
   WITH asked AS MATERIALIZED (
@@ -280,10 +280,10 @@ export const extendLeases = (t: Tables): Statement => sql`
     SET "availableAt" = ${NOW} + make_interval(secs => $4::double precision / 1000)
     WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM locked))
   )
-  SELECT "jobId", "extended", "cancelled", "deleted"
+  SELECT "jobId", "runNumber", "extended", "cancelled", "deleted"
   FROM (
-    SELECT "jobId", "held", "lasts", "cancelled", "deleted",
-      "jobId" IN (SELECT "jobId" FROM locked) AS "extended"
+    SELECT "jobId", "runNumber", "held", "lasts", "cancelled", "deleted",
+      "held" AND "jobId" IN (SELECT "jobId" FROM locked) AS "extended"
     FROM asked
   ) AS lease
   WHERE ("held" AND "lasts") OR "extended" OR "cancelled" OR "deleted"`;

@@ -94,6 +94,7 @@ async function take(
 /** A lease that is still held, or that a cancellation has ended. One whose row is locked is not extended. */
 export interface LeaseState {
   readonly jobId: string;
+  readonly runNumber: number;
   readonly extended: boolean;
   readonly cancelled: boolean;
   /** The job is not there any more. */

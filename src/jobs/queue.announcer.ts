@@ -4,7 +4,7 @@ import { reasonOf } from '../errors.text.js';
 import { countCreatedJobs } from './job.metrics.js';
 import { WakeUpSender } from './wake-up.sender.js';
 import { letWatchersListen } from './watching/change.listener.js';
-import { endWatching } from './watching/watching.js';
+import { beginWatching, endWatching } from './watching/watching.js';
 import { whileWanted } from './while-wanted.js';
 import type { Wanted } from './while-wanted.js';
 
@@ -25,6 +25,7 @@ export class QueueAnnouncer implements BeforeApplicationShutdown, OnApplicationS
     { notifyWorkers, listen }: { notifyWorkers: boolean; listen: boolean },
     warn: (message: string) => void,
   ) {
+    beginWatching(dataSource);
     if (listen) {
       letWatchersListen(dataSource, (error) => {
         warn(`Changes of jobs in other processes are seen a second late: ${reasonOf(error)}`);

@@ -111,6 +111,16 @@ it('tells at once when this process starts the job again', async () => {
   expect([first, again, second].map(({ signal }) => signal.aborted)).toEqual([true, true, false]);
 });
 
+it('a run that is over is not kept by a newer one of the same job', async () => {
+  const old = await start(HOUR_MS);
+  await lapse(h.dataSource, old);
+  const current = await h.jobs.startJob(old.jobId, { leaseMs: HOUR_MS });
+  const held = keep(current, HOUR_MS);
+  const late = keep(old, HOUR_MS);
+  await until(() => late.signal.aborted);
+  expect(held.signal.aborted).toBe(false);
+});
+
 it('tells why, when the lease ends because the database is away', async () => {
   const peer = await openPeer(h.url);
   const job = await peer.jobs.startJob((await make.pending()).jobId, { leaseMs: LEASE_MS });

@@ -211,9 +211,9 @@ export class LeaseKeeper {
     const sentAt = performance.now();
     const handles = leases.map(({ run }) => run);
     const answer = await extendLeases(this.db, handles, this.leaseMs);
-    const states = new Map(answer.map((state) => [state.jobId, state]));
+    const states = new Map(answer.map((state) => [keyOf(state), state]));
     for (const lease of leases) {
-      const state = states.get(lease.run.jobId);
+      const state = states.get(keyOf(lease.run));
       if (state === undefined) this.expire(lease);
       else if (state.cancelled || state.deleted) this.cancelled(lease, state.deleted);
       else if (state.extended) lease.deadline = sentAt + this.leaseMs;
@@ -258,3 +258,7 @@ const leaseEnded = ({ run: { runNumber, jobId }, overslept }: Lease, cause: unkn
     `The lease of run ${runNumber} of job ${jobId} has ended${overslept === undefined ? '' : `: ${overslept}`}.`,
     cause === undefined ? {} : { cause },
   );
+
+/** Two runs of a job may be kept in one process. */
+const keyOf = ({ jobId, runNumber }: { jobId: string; runNumber: number }): string =>
+  `${jobId} ${runNumber}`;

@@ -68,17 +68,22 @@ export class JobWatch {
   private isLooking = false;
   private lastLook = -Infinity;
   private nextFullLook = 0;
+  /** After a look that failed: when to make the next. */
+  private notBefore = 0;
   private isAwake = false;
   private sleep: () => void = () => {};
 
+  /** @param isOver - whether the application has ended, so that who comes is sent away at once */
   constructor(
     private readonly dataSource: DataSource,
     prepared: boolean,
+    private readonly isOver: () => boolean,
   ) {
     this.db = new SqlRunner(dataSource, prepared, { replyTimeoutMs: REPLY_TIMEOUT_MS });
   }
 
   addJob(jobId: string, watcher: JobWatcher): void {
+    if (this.isOver()) return watcher.onEnd(undefined);
     const watched = this.jobs.get(jobId) ?? { known: null, watchers: new Map() };
     watched.known = null;
     watched.watchers.set(watcher, null);
@@ -95,6 +100,7 @@ export class JobWatch {
   }
 
   addUser(watcher: UserWatcher): void {
+    if (this.isOver()) return watcher.onEnd(undefined);
     this.users.add(watcher);
     this.wakeUp();
   }
@@ -159,7 +165,8 @@ export class JobWatch {
     clearTimeout(this.timer);
     const isUrgent = this.changed.size > 0 || [...this.users].some(({ since }) => since === null);
     const soon = isUrgent ? this.lastLook + COALESCE_MS : Infinity;
-    const waitMs = Math.min(soon, this.nextFullLook) - performance.now();
+    const next = Math.max(Math.min(soon, this.nextFullLook), this.notBefore);
+    const waitMs = next - performance.now();
     this.timer = setTimeout(() => void this.look(), Math.max(waitMs, 0));
   }
 
@@ -178,7 +185,8 @@ export class JobWatch {
       if (jobs.size > 0 || users.length > 0) await this.ask(jobs, users);
     } catch (error) {
       if (!this.dataSource.isInitialized) this.end();
-      else if (canHeal(error)) this.nextFullLook = performance.now() + LOOK_EVERY_MS;
+      else if (canHeal(error))
+        this.nextFullLook = this.notBefore = performance.now() + LOOK_EVERY_MS;
       else this.end(error);
     } finally {
       this.isLooking = false;
@@ -204,7 +212,10 @@ export class JobWatch {
       else seen.set(row['jobId'] as string, row);
     }
     for (const [jobId, watched] of jobs) tell(watched, seen.get(jobId));
-    for (const user of users) user.onFound(found.get(user.userId) ?? []);
+    for (const user of users) {
+      // Some have left meanwhile.
+      if (this.users.has(user)) user.onFound(found.get(user.userId) ?? []);
+    }
   }
 }
 
@@ -218,6 +229,8 @@ function tell(watched: Watched, row: Row | undefined): void {
   if (row !== undefined && row['status'] === null) return;
   watched.known = state;
   for (const [watcher] of watchers) {
+    // What one is told may make another leave.
+    if (!watched.watchers.has(watcher)) continue;
     watched.watchers.set(watcher, state);
     if (row === undefined) watcher.onMissing();
     else watcher.onState(toJob(row));

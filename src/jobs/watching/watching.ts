@@ -16,16 +16,28 @@ import type { FoundJob, JobWatcher, UserWatcher } from './job.watch.js';
 const LATE_MS = 10_000;
 
 const watches = new WeakMap<DataSource, JobWatch>();
+/** Those whose application has ended. */
+const over = new WeakSet<DataSource>();
 
 /** What all watchers of a data source share. */
 export function watchOn(dataSource: DataSource, prepared: boolean): JobWatch {
-  const watch = watches.get(dataSource) ?? new JobWatch(dataSource, prepared);
+  const watch =
+    watches.get(dataSource) ?? new JobWatch(dataSource, prepared, () => over.has(dataSource));
   watches.set(dataSource, watch);
   return watch;
 }
 
-/** Ends all watchers of a data source: the application ends. */
-export const endWatching = (dataSource: DataSource): void => watches.get(dataSource)?.end();
+/** An application begins to use a data source. */
+export const beginWatching = (dataSource: DataSource): void => void over.delete(dataSource);
+
+/**
+ * Ends all watchers of a data source, and those that come until another application begins to use it: the
+ * application ends, and a browser whose stream has ended comes again by itself.
+ */
+export function endWatching(dataSource: DataSource): void {
+  over.add(dataSource);
+  watches.get(dataSource)?.end();
+}
 
 const isFinal = ({ status }: VideoJob): boolean =>
   status === JobStatus.COMPLETED || status === JobStatus.FAILED;
@@ -81,6 +93,7 @@ class JobsOfUser implements UserWatcher {
   ) {}
 
   onFound(jobs: readonly FoundJob[]): void {
+    if (this.subscriber.closed) return;
     // The last of the first look is the oldest that is watched.
     if (this.since === null && jobs.length === NEWEST) this.oldest = jobs.at(-1);
     const newest = Math.max(0, ...jobs.map(({ createdAt }) => createdAt.getTime())) - LATE_MS;
@@ -90,7 +103,7 @@ class JobsOfUser implements UserWatcher {
   }
 
   onCreated(jobId: string): void {
-    if (this.watched.has(jobId) || this.over.has(jobId)) return;
+    if (this.subscriber.closed || this.watched.has(jobId) || this.over.has(jobId)) return;
     const watcher: JobWatcher = {
       onState: (job) => {
         // Whoever may connect to the database can say that a job is this user's.

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { firstValueFrom, merge } from 'rxjs';
 import { WakeUpSender } from '../../../src/jobs/wake-up.sender.js';
 import { letWatchersListen } from '../../../src/jobs/watching/change.listener.js';
 import { watchedJobs } from '../../../src/jobs/watching/job.watch.sql.js';
-import { endWatching } from '../../../src/jobs/watching/watching.js';
+import { beginWatching, endWatching } from '../../../src/jobs/watching/watching.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
 import { onServer } from '../../support/server.js';
@@ -139,6 +140,11 @@ describe('watchJob', () => {
     const ending = new Watched(h.jobs.watchJob(jobId));
     endWatching(h.dataSource);
     expect([ending.isOver, ending.error]).toEqual([true, undefined]);
+    // A browser whose stream has ended comes again.
+    const again = new Watched(h.jobs.watchJob(jobId));
+    const all = new Watched(h.jobs.watchJobs({ userId: randomUUID() }));
+    expect([again.isOver, all.isOver]).toEqual([true, true]);
+    beginWatching(h.dataSource);
     const broken = new Watched(h.jobs.watchJob(jobId));
     await until(() => broken.told.length === 1);
     await h.dataSource.query('ALTER TABLE video_jobs RENAME TO hidden_jobs');
@@ -219,6 +225,23 @@ it('a thousand watchers share one statement a second, and those that have left c
   const after = looks();
   await sleep(1_500);
   expect(looks()).toBe(after);
+});
+
+it('who leaves while a look is under way costs no more', async () => {
+  const { userId } = await h.user();
+  const first = await h.jobs.createJob({ ...video, userId });
+  for (let round = 0; round < 20; round += 1) {
+    const watched = new Watched(h.jobs.watchJobs({ userId }));
+    await sleep(round);
+    watched.leave();
+  }
+  // Both watch the same job, and the first who hears of it ends the other.
+  const [one, two] = [h.jobs.watchJob(first.jobId), h.jobs.watchJob(first.jobId)];
+  await firstValueFrom(merge(one, two));
+  await sleep(100);
+  const before = looks();
+  await sleep(1_500);
+  expect(looks()).toBe(before);
 });
 
 it('what another process changes is told before the next look, by its NOTIFY', async () => {
