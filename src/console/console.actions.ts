@@ -1,5 +1,6 @@
 import { ForbiddenException, Logger } from '@nestjs/common';
-import { FrameForgeError } from '../errors.js';
+import { FrameForgeError, InvalidInputError } from '../errors.js';
+import { uuid } from '../input/rules.js';
 import type { CancelJobsFilter } from '../jobs/bulk/bulk.inputs.js';
 import type { JobService } from '../jobs/job.service.js';
 import type { BulkOutcome } from '../sql/in.batches.js';
@@ -7,6 +8,8 @@ import type { NotificationService } from '../notifications/notification.service.
 
 /** How many rows one request changes. */
 export const MAX_AT_ONCE = 100;
+/** How many rows are counted at the most, before a question: one more than is told exactly. */
+const MAX_COUNTED = 10_001;
 
 /** What an action does to a job or to a notification. */
 export type ActionName = 'retry' | 'cancel' | 'redeliver';
@@ -30,6 +33,10 @@ export interface Matching {
   readonly status?: string;
   readonly createdFrom?: Date;
   readonly createdBefore: Date;
+  /** When the list was shown. */
+  readonly shownAt: Date;
+  /** How many were counted, and not more are changed. */
+  readonly limit?: number;
 }
 
 const ALL: Record<ActionName, string> = {
@@ -61,23 +68,35 @@ export class ConsoleActions {
    */
   async actOnAll(
     action: ActionName,
-    { status, ...filter }: Matching,
+    { status, shownAt, limit, ...filter }: Matching,
     dryRun: boolean,
     actor: string,
   ): Promise<BulkOutcome> {
     this.requireEnabled();
-    const all = { ...filter, dryRun };
-    const outcome = await {
-      retry: () => this.jobs.retryJobs(all),
+    if (action !== 'cancel' && status !== undefined && status !== 'failed') {
+      throw new InvalidInputError('matching', [{ property: 'status', message: 'must be failed' }]);
+    }
+    const most = dryRun ? MAX_COUNTED : limit;
+    const all = { ...filter, dryRun, ...(most !== undefined && { limit: most }) };
+    const change = {
+      // A job that was created before and failed since was not on the list.
+      retry: () => this.jobs.retryJobs({ ...all, endedBefore: shownAt }),
       cancel: () =>
         this.jobs.cancelJobs((status === undefined ? all : { ...all, status }) as CancelJobsFilter),
       redeliver: () => this.notifications.redeliverNotifications(all),
-    }[action]();
-    if (!dryRun) {
-      const what = `${ALL[action]} that match ${JSON.stringify({ status, ...filter })}`;
-      this.logger.log(`${JSON.stringify(actor)} ${what}: ${outcome.changed} of ${outcome.matched}`);
+    }[action];
+    if (dryRun) return change();
+    const which = JSON.stringify({ status, ...filter });
+    const line = `${JSON.stringify(actor)} ${ALL[action]} that match ${which}`;
+    try {
+      const outcome = await change();
+      this.logger.log(`${line}: ${outcome.changed} of ${outcome.matched}`);
+      return outcome;
+    } catch (error) {
+      // Some may be changed by then.
+      this.logger.log(`${line}: interrupted: ${JSON.stringify(messageOf(error))}`);
+      throw error;
     }
-    return outcome;
   }
 
   /** @throws ForbiddenException unless actions are enabled */
@@ -105,14 +124,20 @@ export class ConsoleActions {
       results.push({ id, refusal });
       // What an operator is called may be what somebody has typed: it stays within its line.
       const who = JSON.stringify(actor);
-      const what = `${DONE[action]} ${id}`;
+      const what = `${DONE[action]} ${uuid.accepts(id) ? id : JSON.stringify(id)}`;
       this.logger.log(
-        refusal === null ? `${who} ${what}` : `${who} was refused: ${what}: ${refusal}`,
+        refusal === null ? `${who} ${what}` : `${who} was refused: ${what}: ${inLine(refusal)}`,
       );
     }
     return results;
   }
 }
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+/** A text without what would start a line of its own. */
+const inLine = (text: string): string => text.replace(/[\p{Cc}\u2028\u2029]/gu, ' ');
 
 /** @throws what is no refusal, such as a database that is away */
 async function refusalOf(call: () => Promise<unknown>): Promise<string | null> {

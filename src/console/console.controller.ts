@@ -123,6 +123,7 @@ class ConsoleController {
     }
     if (!isAction(action)) throw new NotFoundException();
     const { matching, dryRun } = (body ?? {}) as { matching?: PageQuery; dryRun?: unknown };
+    if (matching === null) throw new BadRequestException('matching must be an object');
     const ids = matching === undefined ? idsOf(body) : [];
     return this.answer(response, async () => {
       try {

@@ -11,6 +11,9 @@ import { SharedReads } from './shared.reads.js';
 /** How long, in ms, a comparison of the schema is shown: it takes some hundred milliseconds. */
 const SCHEMA_MS = 300_000;
 
+/** How long, in ms, an answer is shown: just less than its pages wait between two reads. */
+const FRESH_MS = { overview: 2_900, lists: 4_900 };
+
 /** How long, in ms, a page waits for the database: less than its reader does, and than a statement may take. */
 const PATIENCE_MS = 8_000;
 
@@ -21,7 +24,9 @@ class MatchingInput {
   @CheckedBy(instant, 'optional') from?: Date;
   @CheckedBy(instant, 'optional') to?: Date;
   /** When the list was shown, in ms since 1970. */
-  @CheckedBy(integer(1, Number.MAX_SAFE_INTEGER)) at!: number;
+  @CheckedBy(integer(1, 253_402_300_799_999)) at!: number;
+  /** How many were counted. */
+  @CheckedBy(integer(1), 'optional') limit?: number;
 }
 
 /** A page's query: each value is a text if it is there once. */
@@ -45,7 +50,7 @@ export class ConsoleData {
 
   /** The first page. */
   overview(): Promise<types.Overview> {
-    return this.read('overview', () => this.statistics.overview());
+    return this.read('overview', () => this.statistics.overview(), FRESH_MS.overview);
   }
 
   /** Migrations and drift. */
@@ -55,13 +60,17 @@ export class ConsoleData {
 
   /** A page of jobs. */
   jobs(query: Query): Promise<FoundJobs> {
-    return this.read(keyOf('jobs', query), async () => {
-      const { user: wanted, ...search } = jobSearchOf(query);
-      if (wanted === undefined) return this.statistics.searchJobs(search);
-      const user = await this.userOf(wanted);
-      if (user === null) return { found: [], nextCursor: null, stoppedAt: null, user };
-      return { ...(await this.statistics.searchJobs({ ...search, userId: user.userId })), user };
-    });
+    return this.read(
+      keyOf('jobs', query),
+      async () => {
+        const { user: wanted, ...search } = jobSearchOf(query);
+        if (wanted === undefined) return this.statistics.searchJobs(search);
+        const user = await this.userOf(wanted);
+        if (user === null) return { found: [], nextCursor: null, stoppedAt: null, user };
+        return { ...(await this.statistics.searchJobs({ ...search, userId: user.userId })), user };
+      },
+      FRESH_MS.lists,
+    );
   }
 
   /** One job. */
@@ -71,9 +80,9 @@ export class ConsoleData {
 
   /** A page of notifications. */
   notifications(query: Query): Promise<types.Found<types.FoundNotification>> {
-    return this.read(keyOf('notifications', query), () =>
-      this.statistics.searchNotifications(notificationSearchOf(query)),
-    );
+    const search = (): Promise<types.Found<types.FoundNotification>> =>
+      this.statistics.searchNotifications(notificationSearchOf(query));
+    return this.read(keyOf('notifications', query), search, FRESH_MS.lists);
   }
 
   /**
@@ -83,7 +92,7 @@ export class ConsoleData {
    */
   async matching(query: Query): Promise<Matching> {
     const search = filled({ ...query, from: timeOf(query['from']), to: timeOf(query['to']) });
-    const { user, status, from, to, at } = readInput('matching', MatchingInput, search);
+    const { user, status, from, to, at, limit } = readInput('matching', MatchingInput, search);
     const found = user === undefined ? undefined : await this.userOf(user);
     if (found === null) {
       const message = 'must be the id, the name or the e-mail address of a user';
@@ -95,6 +104,8 @@ export class ConsoleData {
       ...(status !== undefined && { status }),
       ...(from !== undefined && { createdFrom: from }),
       createdBefore: to !== undefined && to < shownAt ? to : shownAt,
+      shownAt,
+      ...(limit !== undefined && { limit }),
     };
   }
 
@@ -120,6 +131,10 @@ export class ConsoleData {
 
   private async userOf(text: string): Promise<types.UserSeen | null> {
     if (uuid.accepts(text)) return { userId: text, username: '', email: '' };
+    if (!textOf(255).accepts(text)) {
+      const { message } = textOf(255);
+      throw new InvalidInputError('console', [{ property: 'user', message }]);
+    }
     return this.statistics.findUser(text);
   }
 }

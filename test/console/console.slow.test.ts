@@ -10,6 +10,7 @@ import { User } from '../../src/schema/entities/index.js';
 import { makers } from '../jobs/fixtures.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
+import { until } from '../support/until.js';
 import { AdminGuard, ADAPTERS, bootConsole } from './console.app.js';
 import type { AppOptions } from './console.app.js';
 import { ASSETS, buildPages } from './console.build.js';
@@ -197,7 +198,13 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       status: 200,
       body: { found: [], user: null },
     });
-    for (const query of ['status=x', 'status=failed&status=pending', 'from=never', 'cursor=x']) {
+    for (const query of [
+      'status=x',
+      'status=failed&status=pending',
+      'from=never',
+      'cursor=x',
+      'user=%00',
+    ]) {
       expect(await get(query)).toMatchObject({ status: 400, body: { code: 'INVALID_INPUT' } });
     }
     const text = JSON.stringify(await get(''));
@@ -236,17 +243,19 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   });
 
   it('acts on all that match, as of when the list was shown, and counts first', async () => {
-    const { failed, completed } = makers(h);
+    const { failed, completed, leased } = makers(h);
     const job = await failed();
     await completed();
+    const running = await leased();
     const at = Date.now() + 1;
     while (Date.now() <= at) await new Promise((resolve) => setTimeout(resolve, 5));
     const later = await failed();
+    await h.jobs.failJob(running, { errorMessage: 'no video stream' });
     const { url } = await boot(h.url, adapter);
     const { email } = await h.dataSource
       .getRepository(User)
       .findOneByOrFail({ userId: job.userId });
-    const send = async (action: string, matching: object, dryRun?: boolean) => {
+    const send = async (action: string, matching: object | null, dryRun?: boolean) => {
       const response = await fetch(`${url}/frameforge/api/actions/${action}`, {
         method: 'POST',
         headers: { 'content-type': 'application/json', ...SAME },
@@ -261,10 +270,22 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'pending' });
     await send('retry', { status: 'failed', at }, false);
     expect(await h.jobs.getJob(later.jobId)).toMatchObject({ status: 'failed' });
+    // It was there already, and not on the list of what had failed.
+    expect(await h.jobs.getJob(running.jobId)).toMatchObject({ status: 'failed' });
+    const many = await Promise.all([failed(), failed(), failed()]);
+    const now = { status: 'failed', at: many.at(-1)!.completedAt!.getTime() + 60_000, limit: 2 };
+    expect((await send('retry', now, false)).body).toEqual({ matched: 2, changed: 2 });
     const cancelled = await send('cancel', { user: email, status: 'pending', at }, false);
     expect(cancelled.body).toEqual({ matched: 1, changed: 1 });
     expect((await send('redeliver', { at }, false)).body).toMatchObject({ changed: 0 });
-    for (const wrong of [{}, { at: 'now' }, { at, user: 'nobody' }, { at, text: 'x' }]) {
+    for (const wrong of [
+      {},
+      { at: 'now' },
+      { at, user: 'nobody' },
+      { at, text: 'x' },
+      { at, status: 'pending' },
+      null,
+    ]) {
       expect((await send('retry', wrong, false)).status).toBe(400);
     }
   });
@@ -335,5 +356,6 @@ it('reads once for all who ask for the same at a time', async () => {
   expect(await reads.get('a', read)).toBe(3);
   const away = Promise.reject(new Error('away'));
   await expect(reads.get('c', () => away)).rejects.toThrow('away');
-  expect(await reads.get('c', read, 0)).toBe(4);
+  // What failed is not the answer for as long as what was read.
+  await until(async () => (await reads.get('c', read).catch(() => 0)) === 4);
 });

@@ -23,9 +23,15 @@ async function requestAt<T>(path: string, init: RequestInit = {}): Promise<[T, D
   const response = await fetch(new URL(path, ROOT), {
     ...init,
     headers: { accept: 'application/json', ...init.headers },
-    signal: AbortSignal.timeout(PATIENCE_MS),
+    // What changes rows is waited for until it is done.
+    signal: init.method === 'POST' ? null : AbortSignal.timeout(PATIENCE_MS),
   });
-  const body = (await response.json().catch(() => ({}))) as { message?: unknown };
+  const body = (await response.json().catch((error: unknown) => {
+    // What is no JSON is no answer of the console: a page to sign in at, after a redirect.
+    if (error instanceof SyntaxError && response.ok) throw new AnswerError(401, 'Unauthorized');
+    if (response.ok) throw error;
+    return {};
+  })) as { message?: unknown };
   const date = new Date(response.headers.get('date') ?? Date.now());
   if (response.ok) return [body as T, date];
   throw new AnswerError(response.status, String(body.message ?? response.statusText));
@@ -53,6 +59,8 @@ export interface Matching {
   readonly to?: string;
   /** When the list was shown, in ms since 1970. */
   readonly at: number;
+  /** How many were counted. */
+  readonly limit?: number;
 }
 
 /** Changes all that match, or only counts them. */

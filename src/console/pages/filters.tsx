@@ -47,17 +47,23 @@ export function ChoiceFilter({
   name,
   label,
   choices,
+  clears = [],
 }: FilterProps & {
   name: string;
   label: string;
   choices: readonly (readonly [value: string, label: string])[];
+  /** Other filters that go when this one changes. */
+  clears?: readonly string[];
 }): JSX.Element {
   return (
     <label>
       <span>{label}</span>
       <select
         value={query.get(name) ?? ''}
-        onChange={(event) => go(withQuery(page, query, { [name]: event.currentTarget.value }))}
+        onChange={(event) => {
+          const cleared = Object.fromEntries(clears.map((other) => [other, '']));
+          go(withQuery(page, query, { ...cleared, [name]: event.currentTarget.value }));
+        }}
       >
         {choices.map(([value, text]) => (
           <option key={value} value={value}>

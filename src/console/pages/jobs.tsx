@@ -23,6 +23,7 @@ export function JobsPage({ query }: { query: URLSearchParams }): JSX.Element {
           {...props}
           name="order"
           label="Order"
+          clears={['status', 'from', 'to']}
           choices={[
             ['', 'Newest first'],
             ['waiting', 'Longest waiting'],

@@ -51,7 +51,15 @@ function Console(): JSX.Element {
   }, [title]);
   return (
     <SettingsContext.Provider value={settings.data ?? { actions: [] }}>
-      <a class="skip" href="#main" onClick={() => document.getElementById('main')?.focus()}>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          // The address is of `<base>`, which is another page.
+          event.preventDefault();
+          document.getElementById('main')?.focus();
+        }}
+      >
         To the content
       </a>
       <header>

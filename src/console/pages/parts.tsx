@@ -170,6 +170,12 @@ function Refusals({ results }: { results: readonly ActionResult[] }): JSX.Elemen
   );
 }
 
+/** Up to how many rows the server counts. */
+const COUNTED = 10_000;
+
+const countOf = (matched: number): string =>
+  matched > COUNTED ? `${COUNTED.toLocaleString('en')}+` : matched.toLocaleString('en');
+
 /** A button for all that match: it counts them, asks, and acts. */
 export function ActionOnAllButton({
   action,
@@ -230,7 +236,7 @@ export function ActionOnAllButton({
               <p class="bad">{answer.message}</p>
             ) : answer.changed === undefined ? (
               <p>
-                {answer.matched.toLocaleString('en')} {noun} match. {question}
+                {countOf(answer.matched)} {noun} match. {question}
               </p>
             ) : (
               <p>
@@ -244,9 +250,15 @@ export function ActionOnAllButton({
                   type="button"
                   class={danger ? 'danger primary' : 'primary'}
                   disabled={isActing || answer.matched === 0}
-                  onClick={() => void send(false, asked)}
+                  onClick={() =>
+                    void send(
+                      false,
+                      answer.matched > COUNTED ? asked : { ...asked, limit: answer.matched },
+                    )
+                  }
                 >
-                  {ACTIONS[action]?.label} {answer.matched.toLocaleString('en')} {noun}
+                  {ACTIONS[action]?.label}{' '}
+                  {answer.matched > COUNTED ? 'all' : answer.matched.toLocaleString('en')} {noun}
                 </button>
               )}
               <button type="button" onClick={close}>
