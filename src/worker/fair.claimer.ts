@@ -8,8 +8,10 @@ const LONG_SEARCH_MS = 20;
 const LONG_SEARCHES = 2;
 /** The largest part of the time that is spent on searches that take longer. */
 const LONG_SEARCH_SHARE = 1 / 20;
-/** After how many ms a claim looks again at users for whom somebody else was just claiming. */
+/** After how many ms a claim looks again at users for whom somebody else was just claiming, at first. */
 const PASSED_OVER_MS = 10;
+/** And at the latest, where somebody holds them for long: twice as late each time. */
+const LONGEST_PASSED_OVER_MS = 640;
 
 /**
  * Claims pending jobs of one user after the other. While a long transaction elsewhere holds back vacuum, the
@@ -19,6 +21,7 @@ const PASSED_OVER_MS = 10;
 export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
   private nextTurn = 0;
   private longSearches = 0;
+  private passedOverMs = PASSED_OVER_MS;
 
   /**
    * @param claimInTurn - claims up to `limit` jobs
@@ -38,6 +41,11 @@ export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
     if (this.longSearches >= LONG_SEARCHES) {
       this.nextTurn = performance.now() + searchMs / LONG_SEARCH_SHARE;
     }
-    return { ...claimed, lookAgainMs: passedOver ? PASSED_OVER_MS : undefined };
+    const lookAgainMs = passedOver ? this.passedOverMs : undefined;
+    const isInVain = passedOver && claimed.items.length === 0;
+    this.passedOverMs = isInVain
+      ? Math.min(2 * this.passedOverMs, LONGEST_PASSED_OVER_MS)
+      : PASSED_OVER_MS;
+    return { ...claimed, lookAgainMs };
   }
 }

@@ -117,3 +117,19 @@ it('a worker whose search in turn takes long claims by age, until it takes long 
   await until(async () => (await whose()).size === 2);
   expect(await whose()).toEqual(new Set(['first', 'second']));
 });
+
+it('a worker looks less and less often at users whom somebody else holds for long', async () => {
+  const empty = { items: [], failed: 0, waitedMs: [], more: false, searchMs: 0, passedOver: true };
+  let claimed: Awaited<ReturnType<typeof claimInTurn>> = empty;
+  const claimer = new FairClaimer(async () => claimed, undefined);
+  const waits = async (times: number): Promise<(number | undefined)[]> => {
+    const all = [];
+    for (let n = 0; n < times; n += 1) all.push((await claimer.next(4, false)).lookAgainMs);
+    return all;
+  };
+  expect(await waits(9)).toEqual([10, 20, 40, 80, 160, 320, 640, 640, 640]);
+  claimed = { ...empty, passedOver: false };
+  expect(await waits(2)).toEqual([undefined, undefined]);
+  claimed = empty;
+  expect(await waits(2)).toEqual([10, 20]);
+});
