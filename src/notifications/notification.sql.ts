@@ -197,14 +197,15 @@ const REDELIVERED = `"deliveryStatus" = 'pending',
 
 /**
  * $1 notificationId. One row unless the notification does not exist: its state before, and the notification
- * if it is to be delivered again.
+ * if it is to be delivered again. It holds the job as well, which is else removed with all of its
+ * notifications once they have come to their end.
  */
 export const redeliver = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
-    SELECT "deliveryStatus", "deliveryNumber"
-    FROM ${t.notificationLog}
-    WHERE "notificationId" = $1::uuid
-    FOR NO KEY UPDATE
+    SELECT n."deliveryStatus", n."deliveryNumber"
+    FROM ${t.notificationLog} n JOIN ${t.videoJobs} j ON j."jobId" = n."jobId"
+    WHERE n."notificationId" = $1::uuid
+    FOR KEY SHARE OF j FOR NO KEY UPDATE OF n
   ), redelivered AS (
     UPDATE ${t.notificationLog} n
     SET ${REDELIVERED}
@@ -216,11 +217,19 @@ export const redeliver = (t: Tables): Statement => sql`
     ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
   FROM locked l LEFT JOIN redelivered n ON true`;
 
-/** Makes the notifications in `locked` due again, as `redeliver` does. No parameter. */
-export const redeliverLocked = (t: Tables): string => `changed AS (
+/**
+ * Makes the notifications in `locked` due again, as `redeliver` does; not those whose jobs are just being
+ * removed. No parameter.
+ */
+export const redeliverLocked = (t: Tables): string => `kept AS MATERIALIZED (
+    SELECT n."notificationId"
+    FROM ${t.notificationLog} n JOIN ${t.videoJobs} j ON j."jobId" = n."jobId"
+    WHERE n."notificationId" = ANY(ARRAY(SELECT "notificationId" FROM locked))
+    FOR KEY SHARE OF j SKIP LOCKED
+  ), changed AS (
     UPDATE ${t.notificationLog} n
     SET ${REDELIVERED}
-    WHERE n."notificationId" = ANY(ARRAY(SELECT "notificationId" FROM locked))
+    WHERE n."notificationId" = ANY(ARRAY(SELECT "notificationId" FROM kept))
     RETURNING n."notificationId"
   )`;
 

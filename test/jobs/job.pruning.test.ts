@@ -124,6 +124,19 @@ it('passes over what has to stay once, and not again for each batch', async () =
   }
 });
 
+it('passes over a job whose notification is just made due again, without waiting', async () => {
+  const { jobId } = await aged(await make.failed());
+  await h.dataSource.query(`UPDATE notification_log SET "deliveryStatus" = 'failed'`);
+  const [row] = await h.dataSource.query('SELECT "notificationId" FROM notification_log');
+  const { notificationId } = row as { notificationId: string };
+  await h.dataSource.transaction(async (manager) => {
+    await h.notifications.redeliver(notificationId, { manager });
+    expect(await withoutWaiting(h.dataSource, other.jobs.pruneJobs({ olderThan: NOW }))).toBe(0);
+  });
+  expect(await left()).toEqual([jobId]);
+  expect(await h.jobs.pruneJobs({ olderThan: NOW })).toBe(0);
+});
+
 it('passes over a row that somebody has locked, without waiting', async () => {
   const [locked] = [await make.completed(), await make.completed()];
   await deliver();
