@@ -3,7 +3,7 @@ import { JobService } from '../../../src/jobs/job.service.js';
 import { SqlRunner } from '../../../src/sql/sql.runner.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
-import { HOUR_MS, makers, openPeer, result, stored } from '../fixtures.js';
+import { HOUR_MS, lapse, makers, openPeer, result, stored } from '../fixtures.js';
 import type { Peer } from '../fixtures.js';
 import { lockWaiters, outcomes } from '../race.js';
 
@@ -57,6 +57,18 @@ describe('reportProgress', () => {
       [null, null],
       [100, null],
     ]);
+  });
+
+  it('writes nothing of an older run, also where the same worker has the newer one', async () => {
+    const old = await make.leased('worker-1');
+    await lapse(h.dataSource, old);
+    const [current] = await h.jobs.claimJobs({ workerId: 'worker-1', leaseMs: HOUR_MS });
+    expect(current).toMatchObject({ jobId: old.jobId, runNumber: old.runNumber + 1 });
+    expect(await h.jobs.reportProgress([{ job: old, percent: 90 }])).toEqual([]);
+    expect(await h.jobs.getJob(old.jobId)).toMatchObject({ progress: 0 });
+    expect(await h.jobs.extendLeases([old], { leaseMs: HOUR_MS })).toEqual([]);
+    const held = h.dataSource.transaction((manager) => h.jobs.whileHeld(old, manager, work));
+    await expect(held).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 
   it('refuses what is no progress, and the same job twice', async () => {
