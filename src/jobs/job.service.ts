@@ -627,7 +627,8 @@ export class JobService {
 
   /**
    * Watches the jobs of a user: the present state of the 100 newest, newest first, then each change of
-   * them and of those that come. A completed job is told once more and not looked at again. The stream has
+   * them and of those that come. Of more than 1,000 that another process creates between two looks, only the
+   * newest are told. A completed job is told once more and not looked at again. The stream has
    * no end of its own. In all else it is as {@link watchJob}.
    */
   watchJobs(input: WatchJobsInput): Observable<JobView> {
