@@ -261,7 +261,7 @@ export class JobStatistics {
   /** Reads in the order of an index, and no further than the limit. */
   private walk<Row>(statement: Make, values: readonly unknown[], walk?: JobWalk): Promise<Row[]> {
     return this.db.transaction('JobStatistics', async (run) => {
-      await run(searches.readInOrder, [walk === 'waitingOfUser' ? 'off' : 'on']);
+      await run(searches.readInOrder, [walk?.endsWith('OfUser') === true ? 'off' : 'on']);
       return run<Row>(statement, values);
     });
   }

@@ -9,9 +9,11 @@ import { EXACT, forEach } from './statistics.sql.js';
 export const LOOKED_AT = 19_950;
 
 /**
- * $1 whether rows of the same time may be sorted by their ids: what is read in the rest of the transaction is read in the order of an index, up to a limit.
- * The planner takes a walk's conditions for narrower than they are, and would read all that meets them, to
- * sort it.
+ * What is read in the rest of the transaction is read in the order of an index, up to a limit. The planner
+ * takes a walk's conditions for narrower than they are, and would read all that meets them, to sort it.
+ *
+ * $1 whether rows of the same time may be sorted by their ids, where the index has none. Not where a walk goes
+ * through one user's rows: all of them are the same to the index of the user alone.
  */
 export const readInOrder = (): Statement => sql`
   SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
