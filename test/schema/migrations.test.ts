@@ -81,7 +81,7 @@ it('keeps the rows through AddQueueColumns and back, and rewrites no table', asy
       ORDER BY "jobId", "notificationId"`);
   const files = (): Promise<Record<string, unknown>[]> =>
     before.query(`SELECT relname, relfilenode FROM pg_class
-      WHERE relname IN ('video_jobs', 'notification_log')`);
+      WHERE relname IN ('video_jobs', 'notification_log') ORDER BY relname`);
   const [firstRows, firstFiles] = [await rows(), await files()];
 
   const after = await open(4);
