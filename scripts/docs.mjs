@@ -1,11 +1,12 @@
 // npm run docs: makes the site of docs/ in docs/.vitepress/dist, and checks it. It fails when a public
-// symbol has no text, and when a link of the site leads nowhere.
+// symbol has no text, and when a link of the site or of another Markdown file leads nowhere.
 //
 //   npm run docs -- --serve      also shows it, on a free port of this machine
 //   DOCS_BASE=/docs/ npm run docs   for a site that does not stand at the root of its host
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkRepositoryLinks } from './repository.links.mjs';
 import { heading, outcome, run, Tally } from './tally.mjs';
 
 const repository = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -22,16 +23,18 @@ rmSync(join(docs, 'api'), { recursive: true, force: true });
 rmSync(site, { recursive: true, force: true });
 await step('the reference of the API: every public symbol has a text', npmInDocs('run', 'api'));
 await step('the site', npmInDocs('run', 'build'));
-if (tally.failed === 0) {
-  heading('the links of the site');
-  const { checked, dead } = checkLinks();
-  for (const line of dead) process.stdout.write(`${line}\n`);
-  process.stdout.write(`${checked} links\n`);
-  tally.add('the links of the site', { passed: dead.length === 0 ? 1 : 0, failed: dead.length });
-}
+if (tally.failed === 0) report('the links of the site', checkLinks());
+report('the links of the README and the other files', checkRepositoryLinks(repository));
 tally.end();
 if (tally.failed === 0 && process.argv.includes('--serve')) {
   await run(npmInDocs('run', 'preview'));
+}
+
+function report(name, { checked, dead }) {
+  heading(name);
+  for (const line of dead) process.stdout.write(`${line}\n`);
+  process.stdout.write(`${checked} links\n`);
+  tally.add(name, { passed: dead.length === 0 ? 1 : 0, failed: dead.length });
 }
 
 async function step(name, command) {

@@ -49,7 +49,7 @@ Options:
   -d, --data-source <file>   a module that exports a TypeORM DataSource; without it the database is
                              that of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME
   --lock-timeout <ms>        how long to wait for another process that is migrating (300000)
-  --online                   for migrate: build indexes while writes go on (see docs/operations.md)
+  --online                   for migrate: build indexes while writes go on (see docs/guides/large-tables.md)
   --time-zone <zone>         for adopt: in which the services wrote times, such as UTC
   --processing <what>        for adopt: jobs that were being processed: retry (default), keep
   --pending-notifications <what>  for adopt: hold (default: marked as failed, not sent), send

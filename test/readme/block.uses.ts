@@ -1,3 +1,11 @@
+import { blocksOf } from './readme.blocks.js';
+
+/** The two commands that the tutorial shows: an upload, and a look at its job. */
+const CURL = blocksOf('docs/tutorial.md')
+  .flatMap(({ text }) => text.split('\n'))
+  .filter((line) => line.startsWith('curl '))
+  .map((line) => line.replace(/^curl /, 'curl -s '));
+
 /**
  * How the TypeScript blocks of the README and of `docs` are used, by document, and by file or place. A
  * block without a use fails the test: add one here when you add a block.
@@ -409,29 +417,36 @@ export const USES: Record<string, Record<string, string>> = {
     await import('./app.module.js');`,
 
     'src/dev.ts': `
+    import { exec } from 'node:child_process';
     import { chmodSync } from 'node:fs';
+    import { promisify } from 'node:util';
     // As root, the server runs as another account, which has to enter this temporary folder.
     chmodSync('.', 0o711);
     delete process.env.DATABASE_URL;
     process.env.PORT = '0';
     await import('./dev.js');
     const { app } = await import('./main.js');
-    const url = (await app.getUrl()) + '/uploads';
-    const post = (body: object) =>
-      fetch(url, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-      });
-    assert.equal((await post({})).status, 400);
-    const { jobId } = (await (await post({ filename: 'cat.mp4' })).json()) as { jobId: string };
-    const get = async () => await (await fetch(url + '/' + jobId)).json();
-    let job = await get();
+    const url = await app.getUrl();
+    const refused = await fetch(url + '/uploads', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{}',
+    });
+    assert.equal(refused.status, 400);
+    // The commands that the page shows.
+    const run = async (command: string) => {
+      const { stdout } = await promisify(exec)(command.replace('localhost:3000', new URL(url).host));
+      return JSON.parse(stdout);
+    };
+    const [post, get] = ${JSON.stringify(CURL)};
+    const { jobId } = await run(String(post));
+    const look = () => run(String(get).replace(/<.*>/, jobId));
+    let job = await look();
     const seen: number[] = [];
     while (job.status !== 'completed') {
       if (job.progress !== null) seen.push(job.progress);
       await sleep(100);
-      job = await get();
+      job = await look();
     }
     assert.ok(seen.length > 0, 'a progress was seen');
     assert.equal(job.frameCount, 100);

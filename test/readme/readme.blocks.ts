@@ -13,12 +13,13 @@ export interface Block {
   readonly file?: string;
 }
 
-/** The pages of the README and of `docs`, but those that TypeDoc makes. */
+/** The Markdown files for users and contributors, and the pages of `docs`, except those that TypeDoc makes. */
 export function documents(): string[] {
   const pages = readdirSync(join(REPOSITORY, 'docs'), { recursive: true, encoding: 'utf8' })
     .filter((path) => path.endsWith('.md') && !/^(?:api|node_modules)\//.test(path))
     .map((path) => `docs/${path}`);
-  return ['README.md', ...pages.toSorted()];
+  const others = ['README', 'CHANGELOG', 'CONTRIBUTING', 'SECURITY', 'examples/README'];
+  return [...others.map((name) => `${name}.md`), ...pages.toSorted()];
 }
 
 /** Reads the fenced blocks of a document of this repository, in order. */
