@@ -4,6 +4,7 @@ import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimAnyInTurn, claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
 import * as inTurn from '../../src/jobs/fair.claiming.sql.js';
+import { watchedJobs } from '../../src/jobs/watching/job.watch.sql.js';
 import { claimAny, claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import {
   completeJobsOfWorker,
@@ -360,4 +361,20 @@ it('claims and settles deliveries by their indexes', async () => {
   const settled = await planOf((manager) => h.notifications.markSent(handle, { manager }));
   expect(scannedTables(settled)).toEqual([]);
   expect(mostRowsOfANode(settled)).toBe(1);
+});
+
+it('a look of those who watch reads what is watched, and what is new of each user', async () => {
+  const ids = await idsOf('completed', BATCH);
+  const { rows } = await client.query<{ userId: string; createdAt: Date }>(
+    `SELECT "userId", max("createdAt") AS "createdAt" FROM video_jobs GROUP BY 1 LIMIT 100`,
+  );
+  const users = rows.map(({ userId }) => userId);
+  const newest = rows.map(({ createdAt }) => createdAt.toISOString());
+  const after = users.map((_, index) => (index < 50 ? null : newest[index]));
+  const known = ids.map((_, index) => (index % 2 === 0 ? null : 'completed 1  '));
+  const values = [ids, known, users, after, users.map(() => ids[0]), 100, BATCH];
+  const plan = await planOf((manager) => db().run('watch', watchedJobs, values, { manager }));
+  expect(scannedTables(plan)).toEqual([]);
+  expect(indexesOf(plan)).toEqual(new Set(['idx_jobs_user_created_at', 'pk_video_jobs']));
+  expect(mostRowsOfANode(plan)).toBeLessThan(2 * ABOUT_BATCH);
 });

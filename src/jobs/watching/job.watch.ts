@@ -27,9 +27,16 @@ export interface JobWatcher {
 /** Who is told of a user's jobs. */
 export interface UserWatcher {
   readonly userId: string;
-  /** From which time on new jobs are looked for; null before the first look. */
-  readonly since: Date | null;
-  onFound(jobs: readonly FoundJob[]): void;
+  /** Behind which job of the user the next look begins; null for the first look, which finds the newest. */
+  readonly after: Pick<FoundJob, 'createdAt' | 'jobId'> | null;
+  /** There is more to find than the last look did. */
+  readonly isBehind: boolean;
+  /**
+   * @param jobs - what a look has found, the oldest first
+   * @param at - when that was, by the clock of the database
+   * @param hasAll - whether it found all there was
+   */
+  onFound(jobs: readonly FoundJob[], at: Date, hasAll: boolean): void;
   onCreated(jobId: string): void;
   onEnd(error: unknown): void;
 }
@@ -43,8 +50,8 @@ export interface FoundJob {
 
 /** How many of a user's jobs are looked for at first. */
 export const NEWEST = 100;
-/** How many of those that come later are found by one look. */
-const MOST_NEW = 1_000;
+/** Of how many jobs one look gets the columns, and how many new ones of a user it finds; more have to wait. */
+const PAGE = 1_000;
 
 /** A job that somebody watches. */
 interface Watched {
@@ -163,7 +170,7 @@ export class JobWatch {
   private schedule(): void {
     if (this.isLooking || !this.isAwake) return;
     clearTimeout(this.timer);
-    const isUrgent = this.changed.size > 0 || [...this.users].some(({ since }) => since === null);
+    const isUrgent = this.changed.size > 0 || [...this.users].some(({ isBehind }) => isBehind);
     const soon = isUrgent ? this.lastLook + COALESCE_MS : Infinity;
     const next = Math.max(Math.min(soon, this.nextFullLook), this.notBefore);
     const waitMs = next - performance.now();
@@ -178,7 +185,7 @@ export class JobWatch {
     const jobs = isFull
       ? new Map(this.jobs)
       : new Map([...this.jobs].filter(([jobId]) => this.changed.has(jobId)));
-    const users = [...this.users].filter(({ since }) => isFull || since === null);
+    const users = [...this.users].filter(({ isBehind }) => isFull || isBehind);
     this.changed.clear();
     this.isLooking = true;
     try {
@@ -202,37 +209,45 @@ export class JobWatch {
       [...jobs.keys()],
       [...jobs.values()].map(({ known }) => known),
       users.map(({ userId }) => userId),
-      users.map(({ since }) => since?.toISOString() ?? '-infinity'),
-      users.map(({ since }) => (since === null ? NEWEST : MOST_NEW)),
+      users.map(({ after }) => after?.createdAt.toISOString() ?? null),
+      users.map(({ after }) => after?.jobId ?? null),
+      NEWEST,
+      PAGE,
     ]);
-    const found = new Map<string, FoundJob[]>(users.map(({ userId }) => [userId, []]));
-    const seen = new Map<string, Row>();
+    const found = users.map((): FoundJob[] => []);
+    let at = new Date(0);
     for (const row of rows) {
-      if (row['isOfUser'] === true) found.get(String(row['userId']))?.push(row as never);
-      else seen.set(row['jobId'] as string, row);
+      if (row['kind'] === 'now') at = row['createdAt'] as Date;
+      else if (row['kind'] === 'found') found[(row['entry'] as number) - 1]?.push(row as never);
+      else this.tell(row, jobs);
     }
-    for (const [jobId, watched] of jobs) tell(watched, seen.get(jobId));
-    for (const user of users) {
+    for (const [index, user] of users.entries()) {
       // Some have left meanwhile.
-      if (this.users.has(user)) user.onFound(found.get(user.userId) ?? []);
+      if (!this.users.has(user)) continue;
+      const ofUser = (found[index] ?? []).toSorted(inOrder);
+      user.onFound(ofUser, at, user.after === null || ofUser.length < PAGE);
+    }
+  }
+
+  /** @param row - a job that is not as it was known when the look began */
+  private tell(row: Row, jobs: ReadonlyMap<string, Watched>): void {
+    const jobId = row['jobId'] as string;
+    const watched = jobs.get(jobId);
+    const state = row['state'] as string | null;
+    if (watched === undefined) return;
+    // There was no room for its columns: they come with the next look.
+    if (state !== null && row['status'] === null) return void this.changed.add(jobId);
+    watched.known = state;
+    for (const [watcher, told] of [...watched.watchers]) {
+      // What one is told may make another leave.
+      if (!watched.watchers.has(watcher) || (told !== null && told === state)) continue;
+      watched.watchers.set(watcher, state);
+      if (state === null) watcher.onMissing();
+      else watcher.onState(toJob(row));
     }
   }
 }
 
-/** @param row - the job; undefined when it is not there */
-function tell(watched: Watched, row: Row | undefined): void {
-  const isSame = row !== undefined && row['state'] === watched.known;
-  if (isSame) return;
-  const state = row === undefined ? null : (row['state'] as string);
-  const watchers = [...watched.watchers].filter(([, told]) => told === null || told !== state);
-  // Somebody came while the statement was under way, and wants what only a row with its columns has.
-  if (row !== undefined && row['status'] === null) return;
-  watched.known = state;
-  for (const [watcher] of watchers) {
-    // What one is told may make another leave.
-    if (!watched.watchers.has(watcher)) continue;
-    watched.watchers.set(watcher, state);
-    if (row === undefined) watcher.onMissing();
-    else watcher.onState(toJob(row));
-  }
-}
+/** In the order in which jobs are found. */
+export const inOrder = (a: FoundJob, b: FoundJob): number =>
+  a.createdAt.getTime() - b.createdAt.getTime() || (a.jobId < b.jobId ? -1 : 1);

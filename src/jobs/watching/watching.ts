@@ -6,14 +6,20 @@ import { JobStatus } from '../../schema/entities/index.js';
 import type { VideoJob } from '../../schema/entities/index.js';
 import { toJobView } from '../job.view.js';
 import type { JobView } from '../job.view.js';
-import { JobWatch, NEWEST } from './job.watch.js';
+import { inOrder, JobWatch, NEWEST } from './job.watch.js';
 import type { FoundJob, JobWatcher, UserWatcher } from './job.watch.js';
 
 /**
- * How far back a user's new jobs are looked for, in ms, behind the newest that was seen: one that was
- * created in a transaction becomes visible later than it was created.
+ * How far back a user's jobs are looked for that are new, in ms: one that was created in a transaction
+ * becomes visible later than it was created.
  */
 const LATE_MS = 10_000;
+/** How far back now and then, and how often that is, in ms. */
+const VERY_LATE_MS = 900_000;
+const LOOK_BACK_EVERY_MS = 10_000;
+
+/** Before the ids of all jobs. */
+const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 const watches = new WeakMap<DataSource, JobWatch>();
 /** Those whose application has ended. */
@@ -79,7 +85,11 @@ export const watchJobs = (watch: JobWatch, read: () => { userId: string }): Obse
 
 /** The jobs that one subscriber of `watchJobs` is told of. */
 class JobsOfUser implements UserWatcher {
-  since: Date | null = null;
+  after: UserWatcher['after'] = null;
+  isBehind = true;
+  /** When the first of the looks was that are to find all there is, by the clock of the database. */
+  private since: Date | undefined;
+  private nextLookBack = 0;
   private oldest: FoundJob | undefined;
   /** Those that can still change. */
   private readonly watched = new Map<string, JobWatcher>();
@@ -92,14 +102,29 @@ class JobsOfUser implements UserWatcher {
     private readonly subscriber: Subscriber<JobView>,
   ) {}
 
-  onFound(jobs: readonly FoundJob[]): void {
+  onFound(jobs: readonly FoundJob[], at: Date, hasAll: boolean): void {
     if (this.subscriber.closed) return;
-    // The last of the first look is the oldest that is watched.
-    if (this.since === null && jobs.length === NEWEST) this.oldest = jobs.at(-1);
-    const newest = Math.max(0, ...jobs.map(({ createdAt }) => createdAt.getTime())) - LATE_MS;
-    this.since = new Date(Math.max(newest, this.since?.getTime() ?? 0));
-    for (const [jobId, createdAt] of this.over) if (createdAt < this.since) this.over.delete(jobId);
-    for (const job of jobs) if (!isOlder(job, this.oldest)) this.onCreated(job.jobId);
+    const isFirst = this.after === null;
+    if (isFirst && jobs.length === NEWEST) [this.oldest] = jobs;
+    for (const job of isFirst ? jobs.toReversed() : jobs) {
+      if (this.oldest === undefined || inOrder(job, this.oldest) >= 0) this.onCreated(job.jobId);
+    }
+    this.since ??= at;
+    this.isBehind = !hasAll;
+    if (hasAll) this.beginAgain(this.since);
+    else this.after = jobs.at(-1) ?? this.after;
+  }
+
+  /** @param since - when all that could be seen was found */
+  private beginAgain(since: Date): void {
+    this.since = undefined;
+    const now = performance.now();
+    const looksBack = now >= this.nextLookBack;
+    const createdAt = new Date(since.getTime() - (looksBack ? VERY_LATE_MS : LATE_MS));
+    this.after = { createdAt, jobId: NO_ID };
+    if (!looksBack) return;
+    this.nextLookBack = now + LOOK_BACK_EVERY_MS;
+    for (const [jobId, time] of this.over) if (time < createdAt) this.over.delete(jobId);
   }
 
   onCreated(jobId: string): void {
@@ -136,11 +161,6 @@ class JobsOfUser implements UserWatcher {
     if (watcher !== undefined) this.watch.removeJob(jobId, watcher);
   }
 }
-
-const isOlder = (job: FoundJob, than: FoundJob | undefined): boolean =>
-  than !== undefined &&
-  (job.createdAt < than.createdAt ||
-    (job.createdAt.getTime() === than.createdAt.getTime() && job.jobId < than.jobId));
 
 function end(subscriber: Subscriber<JobView>, error: unknown): void {
   if (error === undefined) subscriber.complete();

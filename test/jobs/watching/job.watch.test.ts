@@ -5,6 +5,7 @@ import { WakeUpSender } from '../../../src/jobs/wake-up.sender.js';
 import { letWatchersListen } from '../../../src/jobs/watching/change.listener.js';
 import { watchedJobs } from '../../../src/jobs/watching/job.watch.sql.js';
 import { beginWatching, endWatching } from '../../../src/jobs/watching/watching.js';
+import { SqlRunner } from '../../../src/sql/sql.runner.js';
 import type { Harness } from '../../support/harness.js';
 import { openHarness } from '../../support/harness.js';
 import { onServer } from '../../support/server.js';
@@ -186,6 +187,37 @@ describe('watchJobs', () => {
     watched.leave();
   });
 
+  it('tells all that come, also when another process creates thousands between two looks', async () => {
+    const { userId } = await h.user();
+    const watched = new Watched(h.jobs.watchJobs({ userId }));
+    await h.jobs.createJob({ ...video, userId });
+    await until(() => watched.told.length === 1);
+    const before = looks();
+    const jobs = await other.jobs.createJobs(times(3_500, () => ({ ...video, userId })));
+    await until(() => watched.told.length > 3_500);
+    const told = new Set(watched.told.map(({ jobId }) => jobId));
+    expect(jobs.filter(({ jobId }) => !told.has(jobId))).toEqual([]);
+    // Neither one statement for all of them, nor one for each.
+    expect(looks() - before).toBeLessThan(50);
+    watched.leave();
+  });
+
+  it('tells each of several watchers of a user all that come, whenever they begin', async () => {
+    const { userId } = await h.user();
+    await h.jobs.createJobs(times(150, () => ({ ...video, userId })));
+    const all: Watched[] = [];
+    for (let count = 1; count <= 3; count += 1) {
+      all.push(new Watched(h.jobs.watchJobs({ userId })));
+      await sleep(200);
+    }
+    await until(() => all.every(({ told }) => told.length >= 100));
+    await other.jobs.createJobs(times(3, () => ({ ...video, userId })));
+    await until(() => all.every(({ told }) => told.length >= 103));
+    await sleep(1_200);
+    expect(all.map(({ told }) => told.length)).toEqual([103, 103, 103]);
+    for (const watched of all) watched.leave();
+  });
+
   it("tells no other user's jobs, whatever a message says", async () => {
     const { userId } = await h.user();
     const server = await openPeer(onServer(h.url));
@@ -225,6 +257,26 @@ it('a thousand watchers share one statement a second, and those that have left c
   const after = looks();
   await sleep(1_500);
   expect(looks()).toBe(after);
+});
+
+it('a look sends the columns of a thousand jobs at the most, and of all others what is to come', async () => {
+  const { userId } = await h.user();
+  const jobs = await h.jobs.createJobs(times(2_500, () => ({ ...video, userId })));
+  const gone = randomUUID();
+  const ids = [gone, ...jobs.map(({ jobId }) => jobId)];
+  const known = ids.map(() => null);
+  const db = new SqlRunner(h.dataSource, false);
+  const look = (states: (string | null)[]): Promise<Record<string, unknown>[]> =>
+    db.run('Watching jobs', watchedJobs, [ids, states, [], [], [], 1_000, 1_000]);
+  const rows = await look(known);
+  const sent = rows.filter(({ status }) => status !== null);
+  expect(sent.map(({ jobId }) => jobId)).toEqual(ids.slice(1, 1_001));
+  expect(rows.filter(({ kind }) => kind === 'job')).toHaveLength(2_501);
+  expect(rows.find(({ jobId }) => jobId === gone)).toMatchObject({ state: null, status: null });
+  // Nothing comes of those that are as they were.
+  const state = sent[0]!['state'] as string;
+  const after = await look([null, ...jobs.map(() => state)]);
+  expect(after.filter(({ kind }) => kind === 'job')).toMatchObject([{ jobId: gone }]);
 });
 
 it('who leaves while a look is under way costs no more', async () => {
