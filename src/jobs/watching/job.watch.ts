@@ -238,9 +238,9 @@ export class JobWatch {
     // There was no room for its columns: they come with the next look.
     if (state !== null && row['status'] === null) return void this.changed.add(jobId);
     watched.known = state;
-    for (const [watcher, told] of [...watched.watchers]) {
-      // What one is told may make another leave.
-      if (!watched.watchers.has(watcher) || (told !== null && told === state)) continue;
+    // What one is told may make another leave or come.
+    for (const [watcher, told] of watched.watchers) {
+      if (told !== null && told === state) continue;
       watched.watchers.set(watcher, state);
       if (state === null) watcher.onMissing();
       else watcher.onState(toJob(row));
