@@ -60,7 +60,8 @@ export interface ServiceOptions {
  */
 export class SqlRunner {
   private readonly statements = new WeakMap<(tables: Tables) => Statement, Statement>();
-  private readonly replyTimeoutMs: number;
+  /** How long to wait for a connection, and for each reply, in ms. */
+  readonly replyTimeoutMs: number;
   private tables?: Tables;
 
   /**

@@ -1,6 +1,7 @@
 import { TypeORMError } from 'typeorm';
 import type { EntityManager } from 'typeorm';
 import { canHeal } from '../connection/healing.js';
+import { boundedTransaction } from '../sql/bounded.transaction.js';
 import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import { DatabaseUnavailableError, FrameForgeError } from '../errors.js';
@@ -126,7 +127,8 @@ export class JobCompleter {
     write: (manager: EntityManager) => Promise<JobResult>,
     attempt: { writing: boolean },
   ): Promise<void> {
-    await this.jobs.dataSource.transaction(async (manager) => {
+    const { dataSource, replyTimeoutMs } = this.db;
+    await boundedTransaction(dataSource, 'completeJob', replyTimeoutMs, async (manager) => {
       attempt.writing = true;
       const result = await write(manager).catch((error: unknown) => {
         throw reasonOfBreak(error, manager);

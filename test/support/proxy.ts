@@ -18,6 +18,8 @@ export class Proxy {
   lingering = false;
   /** While true, a new connection's client hears that it is open together with how it ends. */
   withholding = false;
+  /** While true, what clients send arrives, and no answer does. */
+  mute = false;
   readonly #server = createServer((client) => this.#relay(client));
   readonly #sockets = new Set<Socket>();
   #port = 0;
@@ -88,6 +90,7 @@ export class Proxy {
     const { withholding } = this;
     const withheld: Buffer[] = [];
     server.on('data', (chunk: Buffer) => {
+      if (this.mute) return;
       if (withheld.length > 0 || (withholding && chunk.subarray(-READY.length).equals(READY))) {
         withheld.push(chunk);
       } else client.write(chunk);

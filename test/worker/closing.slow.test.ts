@@ -51,29 +51,8 @@ const begin = (app: INestApplicationContext): Promise<unknown> =>
     (error: unknown) => error,
   );
 
-it.each([0, 1, 2, 4, 8, 16, 24, 32, 48, 64])(
-  'an application that closes %i ms after its start leaves nothing that claims',
-  async (ms) => {
-    const name = `closing-${ms}`;
-    const app = await NestFactory.create(service(onServer(world.harness.url), name), {
-      logger: false,
-    });
-    const started = begin(app);
-    await sleep(ms);
-    await app.close();
-    expect(await started).toBeUndefined();
-    await until(async () => {
-      const sessions = await world.harness.dataSource.query(
-        'SELECT FROM pg_stat_activity WHERE application_name = $1',
-        [name],
-      );
-      return sessions.length === 0;
-    });
-  },
-);
-
 // Nest waits for the start of one kind before it closes it, and not for that of the other.
-it.each<[string, (type: Type) => Promise<INestApplicationContext>]>([
+const KINDS: [string, (type: Type) => Promise<INestApplicationContext>][] = [
   ['an application', (type) => NestFactory.create(type, { logger: false })],
   [
     'a module under test',
@@ -82,7 +61,29 @@ it.each<[string, (type: Type) => Promise<INestApplicationContext>]>([
         .setLogger(SILENT)
         .compile(),
   ],
-])('%s: closes while its worker waits for the database', async (_, create) => {
+];
+
+it.each(
+  KINDS.flatMap(([kind, create]) =>
+    [0, 1, 2, 4, 8, 16, 24, 32, 48, 64].map((ms) => [kind, ms, create] as const),
+  ),
+)('%s: one that closes %i ms after its start leaves nothing that claims', async (_, ms, create) => {
+  const name = `closing-${ms}`;
+  const app = await create(service(onServer(world.harness.url), name));
+  const started = begin(app);
+  await sleep(ms);
+  await app.close();
+  expect(await started).toBeUndefined();
+  await until(async () => {
+    const sessions = await world.harness.dataSource.query(
+      'SELECT FROM pg_stat_activity WHERE application_name = $1',
+      [name],
+    );
+    return sessions.length === 0;
+  });
+});
+
+it.each(KINDS)('%s: closes while its worker waits for the database', async (_, create) => {
   const proxy = await Proxy.start(world.harness.url);
   const app = await create(service(proxy.url, 'waiting'));
   await proxy.stop();

@@ -122,15 +122,16 @@ export class Worker {
   readonly outage: OutageWatch;
   readonly recording: Activity;
 
-  constructor({ dataSource }: { dataSource: DataSource }) {
+  constructor({ dataSource, replyTimeoutMs }: { dataSource: DataSource; replyTimeoutMs?: number }) {
     const logger = new Logger();
     const outage = new OutageWatch(logger);
     const recording = outage.activity('Recording');
     this.outage = outage;
     this.recording = recording;
     const options = { maxAttempts: MAX_ATTEMPTS, backoff: { baseMs: 0, maxMs: 0 } };
-    this.jobs = new JobService(dataSource);
-    this.db = new SqlRunner(dataSource, preparedByDefault());
+    this.jobs = new JobService(dataSource, replyTimeoutMs === undefined ? {} : { replyTimeoutMs });
+    const bounds = { replyTimeoutMs, boundsJoined: true };
+    this.db = new SqlRunner(dataSource, preparedByDefault(), bounds);
     this.keeper = new LeaseKeeper(this.db, LEASE_MS, outage.activity('Extending'), () => {});
     this.runner = new JobRunner(
       { process: (job) => this.handlers.get(job) ?? Promise.reject(new Error('no handler')) },

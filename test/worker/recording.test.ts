@@ -4,6 +4,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { DataSource, EntityManager } from 'typeorm';
 import { resolveOptions } from '../../src/database.options.js';
 import { openDataSource } from '../../src/migrations/open-data-source.js';
+import { subscribe } from '../../src/peers/typeorm.internals.js';
 import type { JobResult } from '../../src/jobs/job.inputs.js';
 import { User, VideoJob } from '../../src/schema/entities/index.js';
 import type { JobOutcome } from '../../src/worker/index.js';
@@ -156,14 +157,15 @@ function writing(job: VideoJob, then: (call: number) => Promise<unknown>) {
   return { calls, outcome };
 }
 
-/** Makes each statement that ends a job fail with an error, until it is told to stop. */
-async function sabotage(sqlState: string): Promise<() => Promise<unknown>> {
+/** Makes each statement that ends a job, in that status if it is given, fail until it is told to stop. */
+async function sabotage(sqlState: string, status?: string): Promise<() => Promise<unknown>> {
+  const which = status === undefined ? `<> 'processing'` : `= '${status}'`;
   const { dataSource: other } = world.harness;
   await other.query(`
     CREATE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN RAISE EXCEPTION USING ERRCODE = '${sqlState}', MESSAGE = 'sabotaged'; END $$;
     CREATE TRIGGER sabotage BEFORE UPDATE OF "status" ON video_jobs FOR EACH ROW
-      WHEN (NEW."status" <> 'processing') EXECUTE FUNCTION sabotage()`);
+      WHEN (NEW."status" ${which}) EXECUTE FUNCTION sabotage()`);
   return () => other.query('DROP FUNCTION sabotage() CASCADE');
 }
 
@@ -199,7 +201,8 @@ describe('what the server could not do', () => {
 
   it('while the lease was lost is lost, and no failure of the run', async () => {
     const [run] = await claim();
-    const repair = await sabotage('57014');
+    // A failure could be recorded.
+    const repair = await sabotage('57014', 'completed');
     try {
       const outcome = run!.resolve(RESULT);
       await tried();
@@ -288,6 +291,20 @@ describe('a transaction with own writes', () => {
     expect(await world.errors(run!.job)).toEqual([]);
   });
 
+  it('that the server ended because it was idle for too long (25P03) is run again', async () => {
+    const [run] = await claim();
+    const { calls, outcome } = writing(run!.job, async (call) => {
+      if (call > 1) return;
+      const { manager } = calls;
+      await manager!.query(`SET LOCAL idle_in_transaction_session_timeout = '10ms'`);
+      await until(() => manager?.queryRunner?.isReleased === true);
+      await manager!.query('SELECT 1');
+    });
+    expect(await run!.resolve(outcome)).toBe('completed');
+    expect(calls.count).toBe(2);
+    expect(await world.errors(run!.job)).toEqual([]);
+  });
+
   it('that breaks each time is lost in the end, and no failure of the run', async () => {
     const [run] = await claim();
     const { calls, outcome } = writing(run!.job, async () => {
@@ -330,6 +347,38 @@ describe('a transaction with own writes', () => {
       await blocker.release();
       await other.query('DROP FUNCTION wait() CASCADE');
     }
+  });
+
+  describe.each<[string, () => void, number]>([
+    ['the server vanishes before it', () => proxy.freeze(), 2],
+    ['its reply is lost', () => (proxy.mute = true), 1],
+  ])('whose commit gets no answer because %s', (_, silence, runs) => {
+    it('is given up, its connection too, and the job is completed once', async () => {
+      worker = new Worker({ dataSource, replyTimeoutMs: 500 });
+      const [run] = await claim();
+      const warned = jest.spyOn(Logger.prototype, 'warn');
+      let times = 0;
+      subscribe(dataSource, {
+        beforeTransactionCommit: () => {
+          times += 1;
+          if (times === 1) silence();
+        },
+      });
+      const { calls, outcome } = writing(run!.job, async () => {});
+      const ended = run!.resolve(outcome);
+      await tried();
+      expect(warned).toHaveBeenCalledWith(
+        expect.stringContaining('the server did not reply to COMMIT within 500 ms'),
+      );
+      // The connections that are open belong to a server that is gone.
+      proxy.mute = false;
+      proxy.cut();
+      expect(await ended).toBe('completed');
+      expect(calls.count).toBe(runs);
+      expect(await world.ownWrites(run!.job)).toHaveLength(1);
+      expect(await world.notifications(run!.job)).toHaveLength(1);
+      expect(await world.errors(run!.job)).toEqual([]);
+    });
   });
 
   it('that fails for a reason of its own fails the run, and nothing is written', async () => {

@@ -117,7 +117,18 @@ it.each<[string, () => object]>([
   }
 });
 
-it('a pool that its handlers do not fit in is told of', () => {
+const silent = (): void => {};
+
+it('a pool that its handlers do not fit in is told of when the worker boots', async () => {
+  const warnings: unknown[] = [];
+  const logger = { log: silent, error: silent, warn: (text: unknown) => warnings.push(text) };
+  // Beside two deliverers.
+  const app = await boot({ concurrency: 2, database: { poolSize: 3 }, logger });
+  await app.close();
+  expect(warnings).toEqual([expect.stringMatching(/^4 handlers .* the pool has 3 connections/)]);
+});
+
+it('how large a pool must be', () => {
   expect(tooSmallPool(h.dataSource, 10)).toBeUndefined();
   expect(tooSmallPool(h.dataSource, 11)).toBe(
     '11 handlers run here at once, and the pool has 10 connections: those that use the database wait ' +
