@@ -1,7 +1,9 @@
 import type { QueryRunner } from 'typeorm';
 import { MigrationError } from '../errors.js';
+import { obstacles } from './adoption.obstacles.js';
 import type { Step } from './adoption.steps.js';
-import { columnSteps, constraintSteps, qualified } from './adoption.steps.js';
+import { columnFor, columnSteps, constraintSteps } from './adoption.steps.js';
+import { literal, qualified, quoted } from './adoption.steps.js';
 import type { FirstTable } from './first.tables.js';
 import { FIRST_TABLES } from './first.tables.js';
 import type { MigrationRecord } from './migration.record.js';
@@ -46,13 +48,6 @@ export async function planAdoption(
   await runner.query(`SELECT now() AT TIME ZONE $1`, [choices.timeZone]);
   const differences = olderDifferences(columns, recorded);
   if (differences.length === 0) return [];
-  const missing = FIRST_TABLES.filter(({ name }) => columns.every(({ table }) => table !== name));
-  if (missing.length > 0) {
-    throw new MigrationError(
-      `The database cannot be adopted: it has not all of the tables of before. ` +
-        `${missing.map(({ name }) => name).join(', ')} is missing.`,
-    );
-  }
   const plans: Plan[] = [];
   const first = new Set(FIRST_TABLES.map(({ migration }) => migration));
   const later = recorded.filter((name) => isFrameForgeMigration(name) && !first.has(name));
@@ -62,53 +57,100 @@ export async function planAdoption(
         `differs: ${differences.join('; ')}.`,
     );
   }
+  const problems: string[] = [];
+  for (const table of FIRST_TABLES) {
+    problems.push(...(await obstacles(runner, table, columns, choices.timeZone)));
+  }
+  if (problems.length > 0) {
+    throw new MigrationError(
+      `The database cannot be adopted as it is, and nothing was changed: ${problems.join('; ')}. ` +
+        `Correct this, and start again. If the tables are somebody else's, give this package a schema ` +
+        `of its own, by the option \`schema\`.`,
+    );
+  }
+  const keys: Step[] = [];
   for (const table of FIRST_TABLES) {
     const found = columns.filter((column) => column.table === table.name);
-    const { removals, additions } = await constraintSteps(runner, table, found);
-    const steps = [...removals, ...columnSteps(table, found, choices.timeZone), ...additions];
-    const [row] = (await runner.query(
-      `SELECT count(*)::int AS "rows" FROM ${qualified(runner, table.name)}`,
-    )) as { rows: number }[];
-    plans.push({ table, rows: row?.rows ?? 0, steps });
+    const constraints = await constraintSteps(runner, table, found);
+    keys.push(...constraints.keys);
+    const steps = [
+      ...constraints.removals,
+      ...columnSteps(table, found, choices.timeZone),
+      ...constraints.additions,
+      ...(await unknownSteps(runner, table, found, choices)),
+    ];
+    plans.push({ table, rows: await rowsOf(runner, table, found), steps });
   }
-  return Promise.all(
-    plans.map(async (plan) => {
-      const found = columns.filter((column) => column.table === plan.table.name);
-      const unknown = await unknownSteps(runner, plan.table, found, choices);
-      return { ...plan, steps: [...plan.steps, ...unknown] };
-    }),
+  // No table can be changed under a foreign key of another one.
+  return plans.map((plan, index) =>
+    index === 0 ? { ...plan, steps: [...keys, ...plan.steps] } : plan,
   );
 }
 
-/** What is decided about rows of which nobody can know what became of them. */
-async function unknownSteps(
+async function rowsOf(
   runner: QueryRunner,
   { name }: FirstTable,
   found: readonly FoundColumn[],
+  condition = 'true',
+): Promise<number> {
+  if (found.length === 0) return 0;
+  const [row] = (await runner.query(
+    `SELECT count(*)::int AS "rows" FROM ${qualified(runner, name)} WHERE ${condition}`,
+  )) as { rows: number }[];
+  return row?.rows ?? 0;
+}
+
+/** What nobody can know of some rows, and what is decided about it. */
+async function unknownSteps(
+  runner: QueryRunner,
+  table: FirstTable,
+  found: readonly FoundColumn[],
   choices: AdoptionChoices,
 ): Promise<Step[]> {
-  const count = async (columns: readonly string[], value: string): Promise<number> => {
-    const column = found.find((each) => columns.includes(each.name))?.name ?? columns[0];
-    const [row] = (await runner.query(
-      `SELECT count(*)::int AS "rows" FROM ${qualified(runner, name)} WHERE "${column}"::text = $1`,
-      [value],
-    )) as { rows: number }[];
-    return row?.rows ?? 0;
+  const steps = await repeatedHours(runner, table, found, choices.timeZone);
+  const count = async (name: string, value: string): Promise<number> => {
+    const wanted = table.columns.find((column) => column.name === name);
+    const column = wanted === undefined ? undefined : columnFor(wanted, found);
+    if (column === undefined) return 0;
+    return rowsOf(runner, table, found, `${quoted(column.name)}::text = ${literal(value)}`);
   };
-  if (name === 'video_jobs' && choices.processing === 'retry') {
-    const rows = await count(['status'], 'processing');
+  if (table.name === 'video_jobs' && choices.processing === 'retry') {
+    const rows = await count('status', 'processing');
     const sql = `UPDATE video_jobs SET "status" = 'pending', "startedAt" = NULL WHERE "status" = 'processing'`;
     const words = `make ${rows} jobs that were being processed pending, to be run again (--processing)`;
-    return rows === 0 ? [] : [{ words, sql }];
+    if (rows > 0) steps.push({ words, sql });
   }
-  if (name === 'notification_log' && choices.pendingNotifications === 'hold') {
-    const rows = await count(['deliveryStatus', 'delivery_status', 'status'], 'pending');
-    const sql = `UPDATE notification_log SET "deliveryStatus" = 'failed', "errorMessage" = $1
+  if (table.name === 'notification_log' && choices.pendingNotifications === 'hold') {
+    const rows = await count('deliveryStatus', 'pending');
+    const sql = `UPDATE notification_log SET "deliveryStatus" = 'failed',
+        "errorMessage" = $1 || coalesce(' Its error until then: ' || "errorMessage", '')
       WHERE "deliveryStatus" = 'pending'`;
     const words =
       `mark ${rows} pending notifications as failed, as nobody knows whether they were sent ` +
       `(--pending-notifications)`;
-    return rows === 0 ? [] : [{ words, sql, parameters: [HELD] }];
+    if (rows > 0) steps.push({ words, sql, parameters: [HELD] });
   }
-  return [];
+  return steps;
+}
+
+/** When the clocks are put back, an hour comes twice. */
+async function repeatedHours(
+  runner: QueryRunner,
+  table: FirstTable,
+  found: readonly FoundColumn[],
+  timeZone: string,
+): Promise<Step[]> {
+  const zone = literal(timeZone);
+  const steps: Step[] = [];
+  for (const wanted of table.columns) {
+    const column = columnFor(wanted, found);
+    if (column?.type.endsWith('without time zone') !== true) continue;
+    const it = quoted(column.name);
+    const other = (sign: string): string =>
+      `((${it} AT TIME ZONE ${zone}) ${sign} interval '1 hour') AT TIME ZONE ${zone} = ${it}`;
+    const rows = await rowsOf(runner, table, found, `${other('+')} OR ${other('-')}`);
+    const words = `know that ${rows} times of ${quoted(wanted.name)} are in an hour that came twice in ${timeZone}: the later of the two is taken`;
+    if (rows > 0) steps.push({ words });
+  }
+  return steps;
 }

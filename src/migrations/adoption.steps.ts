@@ -1,16 +1,30 @@
 import type { QueryRunner } from 'typeorm';
 import { dataSourceOf } from '../peers/typeorm.internals.js';
-import { MigrationError } from '../errors.js';
-import type { FirstTable } from './first.tables.js';
+import type { FirstColumn, FirstTable } from './first.tables.js';
 import { snake } from './first.tables.js';
 import type { FoundColumn } from './older.database.js';
 
-/** A statement, and what it does in words. */
+/** A statement, and what it does in words; without a statement, something that has to be known. */
 export interface Step {
   readonly words: string;
-  readonly sql: string;
+  readonly sql?: string;
   readonly parameters?: readonly unknown[];
 }
+
+/** A name as SQL. */
+export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
+
+/** The column that becomes this one: it may have been called otherwise. */
+export function columnFor(
+  { name, was }: FirstColumn,
+  found: readonly FoundColumn[],
+): FoundColumn | undefined {
+  const names = [name, snake(name), was];
+  return names.flatMap((each) => found.filter((column) => column.name === each))[0];
+}
+
+/** The table that keeps what has no place in this one. */
+export const besideOf = ({ name }: FirstTable): string => `${name}_before_adoption`;
 
 /** The name of a table as SQL, in the schema that the data source is configured with. */
 export function qualified(runner: QueryRunner, table: string): string {
@@ -30,56 +44,55 @@ export function columnSteps(
   const steps: Step[] = [];
   const used = new Set<string>();
   const changes: Step[] = [];
+  if (found.length === 0) {
+    steps.push({ words: 'make the table, which is missing', sql: `CREATE TABLE ${table.name} ()` });
+  }
   for (const wanted of table.columns) {
-    const names = [wanted.name, snake(wanted.name), wanted.was];
-    const column = names.flatMap((name) => found.filter((each) => each.name === name))[0];
-    const quoted = `"${wanted.name}"`;
+    const column = columnFor(wanted, found);
+    const name = quoted(wanted.name);
     const initial = wanted.default === undefined ? '' : ` DEFAULT ${wanted.default}`;
     if (column === undefined) {
-      if (wanted.nullable !== true && wanted.default === undefined) {
-        throw new MigrationError(
-          `The database cannot be adopted: ${table.name} has no column for ${quoted}. If the table is ` +
-            `somebody else's, give this package a schema of its own, by the option \`schema\`.`,
-        );
-      }
-      const sql = `${at} ADD COLUMN ${quoted} ${wanted.type}${initial}${wanted.nullable === true ? '' : ' NOT NULL'}`;
-      changes.push({ words: `add the column ${quoted}`, sql });
+      const sql = `${at} ADD COLUMN ${name} ${wanted.type}${initial}${wanted.nullable === true ? '' : ' NOT NULL'}`;
+      changes.push({ words: `add the column ${name}`, sql });
       continue;
     }
     used.add(column.name);
     if (column.name !== wanted.name) {
-      const words = `rename the column ${column.name} to ${quoted}`;
-      changes.push({ words, sql: `${at} RENAME COLUMN "${column.name}" TO ${quoted}` });
+      const words = `rename the column ${column.name} to ${name}`;
+      changes.push({ words, sql: `${at} RENAME COLUMN ${quoted(column.name)} TO ${name}` });
     }
-    if (column.name === 'type') changes.push(KINDS);
     if (column.type !== wanted.type) {
-      changes.push(typeStep(table.name, quoted, column.type, wanted.type, timeZone));
+      const [before, after] = column.name === 'type' ? [[TEXT], [KINDS]] : [[], []];
+      const change = typeStep(table.name, name, column.type, wanted.type, timeZone);
+      changes.push(...before, ...after, change);
+    } else if (column.name === 'type') {
+      changes.push(KINDS);
     }
     if (wanted.nullable !== true && column.nullable) {
-      const words = `require a value in ${quoted}`;
-      changes.push({ words, sql: `${at} ALTER COLUMN ${quoted} SET NOT NULL` });
+      const words = `require a value in ${name}`;
+      changes.push({ words, sql: `${at} ALTER COLUMN ${name} SET NOT NULL` });
     }
     if (wanted.nullable === true && !column.nullable) {
-      const words = `allow ${quoted} to be without a value`;
-      changes.push({ words, sql: `${at} ALTER COLUMN ${quoted} DROP NOT NULL` });
+      const words = `allow ${name} to be without a value`;
+      changes.push({ words, sql: `${at} ALTER COLUMN ${name} DROP NOT NULL` });
     }
     // A change of the type takes the default away.
     const keeps = column.type === wanted.type ? (column.default ?? '') : '';
     if (keeps.replace(/::.*$/, '') !== (wanted.default ?? '')) {
-      const words = `set the default of ${quoted}`;
+      const words = `set the default of ${name}`;
       const action = wanted.default === undefined ? 'DROP DEFAULT' : `SET${initial}`;
-      changes.push({ words, sql: `${at} ALTER COLUMN ${quoted} ${action}` });
+      changes.push({ words, sql: `${at} ALTER COLUMN ${name} ${action}` });
     }
   }
-  const extra = found.filter(({ name }) => !used.has(name)).map(({ name }) => `"${name}"`);
+  const extra = extraColumns(table, found).map(quoted);
   const copied = used.has('type') ? [...extra, '"type"'] : extra;
   if (copied.length > 0) {
-    const beside = `${table.name}_before_adoption`;
+    const beside = besideOf(table);
     const key = table.primaryKey[1];
     const was = found.find(({ name }) => [key, snake(key)].includes(name))?.name ?? key;
     steps.push({
       words: `keep what has no place (${copied.join(', ')}) in the table ${beside}`,
-      sql: `CREATE TABLE ${beside} AS SELECT "${was}" AS "${key}", ${copied.join(', ')} FROM ${table.name}`,
+      sql: `CREATE TABLE ${beside} AS SELECT ${quoted(was)} AS ${quoted(key)}, ${copied.join(', ')} FROM ${table.name}`,
     });
     for (const name of extra) {
       steps.push({ words: `remove ${name} from here`, sql: `${at} DROP COLUMN ${name}` });
@@ -87,6 +100,20 @@ export function columnSteps(
   }
   return [...steps, ...changes];
 }
+
+/** The columns that have no place. */
+export const extraColumns = ({ columns }: FirstTable, found: readonly FoundColumn[]): string[] => {
+  const used = new Set(columns.map((wanted) => columnFor(wanted, found)?.name));
+  return found.map(({ name }) => name).filter((name) => !used.has(name));
+};
+
+/** Whatever it was, it has to take the words that follow. */
+const TEXT: Step = {
+  words: `make "notificationType" text`,
+  sql: `
+    ALTER TABLE notification_log ALTER COLUMN "notificationType" DROP DEFAULT,
+      ALTER COLUMN "notificationType" TYPE text USING "notificationType"::text`,
+};
 
 /** Where a type of notification is none of the two that there are, the job's status tells which. */
 const KINDS: Step = {
@@ -99,30 +126,31 @@ const KINDS: Step = {
 };
 
 function typeStep(table: string, column: string, was: string, type: string, zone: string): Step {
-  const literal = `'${zone.replaceAll("'", "''")}'`;
   const isTime = type.startsWith('timestamp');
   const isLocal = was.endsWith('without time zone');
   const using = isTime
-    ? `date_trunc('milliseconds', ${column})${isLocal ? ` AT TIME ZONE ${literal}` : ''}`
-    : was.startsWith('character') || was === 'text' || type === 'integer'
-      ? undefined
-      : `${column}::text`;
+    ? `date_trunc('milliseconds', ${column})${isLocal ? ` AT TIME ZONE ${literal(zone)}` : ''}`
+    : // A text gets no cast to its length: that would cut it.
+      column + (type === 'integer' ? '::integer' : type === 'uuid' ? '::text::uuid' : '::text');
   return {
     words: `make ${column} ${type}${isTime && isLocal ? `, its times being those of ${zone}` : ''} (it is ${was})`,
-    sql:
-      `ALTER TABLE ${table} ALTER COLUMN ${column} DROP DEFAULT, ALTER COLUMN ${column} TYPE ${type}` +
-      (using === undefined ? '' : ` USING ${using}`),
+    sql: `ALTER TABLE ${table} ALTER COLUMN ${column} DROP DEFAULT, ALTER COLUMN ${column} TYPE ${type} USING ${using}`,
   };
 }
 
+/** A text as SQL. */
+export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
+
 /** Before and after the columns are as they should be. */
 interface Sides {
+  /** Foreign keys, which no table can be changed under. */
+  readonly keys: Step[];
   readonly removals: Step[];
   readonly additions: Step[];
 }
 
 /** The words that a CHECK names. */
-const literals = (text: string): string => (text.match(/'\w+'/g) ?? []).toSorted().join();
+const wordsOf = (text: string): string => (text.match(/'\w+'/g) ?? []).toSorted().join();
 
 /** What the constraints, indexes and triggers need, whatever they were called. */
 export async function constraintSteps(
@@ -145,7 +173,11 @@ export async function constraintSteps(
      FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype <> 'n' ORDER BY conname`,
     [qualified(runner, name)],
   )) as { name: string; kind: string; onDelete: string; definition: string; columns: string }[];
-  const { removals, additions } = await indexSteps(runner, table, isNew);
+  const { keys, removals, additions } = await indexSteps(runner, table, isNew);
+  const typeOf = (column: string): string | undefined =>
+    table.columns
+      .filter((each) => each.name === column)
+      .map((each) => columnFor(each, found)?.type)[0];
   const wanted = new Map<string, { name: string; sql: string }>();
   const [pk, pkColumn] = table.primaryKey;
   wanted.set(`p{${pkColumn}}`, { name: pk, sql: `PRIMARY KEY ("${pkColumn}")` });
@@ -163,21 +195,23 @@ export async function constraintSteps(
   for (const row of rows) {
     const columns = row.columns.slice(1, -1).replaceAll('"', '');
     const key = `${row.kind}{${isNew(columns)}}`;
-    const target = row.kind === 'f' && row.onDelete !== 'c' ? undefined : wanted.get(key);
+    const isOther = row.kind === 'f' && (row.onDelete !== 'c' || typeOf(isNew(columns)) !== 'uuid');
+    const target = isOther ? undefined : wanted.get(key);
     if (target !== undefined && !kept.has(key)) {
       kept.add(key);
       if (row.name === target.name) continue;
-      const sql = `ALTER TABLE ${name} RENAME CONSTRAINT "${row.name}" TO "${target.name}"`;
+      const sql = `ALTER TABLE ${name} RENAME CONSTRAINT ${quoted(row.name)} TO "${target.name}"`;
       additions.unshift({ words: `rename the constraint ${row.name} to ${target.name}`, sql });
       continue;
     }
     // A CHECK under the right name is taken for the right one if it knows the same words.
-    if (row.kind === 'c' && literals(checks.get(row.name) ?? '-') === literals(row.definition)) {
+    if (row.kind === 'c' && wordsOf(checks.get(row.name) ?? '-') === wordsOf(row.definition)) {
       checks.delete(row.name);
       continue;
     }
-    const words = `remove the constraint ${row.name}: ${row.definition}`;
-    removals.push({ words, sql: `ALTER TABLE ${name} DROP CONSTRAINT "${row.name}"` });
+    const words = `remove the constraint ${row.name}${row.kind === 'f' ? ` of ${name}` : ''}: ${row.definition}`;
+    const sql = `ALTER TABLE ${name} DROP CONSTRAINT ${quoted(row.name)}`;
+    (row.kind === 'f' ? keys : removals).push({ words, sql });
   }
   for (const [key, { name: each, sql }] of wanted) {
     if (kept.has(key)) continue;
@@ -189,7 +223,7 @@ export async function constraintSteps(
     const words = `add the constraint ${each}: ${sql}`;
     additions.push({ words, sql: `ALTER TABLE ${name} ADD CONSTRAINT "${each}" ${sql}` });
   }
-  return { removals, additions };
+  return { keys, removals, additions };
 }
 
 async function indexSteps(
@@ -216,7 +250,7 @@ async function indexSteps(
       continue;
     }
     const words = `remove the index ${index}: ${definition}`;
-    removals.push({ words, sql: `DROP INDEX "${index}"` });
+    removals.push({ words, sql: `DROP INDEX ${quoted(index)}` });
   }
   for (const [index, columns] of missing) {
     const sql = `CREATE INDEX "${index}" ON ${name} (${columns})`;
@@ -228,7 +262,7 @@ async function indexSteps(
   )) as { name: string }[];
   for (const { name: trigger } of triggers) {
     const words = `remove the trigger ${trigger}, which knows the table as it was`;
-    removals.push({ words, sql: `DROP TRIGGER "${trigger}" ON ${name}` });
+    removals.push({ words, sql: `DROP TRIGGER ${quoted(trigger)} ON ${name}` });
   }
-  return { removals, additions };
+  return { keys: [], removals, additions };
 }

@@ -54,7 +54,9 @@ export async function adopt(
       if (there.length > 0) await runner.query(`LOCK TABLE ${there.join(', ')}`);
       const plan = await planAdoption(runner, record, choices);
       for (const { steps } of plan) {
-        for (const { sql, parameters } of steps) await runner.query(sql, [...(parameters ?? [])]);
+        for (const { sql, parameters } of steps) {
+          if (sql !== undefined) await runner.query(sql, [...(parameters ?? [])]);
+        }
       }
       if (plan.length > 0) await record.create();
       const recorded = await record.applied();

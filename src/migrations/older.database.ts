@@ -40,12 +40,17 @@ export function olderDifferences(
   return FIRST_TABLES.flatMap(({ name: table, migration, columns: wanted }) => {
     const found = columns.filter((column) => column.table === table);
     if (found.length === 0) return [];
-    const differences = wanted.flatMap(({ name, type }) => {
+    const differences = wanted.flatMap(({ name, type, nullable, default: initial }) => {
       const column = found.find((each) => each.name === name);
       if (column === undefined) return [`${table}."${name}" is missing`];
-      return isEnough(column.type, type)
+      if (!isEnough(column.type, type)) {
+        return [`${table}."${name}" is ${column.type}, not ${type}`];
+      }
+      if (column.nullable || column.default !== null) return [];
+      if (nullable === true) return [`${table}."${name}" must be filled, and often has no value`];
+      return initial === undefined
         ? []
-        : [`${table}."${name}" is ${column.type}, not ${type}`];
+        : [`${table}."${name}" has no default, and none gives it a value`];
     });
     // What nobody here would fill.
     const unfilled = found

@@ -1,0 +1,258 @@
+import type { QueryRunner } from 'typeorm';
+import { besideOf, columnFor, extraColumns, literal, qualified, quoted } from './adoption.steps.js';
+import type { FirstColumn, FirstTable } from './first.tables.js';
+import { FIRST_TABLES } from './first.tables.js';
+import type { FoundColumn } from './older.database.js';
+
+/** A condition that a row of the table must not meet, and what is wrong with one that does. */
+interface Fault {
+  readonly words: string;
+  readonly condition: string;
+}
+
+/** As PostgreSQL reads one. */
+const UUID = String.raw`'^\{?([0-9a-f]{4}-?){7}[0-9a-f]{4}\}?$'`;
+const SHOWN_VALUES = 10;
+
+/**
+ * Why a table cannot be made what the first three migrations make without losing something: all of it,
+ * so that it can be mended at once. Reads the table a few times, and changes nothing.
+ *
+ * @param all - the columns of all three tables
+ * @param timeZone - of the times without one
+ */
+export async function obstacles(
+  runner: QueryRunner,
+  table: FirstTable,
+  all: readonly FoundColumn[],
+  timeZone: string,
+): Promise<string[]> {
+  const found = all.filter((column) => column.table === table.name);
+  if (found.length === 0) return [];
+  const categories = await categoriesOf(runner, table);
+  const missing: string[] = [];
+  const faults: Fault[] = [];
+  for (const wanted of table.columns) {
+    const column = columnFor(wanted, found);
+    if (column === undefined) {
+      if (wanted.nullable === true || wanted.default !== undefined) continue;
+      missing.push(`${table.name} has no column for ${quoted(wanted.name)}`);
+      continue;
+    }
+    const values = valueFaults(wanted, column, categories.get(column.name) ?? '', timeZone);
+    if (values === undefined) {
+      missing.push(
+        `${table.name}.${quoted(column.name)} is ${column.type}, which nobody here can make ${wanted.type}`,
+      );
+    } else faults.push(...values);
+  }
+  return [
+    ...missing,
+    ...(await countFaults(runner, table, faults)),
+    ...(await unknownWords(runner, table, found)),
+    ...(await repeated(runner, table, found)),
+    ...(await orphans(runner, table, all)),
+    ...(await dependents(runner, table, found)),
+  ];
+}
+
+/** @returns undefined if there is no way from the one type to the other */
+function valueFaults(
+  { name, type, nullable }: FirstColumn,
+  column: FoundColumn,
+  category: string,
+  timeZone: string,
+): Fault[] | undefined {
+  const it = quoted(column.name);
+  const faults: Fault[] = [];
+  if (nullable !== true && column.nullable) {
+    faults.push({ words: `have no ${it}`, condition: `${it} IS NULL` });
+  }
+  if (column.type === type) return faults;
+  if (type.startsWith('timestamp')) {
+    if (!column.type.startsWith('timestamp')) return undefined;
+    if (!column.type.endsWith('without time zone')) return faults;
+    const zone = literal(timeZone);
+    const words = `have a ${it} in an hour that ${timeZone} left out: it was written in another zone`;
+    return [
+      ...faults,
+      { words, condition: `(${it} AT TIME ZONE ${zone}) AT TIME ZONE ${zone} <> ${it}` },
+    ];
+  }
+  if (type === 'integer') {
+    if (category !== 'N' || column.type === 'money') return undefined;
+    const words = `have a ${it} that is no integer, or too large for one`;
+    const inRange = `${it}::numeric BETWEEN -2147483648 AND 2147483647`;
+    return [
+      ...faults,
+      { words, condition: `NOT (${inRange}) OR ${it}::numeric <> trunc(${it}::numeric)` },
+    ];
+  }
+  const isText = category === 'S' || category === 'E';
+  if (type === 'uuid') {
+    if (!isText) return undefined;
+    const words = `have a ${it} that is no UUID`;
+    return [...faults, { words, condition: `${it}::text !~* ${UUID}` }];
+  }
+  if (!isText && column.type !== 'uuid') return undefined;
+  const [, length] = /\((\d+)\)$/.exec(type) ?? [];
+  if (length === undefined) return faults;
+  const words = `have a ${quoted(name)} of more than ${length} characters`;
+  return [...faults, { words, condition: `char_length(${it}::text) > ${length}` }];
+}
+
+async function countFaults(
+  runner: QueryRunner,
+  table: FirstTable,
+  faults: readonly Fault[],
+): Promise<string[]> {
+  if (faults.length === 0) return [];
+  const counts = faults.map(({ condition }) => `count(*) FILTER (WHERE ${condition})::int`);
+  const [row] = (await runner.query(
+    `SELECT ARRAY[${counts.join(', ')}]::text AS "counts" FROM ${qualified(runner, table.name)}`,
+  )) as { counts: string }[];
+  const numbers = row?.counts.slice(1, -1).split(',').map(Number) ?? [];
+  return faults.flatMap(({ words }, index) =>
+    numbers[index] === 0 ? [] : [`${numbers[index]} rows of ${table.name} ${words}`],
+  );
+}
+
+/** What the CHECKs refuse. The types of notifications have a step of their own, if they were called so. */
+async function unknownWords(
+  runner: QueryRunner,
+  table: FirstTable,
+  found: readonly FoundColumn[],
+): Promise<string[]> {
+  const problems: string[] = [];
+  for (const [, expression] of table.checks) {
+    const [, name, words] = /^"(\w+)" IN (\(.*\))$/.exec(expression) ?? [];
+    const wanted = table.columns.find((column) => column.name === name);
+    const column = wanted === undefined ? undefined : columnFor(wanted, found);
+    if (column === undefined || column.name === 'type') continue;
+    const it = quoted(column.name);
+    const rows = (await runner.query(
+      `SELECT ${it}::text AS "value", count(*)::int AS "rows" FROM ${qualified(runner, table.name)}
+       WHERE ${it}::text NOT IN ${words} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT ${SHOWN_VALUES}`,
+    )) as { value: string; rows: number }[];
+    for (const { value, rows: count } of rows) {
+      problems.push(
+        `${count} rows of ${table.name} have the ${it} '${value}', which is none of ${words}`,
+      );
+    }
+  }
+  return problems;
+}
+
+async function repeated(
+  runner: QueryRunner,
+  table: FirstTable,
+  found: readonly FoundColumn[],
+): Promise<string[]> {
+  const problems: string[] = [];
+  for (const [, name] of [table.primaryKey, ...table.unique]) {
+    const wanted = table.columns.find((column) => column.name === name);
+    const column = wanted === undefined ? undefined : columnFor(wanted, found);
+    if (column === undefined) continue;
+    const it = quoted(column.name);
+    const [row] = (await runner.query(
+      `SELECT count(*)::int AS "values" FROM (
+         SELECT FROM ${qualified(runner, table.name)} WHERE ${it} IS NOT NULL
+         GROUP BY ${it}::text HAVING count(*) > 1) r`,
+    )) as { values: number }[];
+    const { values = 0 } = row ?? {};
+    if (values > 0)
+      problems.push(`${values} values of ${table.name}.${it} are there twice or more`);
+  }
+  return problems;
+}
+
+/** Rows whose user or job is not there. */
+async function orphans(
+  runner: QueryRunner,
+  table: FirstTable,
+  all: readonly FoundColumn[],
+): Promise<string[]> {
+  if (table.foreignKey === undefined) return [];
+  const [, name, references] = table.foreignKey;
+  const target = FIRST_TABLES.find((each) => each.name === references);
+  const place = ({ name: of, columns }: FirstTable): string | undefined => {
+    const wanted = columns.find((column) => column.name === name);
+    const there = all.filter((column) => column.table === of);
+    const column = wanted === undefined ? undefined : columnFor(wanted, there);
+    return column === undefined ? undefined : quoted(column.name);
+  };
+  const from = place(table);
+  if (target === undefined || from === undefined) return [];
+  const to = place(target);
+  const isThere =
+    to === undefined
+      ? 'false'
+      : `EXISTS (SELECT FROM ${qualified(runner, references)} r WHERE r.${to}::text = t.${from}::text)`;
+  const [row] = (await runner.query(
+    `SELECT count(*)::int AS "rows" FROM ${qualified(runner, table.name)} t WHERE ${from} IS NOT NULL AND NOT ${isThere}`,
+  )) as { rows: number }[];
+  const { rows = 0 } = row ?? {};
+  return rows === 0
+    ? []
+    : [`${rows} rows of ${table.name} have a ${from} that is not in ${references}`];
+}
+
+/** What else uses a column that gets another type, or goes; and what is where the rest would be kept. */
+async function dependents(
+  runner: QueryRunner,
+  table: FirstTable,
+  found: readonly FoundColumn[],
+): Promise<string[]> {
+  const extra = extraColumns(table, found);
+  const changed = table.columns.flatMap((wanted) => {
+    const column = columnFor(wanted, found);
+    return column === undefined || column.type === wanted.type ? [] : [column.name];
+  });
+  const relation = qualified(runner, table.name);
+  const rows = (await runner.query(
+    `SELECT DISTINCT coalesce('the view ' || r.ev_class::regclass::text, 'the policy ' || quote_ident(p.polname),
+         'the foreign key ' || quote_ident(f.conname) || ' of ' || f.conrelid::regclass::text) AS "what",
+       quote_ident(a.attname) AS "column"
+     FROM pg_depend d
+     JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+     LEFT JOIN pg_rewrite r ON d.classid = 'pg_rewrite'::regclass AND r.oid = d.objid
+     LEFT JOIN pg_policy p ON d.classid = 'pg_policy'::regclass AND p.oid = d.objid
+     LEFT JOIN pg_constraint f ON d.classid = 'pg_constraint'::regclass AND f.oid = d.objid
+       AND f.contype = 'f' AND f.confrelid = d.refobjid AND f.conrelid <> ALL($3::oid[])
+     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = to_regclass($1) AND a.attname = ANY($2)
+       AND coalesce(r.oid, p.oid, f.oid) IS NOT NULL
+     ORDER BY 1, 2`,
+    [relation, [...changed, ...extra], await oidsOf(runner)],
+  )) as { what: string; column: string }[];
+  const problems = rows.map(
+    ({ what, column }) =>
+      `${what} uses ${table.name}.${column}, which ${extra.includes(column) ? 'goes' : 'changes'}: drop it, and make it again afterwards`,
+  );
+  const beside = besideOf(table);
+  const [row] = (await runner.query(`SELECT to_regclass($1) IS NOT NULL AS "there"`, [
+    qualified(runner, beside),
+  ])) as { there: boolean }[];
+  const isNeeded = extra.length > 0 || found.some(({ name }) => name === 'type');
+  if (isNeeded && row?.there === true) {
+    problems.push(`there is a table ${beside} already, where the rest would be kept: rename it`);
+  }
+  return problems;
+}
+
+const oidsOf = async (runner: QueryRunner): Promise<string[]> => {
+  const rows = (await runner.query(
+    `SELECT to_regclass(n)::oid::text AS "oid" FROM unnest($1::text[]) n`,
+    [FIRST_TABLES.map(({ name }) => qualified(runner, name))],
+  )) as { oid: string | null }[];
+  return rows.flatMap(({ oid }) => (oid === null ? [] : [oid]));
+};
+
+/** What kind of type each column has: S for texts, E for enums, N for numbers. */
+async function categoriesOf(runner: QueryRunner, table: FirstTable): Promise<Map<string, string>> {
+  const rows = (await runner.query(
+    `SELECT attname AS "name", typcategory::text AS "category" FROM pg_attribute
+     JOIN pg_type t ON t.oid = atttypid WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped`,
+    [qualified(runner, table.name)],
+  )) as { name: string; category: string }[];
+  return new Map(rows.map(({ name, category }) => [name, category]));
+}
