@@ -4,6 +4,7 @@ import {
   Controller,
   ForbiddenException,
   Get,
+  Header,
   HttpStatus,
   Inject,
   Logger,
@@ -13,18 +14,22 @@ import {
   Query,
   Req,
   Res,
+  Sse,
   UseGuards,
 } from '@nestjs/common';
-import type { Type } from '@nestjs/common';
+import type { MessageEvent, OnModuleDestroy, Type } from '@nestjs/common';
 import { HttpAdapterHost } from '@nestjs/core';
+import type { Observable } from 'rxjs';
 import { FrameForgeError } from '../errors.js';
 import { FRAMEFORGE_HTTP_STATUS } from '../http/frameforge-exception.filter.js';
 import { ConsoleActions, MAX_AT_ONCE } from './console.actions.js';
 import type { ActionName } from './console.actions.js';
 import { ConsoleData } from './console.data.js';
-import type { Query as PageQuery } from './console.data.js';
+import type { Query as PageQuery, Shown } from './console.data.js';
 import { baseOf, PAGE_HEADERS, pageHtml, readConsoleFiles } from './console.files.js';
 import type { ResolvedConsoleOptions } from './console.options.js';
+import { LiveReads } from './live.reads.js';
+import type { Look } from './live.reads.js';
 import { isSameOrigin } from './same.origin.js';
 
 /** The token of the resolved options. */
@@ -46,8 +51,9 @@ const FOR_LONG = 'private, max-age=31536000, immutable';
  * The pages, their files and their data. Each answer is sent by the adapter, so that nothing of the
  * application changes its form; guards, interceptors and the global prefix apply as to any controller.
  */
-class ConsoleController {
+class ConsoleController implements OnModuleDestroy {
   private readonly files = readConsoleFiles();
+  private readonly live = new LiveReads();
   private readonly logger = new Logger('FrameForgeConsole');
   private outage: string | undefined;
 
@@ -81,34 +87,59 @@ class ConsoleController {
     this.send(response, 200, file.text, { 'content-type': file.type, 'cache-control': FOR_LONG });
   }
 
-  @Get('api/overview')
-  overview(@Res() response: unknown): Promise<void> {
-    return this.answer(response, () => this.data.overview());
+  @Get('api/settings')
+  settings(@Res() response: unknown): Promise<void> {
+    const data = { actions: this.actions.names };
+    return this.answer(response, async () => ({ at: new Date(), data }));
   }
 
   @Get('api/schema')
   schema(@Res() response: unknown): Promise<void> {
-    return this.answer(response, () => this.data.schema());
+    return this.show(response, this.data.schema());
   }
 
-  @Get('api/settings')
-  settings(@Res() response: unknown): Promise<void> {
-    return this.answer(response, async () => ({ actions: this.actions.names }));
+  @Get('api/overview')
+  overview(@Res() response: unknown): Promise<void> {
+    return this.show(response, this.data.overview());
+  }
+
+  @Sse('api/live/overview')
+  @Header('x-content-type-options', 'nosniff')
+  liveOverview(): Observable<MessageEvent> {
+    return this.watch(this.data.overview());
   }
 
   @Get('api/jobs')
   jobs(@Query() query: PageQuery, @Res() response: unknown): Promise<void> {
-    return this.answer(response, () => this.data.jobs(query));
+    return this.show(response, this.data.jobs(query));
+  }
+
+  @Sse('api/live/jobs')
+  @Header('x-content-type-options', 'nosniff')
+  liveJobs(@Query() query: PageQuery): Observable<MessageEvent> {
+    return this.watch(this.data.jobs(query));
   }
 
   @Get('api/jobs/:jobId')
   job(@Param('jobId') jobId: string, @Res() response: unknown): Promise<void> {
-    return this.answer(response, () => this.data.job(jobId));
+    return this.show(response, this.data.job(jobId));
+  }
+
+  @Sse('api/live/jobs/:jobId')
+  @Header('x-content-type-options', 'nosniff')
+  liveJob(@Param('jobId') jobId: string): Observable<MessageEvent> {
+    return this.watch(this.data.job(jobId));
   }
 
   @Get('api/notifications')
   notifications(@Query() query: PageQuery, @Res() response: unknown): Promise<void> {
-    return this.answer(response, () => this.data.notifications(query));
+    return this.show(response, this.data.notifications(query));
+  }
+
+  @Sse('api/live/notifications')
+  @Header('x-content-type-options', 'nosniff')
+  liveNotifications(@Query() query: PageQuery): Observable<MessageEvent> {
+    return this.watch(this.data.notifications(query));
   }
 
   @Post('api/actions/:action')
@@ -135,8 +166,14 @@ class ConsoleController {
         return { results: await this.actions.act(action, ids, actor) };
       } finally {
         this.data.changed();
+        this.live.changed();
       }
     });
+  }
+
+  /** The server is about to wait for its answers. */
+  onModuleDestroy(): void {
+    this.live.close();
   }
 
   private sendPage(request: HttpRequest, response: unknown, depth: number): void {
@@ -144,6 +181,23 @@ class ConsoleController {
     const base = baseOf(request.originalUrl ?? request.url, depth, last);
     const headers = { ...PAGE_HEADERS, 'content-type': 'text/html; charset=utf-8' };
     this.send(response, 200, pageHtml(this.files, base), headers);
+  }
+
+  private show(response: unknown, shown: Shown): Promise<void> {
+    return this.answer(response, () => this.data.get(shown));
+  }
+
+  private watch(shown: Shown): Observable<MessageEvent> {
+    return this.live.watch(shown.key, shown.everyMs, async (): Promise<Look> => {
+      const begin = new Date();
+      try {
+        const { at, data } = await this.data.get(shown);
+        this.outage = undefined;
+        return { type: 'data', at, text: JSON.stringify(data) };
+      } catch (error) {
+        return { type: 'failed', at: begin, text: JSON.stringify(this.refusalOf(error)) };
+      }
+    });
   }
 
   /** Errors of this package are answered here: the pages tell of them, whatever filters there are. */
@@ -154,14 +208,21 @@ class ConsoleController {
       this.send(response, 200, value);
     } catch (error) {
       if (!(error instanceof FrameForgeError)) throw error;
-      const statusCode = FRAMEFORGE_HTTP_STATUS[error.code];
-      const isOurs = statusCode >= 500;
-      // Once, and not for each of a page's tries.
-      if (isOurs && this.outage !== error.message) this.logger.error(error.message, error.stack);
-      if (isOurs) this.outage = error.message;
-      const message = isOurs ? 'See the log of the application.' : error.message;
-      this.send(response, statusCode, { statusCode, code: error.code, message });
+      const refusal = this.refusalOf(error);
+      this.send(response, refusal.statusCode, refusal);
     }
+  }
+
+  /** What is told of an error. What is no fault of the reader's is in the log, once for all of a page's tries. */
+  private refusalOf(error: unknown): { statusCode: number; code: string; message: string } {
+    const isKnown = error instanceof FrameForgeError;
+    const statusCode = isKnown ? FRAMEFORGE_HTTP_STATUS[error.code] : 500;
+    const code = isKnown ? error.code : 'UNKNOWN';
+    const said = error instanceof Error ? error.message : String(error);
+    if (statusCode < 500) return { statusCode, code, message: said };
+    if (this.outage !== said) this.logger.error(said, (error as Error).stack);
+    this.outage = said;
+    return { statusCode, code, message: 'See the log of the application.' };
   }
 
   private send(

@@ -7,12 +7,15 @@ import { CheckedBy, readInput } from '../input/input.js';
 import { instant, integer, text as textOf, uuid } from '../input/rules.js';
 import type { Matching } from './console.actions.js';
 import { SharedReads } from './shared.reads.js';
+import type { ReadAt } from './shared.reads.js';
 
 /** How long, in ms, a comparison of the schema is shown: it takes some hundred milliseconds. */
 const SCHEMA_MS = 300_000;
 
-/** How long, in ms, an answer is shown: just less than its pages wait between two reads. */
-const FRESH_MS = { overview: 2_900, lists: 4_900 };
+/** How often, in ms, a page is told anew; the pages that ask do so as often. */
+const EVERY_MS = { overview: 3_000, lists: 5_000, job: 2_000 };
+/** By how much less, in ms, an answer is shown to others: the next one who asks shall get a new one. */
+const LESS_MS = 100;
 
 /** How long, in ms, a page waits for the database: less than its reader does, and than a statement may take. */
 const PATIENCE_MS = 8_000;
@@ -38,6 +41,15 @@ export type FoundJobs = types.Found<types.FoundJob> & {
   readonly user?: types.UserSeen | null;
 };
 
+/** Something that a page shows. */
+export interface Shown<T = unknown> {
+  /** Says what it is, with all of its filters. */
+  readonly key: string;
+  /** How often it is read anew, in ms. */
+  readonly everyMs: number;
+  readonly read: () => Promise<T>;
+}
+
 /** What the pages show. Tabs that ask for the same share what is read. */
 export class ConsoleData {
   private readonly reads = new SharedReads();
@@ -49,40 +61,39 @@ export class ConsoleData {
   ) {}
 
   /** The first page. */
-  overview(): Promise<types.Overview> {
-    return this.read('overview', () => this.statistics.overview(), FRESH_MS.overview);
+  overview(): Shown<types.Overview> {
+    const read = (): Promise<types.Overview> => this.statistics.overview();
+    return { key: 'overview', everyMs: EVERY_MS.overview, read };
   }
 
   /** Migrations and drift. */
-  schema(): Promise<types.SchemaState> {
-    return this.read('schema', () => this.statistics.schema(), SCHEMA_MS);
+  schema(): Shown<types.SchemaState> {
+    return { key: 'schema', everyMs: SCHEMA_MS, read: () => this.statistics.schema() };
   }
 
   /** A page of jobs. */
-  jobs(query: Query): Promise<FoundJobs> {
-    return this.read(
-      keyOf('jobs', query),
-      async () => {
-        const { user: wanted, ...search } = jobSearchOf(query);
-        if (wanted === undefined) return this.statistics.searchJobs(search);
-        const user = await this.userOf(wanted);
-        if (user === null) return { found: [], nextCursor: null, stoppedAt: null, user };
-        return { ...(await this.statistics.searchJobs({ ...search, userId: user.userId })), user };
-      },
-      FRESH_MS.lists,
-    );
+  jobs(query: Query): Shown<FoundJobs> {
+    const read = async (): Promise<FoundJobs> => {
+      const { user: wanted, ...search } = jobSearchOf(query);
+      if (wanted === undefined) return this.statistics.searchJobs(search);
+      const user = await this.userOf(wanted);
+      if (user === null) return { found: [], nextCursor: null, stoppedAt: null, user };
+      return { ...(await this.statistics.searchJobs({ ...search, userId: user.userId })), user };
+    };
+    return { key: keyOf('jobs', query), everyMs: EVERY_MS.lists, read };
   }
 
   /** One job. */
-  job(jobId: string): Promise<types.JobLife> {
-    return this.read(`job ${jobId}`, () => this.statistics.jobLife(jobId));
+  job(jobId: string): Shown<types.JobLife> {
+    const read = (): Promise<types.JobLife> => this.statistics.jobLife(jobId);
+    return { key: `job ${jobId}`, everyMs: EVERY_MS.job, read };
   }
 
   /** A page of notifications. */
-  notifications(query: Query): Promise<types.Found<types.FoundNotification>> {
-    const search = (): Promise<types.Found<types.FoundNotification>> =>
+  notifications(query: Query): Shown<types.Found<types.FoundNotification>> {
+    const read = (): Promise<types.Found<types.FoundNotification>> =>
       this.statistics.searchNotifications(notificationSearchOf(query));
-    return this.read(keyOf('notifications', query), search, FRESH_MS.lists);
+    return { key: keyOf('notifications', query), everyMs: EVERY_MS.lists, read };
   }
 
   /**
@@ -114,15 +125,19 @@ export class ConsoleData {
     this.reads.clear();
   }
 
-  /** @throws DatabaseUnavailableError if the answer is late; it is waited for, and shown to who asks next */
-  private async read<T>(key: string, read: () => Promise<T>, freshMs?: number): Promise<T> {
+  /**
+   * Reads it, unless that was done a moment ago.
+   *
+   * @throws DatabaseUnavailableError if the answer is late; it is waited for, and shown to who asks next
+   */
+  async get<T>({ key, everyMs, read }: Shown<T>): Promise<ReadAt<T>> {
     const over = new AbortController();
     const late = sleep(this.patienceMs, undefined, { signal: over.signal }).then(() => {
       const cause = new Error(`no answer within ${this.patienceMs} ms`);
       throw new DatabaseUnavailableError('The console', { cause });
     });
     try {
-      return await Promise.race([this.reads.get(key, read, freshMs), late]);
+      return await Promise.race([this.reads.get(key, read, everyMs - LESS_MS), late]);
     } finally {
       over.abort();
       await Promise.allSettled([late]);

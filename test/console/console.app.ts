@@ -43,6 +43,10 @@ export interface AppOptions {
   readonly logger?: LoggerService;
   readonly console?: FrameForgeConsoleOptions;
   readonly database?: FrameForgeDatabaseOptions;
+  /** Whether a close waits for open connections. Default false. */
+  readonly waits?: boolean;
+  /** Default a free one. */
+  readonly port?: number;
   /** Changes the application before it listens. */
   readonly prepare?: (app: INestApplication) => void;
 }
@@ -69,10 +73,14 @@ export async function bootConsole(
   const app = await NestFactory.create(
     App,
     adapter === 'express' ? new ExpressAdapter() : (new FastifyAdapter() as never),
-    { logger: options.logger ?? false, abortOnError: false, forceCloseConnections: true },
+    {
+      logger: options.logger ?? false,
+      abortOnError: false,
+      forceCloseConnections: options.waits !== true,
+    },
   );
   if (options.prefix !== undefined) app.setGlobalPrefix(options.prefix);
   options.prepare?.(app);
-  await app.listen(0, '127.0.0.1');
+  await app.listen(options.port ?? 0, '127.0.0.1');
   return { app, url: await app.getUrl(), doorman: app.get(Doorman, { strict: false }) };
 }

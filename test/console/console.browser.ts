@@ -125,8 +125,12 @@ async function picture(page: Page, name: string): Promise<void> {
 const heading = (page: Page, name: string) => page.getByRole('heading', { level: 1, name });
 const rows = (page: Page) => page.locator('tbody tr');
 
-/** A reverse proxy that shows an application below a path of its own. */
-async function behindProxy(target: string, prefix: string): Promise<string> {
+/**
+ * A reverse proxy that shows an application below a path of its own.
+ *
+ * @param holdsBack - it sends an answer when it has all of it, so that no stream comes through
+ */
+async function behindProxy(target: string, prefix: string, holdsBack = false): Promise<string> {
   const { hostname, port } = new URL(target);
   const server = createServer((incoming, outgoing) => {
     const { url = '', method, headers } = incoming;
@@ -138,8 +142,19 @@ async function behindProxy(target: string, prefix: string): Promise<string> {
     // It names its own host to the application, as most do.
     const forwarded = { ...headers, host: 'inner.example', 'x-forwarded-host': headers.host };
     const inner = httpRequest({ hostname, port, path, method, headers: forwarded }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
-      answer.pipe(outgoing);
+      const head = (): unknown => outgoing.writeHead(answer.statusCode ?? 500, answer.headers);
+      if (holdsBack) {
+        const parts: Buffer[] = [];
+        answer.on('data', (part: Buffer) => parts.push(part));
+        answer.on('end', () => {
+          head();
+          outgoing.end(Buffer.concat(parts));
+        });
+      } else {
+        head();
+        answer.pipe(outgoing);
+      }
+      outgoing.on('close', () => answer.destroy());
     });
     inner.on('error', () => outgoing.destroy());
     incoming.pipe(inner);
@@ -333,64 +348,133 @@ it('retries all that match, after the count and a question; and delivers again',
   expect(errors).toEqual([]);
 });
 
-it('tells of an outage, and recovers by itself', async () => {
-  const proxy = await Proxy.start(h.url);
-  closing.push(() => proxy.stop());
-  const { url } = await boot(proxy.url, 'express', { database: { poolSize: 2 } });
-  const { page } = await open(`${url}/frameforge`);
-  await page.getByText('Jobs per minute, last hour').waitFor();
-  proxy.silent = true;
-  proxy.cut();
-  await page.getByText('The database does not answer.').waitFor({ timeout: 60_000 });
-  // What was read before stays.
-  await page.getByText('Jobs per minute, last hour').waitFor();
-  await picture(page, 'outage-light');
-  proxy.silent = false;
-  proxy.cut();
-  await page
-    .getByText('The database does not answer.')
-    .waitFor({ state: 'hidden', timeout: 60_000 });
+/** The addresses that a page asks for, from now on. */
+function requestsOf(page: Page): string[] {
+  const paths: string[] = [];
+  page.on('request', (request) => paths.push(new URL(request.url()).pathname));
+  return paths;
+}
+
+describe.each([
+  ['by a stream', false],
+  ['by asking, where a proxy holds streams back', true],
+])('%s', (_, holdsBack) => {
+  it('shows what changes', async () => {
+    const { userId, username } = await h.user();
+    const create = (filename: string) =>
+      h.jobs.createJob({ userId, filename, videoUrl: 's3://videos/1' });
+    await create('one.mp4');
+    const { url } = await boot(h.url, 'express');
+    const root = holdsBack ? await behindProxy(url, '/slow', true) : url;
+    const { page, errors } = await open(`${root}/frameforge/jobs?user=${username}`);
+    await page.getByRole('link', { name: 'one.mp4' }).waitFor();
+    // By then it is known whether a stream comes through.
+    await page.waitForTimeout(10_000);
+    const paths = requestsOf(page);
+    await page.waitForTimeout(8_000);
+    const asked = paths.filter((path) => path.endsWith('/api/jobs')).length;
+    if (holdsBack) expect(asked).toBeGreaterThan(0);
+    else expect(asked).toBeLessThan(2);
+    await create('two.mp4');
+    await page.getByRole('link', { name: 'two.mp4' }).waitFor();
+    expect(errors).toEqual([]);
+  });
+
+  it('tells of an outage, and recovers by itself', async () => {
+    const proxy = await Proxy.start(h.url);
+    closing.push(() => proxy.stop());
+    const { url } = await boot(proxy.url, 'express', { database: { poolSize: 2 } });
+    const root = holdsBack ? await behindProxy(url, '/slow', true) : url;
+    const { page } = await open(`${root}/frameforge`);
+    await page.getByText('Jobs per minute, last hour').waitFor();
+    proxy.silent = true;
+    proxy.cut();
+    await page.getByText('The database does not answer.').waitFor({ timeout: 60_000 });
+    // What was read before stays.
+    await page.getByText('Jobs per minute, last hour').waitFor();
+    if (!holdsBack) await picture(page, 'outage-light');
+    proxy.silent = false;
+    proxy.cut();
+    await page
+      .getByText('The database does not answer.')
+      .waitFor({ state: 'hidden', timeout: 60_000 });
+  });
 });
 
-it('asks nothing while the tab is hidden', async () => {
-  const { url } = await boot(h.url, 'express');
+it('tells that the application is away, and recovers when it is back', async () => {
+  const { app, url } = await bootConsole(h.url, 'express');
+  const { page } = await open(`${url}/frameforge`);
+  await page.getByText('Jobs per minute, last hour').waitFor();
+  await app.close();
+  await page.getByText('The application does not answer.').waitFor();
+  const { port } = new URL(url);
+  await boot(h.url, 'express', { port: Number(port) });
+  await page.getByText('The application does not answer.').waitFor({ state: 'hidden' });
+});
+
+/** The browser's word for a tab that nobody sees. */
+const hide = (page: Page, hidden: boolean) =>
+  page.evaluate((isHidden) => {
+    Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
+    document.dispatchEvent(new Event('visibilitychange'));
+  }, hidden);
+
+it('costs nothing while the tab is hidden', async () => {
+  const proxy = await Proxy.start(h.url);
+  closing.push(() => proxy.stop());
+  const { url } = await boot(proxy.url, 'express');
   const { page } = await open(`${url}/frameforge/jobs`);
   await rows(page).first().waitFor();
-  const hide = (hidden: boolean) =>
-    page.evaluate((isHidden) => {
-      Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
-      document.dispatchEvent(new Event('visibilitychange'));
-    }, hidden);
-  await hide(true);
-  let count = 0;
-  page.on('request', () => (count += 1));
+  await page.waitForTimeout(1_000);
+  await hide(page, true);
+  // What was under way is read.
+  await page.waitForTimeout(1_000);
+  const paths = requestsOf(page);
+  proxy.reset();
   await page.waitForTimeout(7_000);
-  expect(count).toBe(0);
-  await hide(false);
-  await until(async () => count > 0);
+  expect({ paths, statements: proxy.traffic.roundTrips }).toEqual({ paths: [], statements: 0 });
+  await hide(page, false);
+  await until(async () => paths.length > 0 && proxy.traffic.roundTrips > 0);
 });
 
 /** How many statements tabs cost in some seconds. */
-const statements = async (tabs: number): Promise<number> => {
+const statements = async (tabs: number, holdsBack: boolean): Promise<number> => {
   const proxy = await Proxy.start(h.url);
-  const { app, url } = await bootConsole(proxy.url, 'express');
+  closing.push(() => proxy.stop());
+  const { url } = await boot(proxy.url, 'express');
+  const root = holdsBack ? await behindProxy(url, '/slow', true) : url;
   const pages = await Promise.all(
-    Array.from({ length: tabs }, () => open(`${url}/frameforge/jobs`)),
+    Array.from({ length: tabs }, () => open(`${root}/frameforge/jobs`)),
   );
   for (const { page } of pages) await rows(page).first().waitFor();
+  await pages[0]!.page.waitForTimeout(10_000);
   proxy.reset();
-  await pages[0]!.page.waitForTimeout(12_000);
+  await pages[0]!.page.waitForTimeout(15_000);
   const { roundTrips } = proxy.traffic;
-  await app.close();
-  await proxy.stop();
+  for (const close of closing.splice(0).toReversed()) await close();
   return roundTrips;
 };
 
-it('costs the database as much with ten tabs as with one', async () => {
-  const [one, ten] = [await statements(1), await statements(10)];
+it.each([
+  ['by a stream', false],
+  ['by asking', true],
+])('costs the database as much with ten tabs as with one, %s', async (_, holdsBack) => {
+  const [one, ten] = [await statements(1, holdsBack), await statements(10, holdsBack)];
   expect(one).toBeGreaterThan(0);
   // One read more may fall into the time.
   expect(ten).toBeLessThan(1.7 * one);
+});
+
+it('leaves connections for the rest where many tabs of a browser are open', async () => {
+  const { url } = await boot(h.url, 'express');
+  const { page: first } = await open(`${url}/frameforge/jobs`);
+  const tabs = [first];
+  for (let i = 0; i < 8; i += 1) {
+    const tab = await first.context().newPage();
+    await tab.goto(`${url}/frameforge/jobs`);
+    tabs.push(tab);
+  }
+  for (const tab of tabs) await rows(tab).first().waitFor();
 });
 
 describe.each(['light', 'dark'] as const)('in %s', (colorScheme) => {

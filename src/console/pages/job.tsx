@@ -1,7 +1,7 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useState } from 'preact/hooks';
 import { tryOf } from '../../notifications/delivery.round';
-import { useLive } from './api';
+import { useLive } from './live';
 import { Address, spanText, Status, Time } from './format';
 import { ActionButton, Empty, Loaded, Table } from './parts';
 import { useSettings } from './settings';

@@ -1,8 +1,9 @@
 import type { JSX } from 'preact';
-import { matchingOf, useLive } from './api';
+import { matchingOf } from './api';
 import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
 import { spanText, Status, Time } from './format';
+import { useLive } from './live';
 import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
 import { useSettings } from './settings';
 import type { FoundJob, FoundJobs } from './types';

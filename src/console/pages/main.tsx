@@ -1,7 +1,7 @@
 import { render } from 'preact';
 import type { JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
-import { useLive } from './api';
+import { useLive } from './live';
 import './console.css';
 import { JobPage } from './job';
 import { JobsPage } from './jobs';

@@ -1,9 +1,10 @@
 import type { JSX } from 'preact';
 import { tryOf } from '../../notifications/delivery.round';
-import { matchingOf, useLive } from './api';
+import { matchingOf } from './api';
 import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
 import { Status, Time } from './format';
+import { useLive } from './live';
 import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
 import { useSettings } from './settings';
 import type { FoundNotifications } from './types';

@@ -1,6 +1,6 @@
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
-import { useLive } from './api';
+import { useLive } from './live';
 import { Chart } from './chart';
 import { countText, numberText, spanText, Time } from './format';
 import { Empty, Loaded, Table } from './parts';

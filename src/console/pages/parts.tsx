@@ -1,7 +1,8 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { act, actOnAll, AnswerError } from './api';
-import type { ActionResult, Live, Matching } from './api';
+import type { ActionResult, Matching } from './api';
+import type { Live } from './live';
 
 /** Tells that what is shown is not of this moment, and why. */
 export function Banner({ live }: { live: Live<unknown> }): JSX.Element {

@@ -1,0 +1,109 @@
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+import { AnswerError, requestAt } from './api';
+import type { Answer } from './api';
+import { follow } from './stream';
+
+const MAX_WAIT_MS = 10_000;
+/** Up to which pace, in ms, a page is told by a stream. What is read more seldom is asked for. */
+const STREAMED_MS = 10_000;
+
+/** What a page shows. */
+export interface Live<T> {
+  readonly data: T | undefined;
+  /** Why `data` is not of this moment. */
+  readonly error: Error | undefined;
+  /** When `data` was read, by the server's clock. */
+  readonly at: Date | undefined;
+  /** Reads at once. */
+  readonly refresh: () => void;
+}
+
+type State<T> = Omit<Live<T>, 'refresh'> & { readonly path: string };
+
+/**
+ * Reads, and is told what changes by a stream of the server; where none comes through, reads again and again. While
+ * the tab is hidden it does neither. What was read stays while the server is away.
+ *
+ * @param everyMs - 0 to read once
+ */
+export function useLive<T>(path: string, everyMs: number): Live<T> {
+  const [state, setState] = useState<State<T>>();
+  const wake = useRef<() => void>(() => {});
+  useEffect(() => {
+    const over = new AbortController();
+    let round = new AbortController();
+    const ring = (): void => round.abort();
+    const show = ({ at, data }: Answer<T>): void => {
+      if (!over.signal.aborted) setState({ path, data, error: undefined, at: new Date(at) });
+    };
+    const keep = (changes: Partial<State<T>>): void => {
+      if (over.signal.aborted) return;
+      setState((old) => {
+        const { data, error, at } = old?.path === path ? old : ({} as Partial<State<T>>);
+        return { path, data, error, at, ...changes };
+      });
+    };
+    const read = async (): Promise<boolean> => {
+      try {
+        show(await requestAt<T>(path));
+        return true;
+      } catch (error) {
+        keep({ error: error as Error });
+        return false;
+      }
+    };
+    const told = {
+      data: (text: string) => show(JSON.parse(text) as Answer<T>),
+      same: (text: string) => {
+        keep({ error: undefined, at: new Date((JSON.parse(text) as { at: string }).at) });
+      },
+      failed: (text: string) => {
+        const { failed } = JSON.parse(text) as { failed: { statusCode: number; message: string } };
+        keep({ error: new AnswerError(failed.statusCode, failed.message) });
+      },
+    };
+    const live = async (): Promise<void> => {
+      for (let failures = 0; !over.signal.aborted; round = new AbortController()) {
+        const { signal } = round;
+        if (document.hidden) {
+          await pause(Infinity, signal);
+          continue;
+        }
+        const begin = performance.now();
+        failures = (await read()) ? 0 : failures + 1;
+        if (failures === 0 && everyMs > 0 && everyMs <= STREAMED_MS && !document.hidden) {
+          await follow(path, told, signal);
+        }
+        const wait = failures > 0 ? Math.min(1_000 * 2 ** failures, MAX_WAIT_MS) : everyMs;
+        // After a stream that lived for long, the next one begins at once.
+        await pause(wait === 0 ? Infinity : wait - (performance.now() - begin), signal);
+      }
+    };
+    wake.current = ring;
+    document.addEventListener('visibilitychange', ring);
+    void live();
+    return () => {
+      over.abort();
+      ring();
+      document.removeEventListener('visibilitychange', ring);
+    };
+  }, [path, everyMs]);
+  const refresh = useCallback(() => wake.current(), []);
+  // What is kept of another address is not shown under this one.
+  const { data, error, at } = state?.path === path ? state : {};
+  return { data, error, at, refresh } as Live<T>;
+}
+
+/** Waits for some time, or until there is something to do. */
+const pause = (ms: number, signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted || ms <= 0) {
+      resolve();
+      return;
+    }
+    const timer = ms === Infinity ? undefined : setTimeout(resolve, ms);
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });

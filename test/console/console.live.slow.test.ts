@@ -1,0 +1,216 @@
+import { get as httpGet } from 'node:http';
+import type { IncomingMessage } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { jest } from '@jest/globals';
+import { map } from 'rxjs';
+import { LiveReads, STREAM_MS } from '../../src/console/live.reads.js';
+import type { Look } from '../../src/console/live.reads.js';
+import { makers } from '../jobs/fixtures.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { Proxy } from '../support/proxy.js';
+import { until } from '../support/until.js';
+import { ADAPTERS, bootConsole } from './console.app.js';
+import { buildPages } from './console.build.js';
+
+/** What a stream has told. */
+interface Event {
+  readonly type: string;
+  readonly data: {
+    readonly at: string;
+    readonly data?: { readonly found: readonly { readonly filename: string }[] };
+    readonly failed?: { readonly statusCode: number; readonly message: string };
+  };
+}
+
+let h: Harness;
+const closing: (() => unknown)[] = [];
+beforeAll(async () => {
+  buildPages();
+  h = await openHarness();
+});
+afterEach(async () => {
+  for (const close of closing.splice(0).toReversed()) await close();
+});
+afterAll(() => h.close());
+
+async function boot(...args: Parameters<typeof bootConsole>) {
+  const booted = await bootConsole(...args);
+  closing.push(() => booted.app.close());
+  return booted;
+}
+
+/** Opens a stream, and collects its events. */
+async function listen(url: string) {
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    httpGet(url, resolve).on('error', reject);
+  });
+  closing.push(() => response.destroy());
+  const events: Event[] = [];
+  const state = { isOver: false };
+  let text = '';
+  response.setEncoding('utf8');
+  response.on('data', (chunk: string) => {
+    text += chunk;
+    const parts = text.split('\n\n');
+    text = parts.pop() ?? '';
+    for (const part of parts) {
+      const type = /^event: (.*)$/m.exec(part)?.[1];
+      const data = /^data: (.*)$/m.exec(part)?.[1];
+      if (type !== undefined && data !== undefined) events.push({ type, data: JSON.parse(data) });
+    }
+  });
+  response.on('close', () => (state.isOver = true));
+  return { response, events, state };
+}
+
+const namesOf = (event: Event | undefined) => event?.data.data?.found.map((job) => job.filename);
+
+describe.each(ADAPTERS)('on %s', (adapter) => {
+  it('tells what there is, that it is unchanged, and what changes; no proxy may change or keep it', async () => {
+    const { userId, username } = await h.user();
+    const create = (filename: string) =>
+      h.jobs.createJob({ userId, filename, videoUrl: 's3://videos/1' });
+    await create('one.mp4');
+    const { url } = await boot(h.url, adapter, { prefix: 'api' });
+    const { response, events } = await listen(
+      `${url}/api/frameforge/api/live/jobs?user=${username}`,
+    );
+    expect(response.statusCode).toBe(200);
+    expect(response.headers).toMatchObject({
+      'content-type': expect.stringContaining('text/event-stream'),
+      'cache-control': expect.stringMatching(/no-store.*no-transform/),
+      'x-accel-buffering': 'no',
+      'x-content-type-options': 'nosniff',
+    });
+    await until(async () => events.length === 1);
+    expect(events[0]?.type).toBe('data');
+    expect(namesOf(events[0])).toEqual(['one.mp4']);
+    await until(async () => events.length === 2);
+    expect(events[1]).toEqual({ type: 'same', data: { at: expect.any(String) } });
+    expect(Date.parse(events[1]!.data.at)).toBeGreaterThan(Date.parse(events[0]!.data.at));
+    await create('two.mp4');
+    await until(async () => namesOf(events.at(-1))?.length === 2);
+    expect(namesOf(events.at(-1))).toEqual(['two.mp4', 'one.mp4']);
+  });
+
+  it('tells at once what an action on these pages has changed', async () => {
+    const job = await makers(h).failed();
+    const { url } = await boot(h.url, adapter);
+    const { events } = await listen(`${url}/frameforge/api/live/jobs/${job.jobId}`);
+    await until(async () => events.length === 1);
+    await fetch(`${url}/frameforge/api/actions/retry`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'sec-fetch-site': 'same-origin' },
+      body: JSON.stringify({ ids: [job.jobId] }),
+    });
+    await until(async () => JSON.stringify(events.at(-1)).includes('"status":"pending"'));
+  });
+
+  it('tells what is refused, and shows no error of the application itself', async () => {
+    const { url } = await boot(h.url, adapter);
+    const wrong = await listen(`${url}/frameforge/api/live/jobs?status=x`);
+    await until(async () => wrong.events.length === 1);
+    expect(wrong.events[0]).toMatchObject({
+      type: 'failed',
+      data: { failed: { statusCode: 400 } },
+    });
+    const lost = await openHarness();
+    const other = await boot(lost.url, adapter);
+    await lost.close();
+    const away = await listen(`${other.url}/frameforge/api/live/overview`);
+    await until(async () => away.events.length === 1);
+    const { failed } = away.events[0]!.data;
+    expect(failed?.statusCode).toBeGreaterThanOrEqual(500);
+    expect(failed?.message).toBe('See the log of the application.');
+  });
+
+  it('passes the guards', async () => {
+    const { url, doorman } = await boot(h.url, adapter);
+    doorman.isOpen = false;
+    for (const path of ['overview', 'jobs', 'jobs/1', 'notifications']) {
+      const response = await fetch(`${url}/frameforge/api/live/${path}`);
+      expect(response.status).toBe(401);
+      expect(await response.json()).toEqual({ message: 'Unauthorized', statusCode: 401 });
+    }
+  });
+
+  it('ends all streams when the application closes, which waits for none', async () => {
+    const { app, url } = await boot(h.url, adapter, { waits: true });
+    const streams = await Promise.all(
+      ['overview', 'jobs', 'jobs'].map((path) => listen(`${url}/frameforge/api/live/${path}`)),
+    );
+    await until(async () => streams.every(({ events }) => events.length > 0));
+    await app.close();
+    await until(async () => streams.every(({ state }) => state.isOver));
+  });
+
+  it('reads once for all of the same, and no more once they have left', async () => {
+    const proxy = await Proxy.start(h.url);
+    closing.push(() => proxy.stop());
+    const { jobId } = await makers(h).failed();
+    const { url } = await boot(proxy.url, adapter);
+    const streams = await Promise.all(
+      Array.from({ length: 10 }, () => listen(`${url}/frameforge/api/live/jobs/${jobId}`)),
+    );
+    await until(async () => streams.every(({ events }) => events.length > 1));
+    proxy.reset();
+    const count = streams[0]!.events.length;
+    await until(async () => streams.every(({ events }) => events.length >= count + 2));
+    const perLook = proxy.traffic.roundTrips / 2;
+    for (const { response } of streams) response.destroy();
+    // What was under way may still be read.
+    await sleep(500);
+    proxy.reset();
+    await sleep(3_000);
+    expect(proxy.traffic.roundTrips).toBe(0);
+    // One read is a few statements; ten would be ten times as many.
+    expect(perLook).toBeLessThan(10);
+  });
+
+  it('is not heard where an interceptor makes other events of them', async () => {
+    const { url } = await boot(h.url, adapter, {
+      prepare: (app) => {
+        app.useGlobalInterceptors({
+          intercept: (_context, next) => next.handle().pipe(map((data: unknown) => ({ data }))),
+        });
+      },
+    });
+    const { events, response } = await listen(`${url}/frameforge/api/live/overview`);
+    expect(response.statusCode).toBe(200);
+    await sleep(500);
+    // The page asks then: it hears none of its own kinds.
+    expect(events).toEqual([]);
+  });
+});
+
+const look = (): Promise<Look> =>
+  Promise.resolve({ type: 'data', at: new Date(0), text: '{"a":1}' });
+
+describe('a stream', () => {
+  it('is repeated while somebody listens, and ends after some time', () => {
+    jest.useFakeTimers();
+    try {
+      const live = new LiveReads();
+      let isOver = false;
+      live.watch('a', 1_000, look).subscribe({ complete: () => (isOver = true) });
+      const other = live.watch('a', 1_000, look).subscribe();
+      live.watch('b', 1_000, look).subscribe().unsubscribe();
+      expect(live.size).toBe(1);
+      other.unsubscribe();
+      expect(live.size).toBe(1);
+      jest.advanceTimersByTime(STREAM_MS);
+      expect({ isOver, size: live.size }).toEqual({ isOver: true, size: 0 });
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
+  it('does not begin after the end', () => {
+    const live = new LiveReads();
+    live.close();
+    let isOver = false;
+    live.watch('a', 1_000, look).subscribe({ complete: () => (isOver = true) });
+    expect({ isOver, size: live.size }).toEqual({ isOver: true, size: 0 });
+  });
+});
