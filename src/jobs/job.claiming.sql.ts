@@ -2,7 +2,7 @@ import { arrays, columns, NEW_ID, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
 import type { Tables } from '../schema/tables.js';
-import { job, JOB_COLUMNS } from './job.columns.js';
+import { job, JOB_COLUMNS, UNCHANGED } from './job.columns.js';
 
 /** When a lease that begins now is over; $2 is its length in ms. */
 const LEASE_END = `${NOW} + make_interval(secs => $2::double precision / 1000)`;
@@ -106,6 +106,7 @@ export const claimStep = (
   ), moved AS (
     UPDATE ${t.videoJobs} j
     SET ${[
+      UNCHANGED,
       set('status', `'processing'`, `'failed'`),
       set('startedAt', NOW),
       set('completedAt', 'NULL', NOW),

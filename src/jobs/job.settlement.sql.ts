@@ -1,7 +1,7 @@
 import { arrays, columns, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
-import { job, JOB_COLUMNS } from './job.columns.js';
+import { job, JOB_COLUMNS, UNCHANGED } from './job.columns.js';
 
 /** The e-mail address of the user of the job `j`, at this moment. */
 export const recipient = (t: Tables): string =>
@@ -54,7 +54,8 @@ export const settleJobs = (t: Tables): Statement => sql`
     FOR NO KEY UPDATE OF j
   ), settled AS (
     UPDATE ${t.videoJobs} j
-    SET "status" = l."next",
+    SET ${UNCHANGED},
+      "status" = l."next",
       "resultUrl" = l."resultUrl",
       "frameCount" = l."frameCount",
       "output" = l."output",
@@ -125,7 +126,8 @@ const completeTogether = (
     FOR NO KEY UPDATE OF j SKIP LOCKED
   ), completed AS (
     UPDATE ${t.videoJobs} j
-    SET "status" = 'completed',
+    SET ${UNCHANGED},
+      "status" = 'completed',
       "resultUrl" = h."resultUrl",
       "frameCount" = h."frameCount",
       "output" = h."output",
