@@ -8,13 +8,16 @@ type Ended = 'completed' | 'failed';
 const THEN = '$1::timestamptz';
 const AGO = 'statement_timestamp() - make_interval(secs => $1::double precision / 1000)';
 
+/** Whether no notification of the job `j` is to be delivered. */
+const nothingToTell = (t: Tables): string => `NOT EXISTS (
+          SELECT FROM ${t.notificationLog} n
+          WHERE n."jobId" = j."jobId" AND n."deliveryStatus" = 'pending')`;
+
 /** Which of the jobs `j` may be removed. */
 const prunable = (t: Tables, status: Ended | undefined, until: string): string => `
       j."createdAt" < ${until} AND j."completedAt" < ${until}
         AND j."status" ${status === undefined ? `IN ('completed', 'failed')` : `= '${status}'`}
-        AND NOT EXISTS (
-          SELECT FROM ${t.notificationLog} n
-          WHERE n."jobId" = j."jobId" AND n."deliveryStatus" = 'pending')`;
+        AND ${nothingToTell(t)}`;
 
 /** $1 the time before which jobs must have ended. */
 export const countPrunable =
@@ -23,44 +26,54 @@ export const countPrunable =
   SELECT count(*)::integer AS "count" FROM ${t.videoJobs} j WHERE ${prunable(t, status, THEN)}`;
 
 /**
- * $1 of `until`, $2 how many to remove at most, $3 and $4 `createdAt` and `jobId` of the job after which to
- * go on. One row: how many were removed, and the last of them. It walks `idx_jobs_created_at` from there: a
- * job is created before it ends. A job whose notification is still to be delivered stays.
+ * $1 of `until`, $2 how many to lock at most, $3 and $4 `createdAt` and `jobId` of the job after which to
+ * go on. One row: the ids of those that were locked, and the last of them. It walks `idx_jobs_created_at`
+ * from there: a job is created before it ends. A job whose notification is still to be delivered stays.
  */
-const prune = (t: Tables, status: Ended | undefined, until: string, turn = ''): Statement => sql`
-  WITH ${turn === '' ? '' : `turn AS MATERIALIZED (SELECT ${turn} AS "isOurs"), `}removed AS (
-    DELETE FROM ${t.videoJobs}
-    WHERE "jobId" = ANY(ARRAY(
-      SELECT j."jobId"
-      FROM ${t.videoJobs} j
-      WHERE ${prunable(t, status, until)}
-        AND (j."createdAt", j."jobId") > ($3::timestamptz, $4::uuid)
-        ${turn === '' ? '' : 'AND (SELECT "isOurs" FROM turn)'}
-      ORDER BY j."createdAt", j."jobId"
-      LIMIT $2::integer
-      FOR UPDATE OF j SKIP LOCKED))
-    RETURNING "createdAt", "jobId"
+const lock = (t: Tables, status: Ended | undefined, until: string, turn = ''): Statement => sql`
+  WITH ${turn === '' ? '' : `turn AS MATERIALIZED (SELECT ${turn} AS "isOurs"), `}locked AS MATERIALIZED (
+    SELECT j."createdAt", j."jobId"
+    FROM ${t.videoJobs} j
+    WHERE ${prunable(t, status, until)}
+      AND (j."createdAt", j."jobId") > ($3::timestamptz, $4::uuid)
+      ${turn === '' ? '' : 'AND (SELECT "isOurs" FROM turn)'}
+    ORDER BY j."createdAt", j."jobId"
+    LIMIT $2::integer
+    FOR UPDATE OF j SKIP LOCKED
   )
-  SELECT (SELECT count(*)::integer FROM removed) AS "count", last."createdAt", last."jobId"
+  SELECT ARRAY(SELECT "jobId" FROM locked) AS "jobIds", last."createdAt", last."jobId"
   FROM (SELECT) AS one
   LEFT JOIN (
-    SELECT * FROM removed ORDER BY "createdAt" DESC, "jobId" DESC LIMIT 1
+    SELECT * FROM locked ORDER BY "createdAt" DESC, "jobId" DESC LIMIT 1
   ) AS last ON true`;
 
-/** $1 the time before which jobs must have ended; $2 to $4 as in `prune`. */
-export const pruneJobs =
+/**
+ * $1 the ids of jobs that this transaction has locked. One row: how many were removed. Until they were locked
+ * a notification may have been made due again, which changes no column of its job: only a statement that
+ * begins after the lock sees it.
+ */
+export const removeLocked = (t: Tables): Statement => sql`
+  WITH removed AS (
+    DELETE FROM ${t.videoJobs} j
+    WHERE j."jobId" = ANY(ARRAY(SELECT unnest($1::uuid[]))) AND ${nothingToTell(t)}
+    RETURNING 1
+  )
+  SELECT count(*)::integer AS "count" FROM removed`;
+
+/** $1 the time before which jobs must have ended; $2 to $4 as in `lock`. */
+export const lockPrunable =
   (status: Ended | undefined) =>
   (t: Tables): Statement =>
-    prune(t, status, THEN);
+    lock(t, status, THEN);
 
 /**
- * $1 how long ago, in ms, jobs must have ended; $2 to $4 as in `prune`. It removes nothing while another
- * worker does: the lock is of this transaction alone, so that it works behind any pooler.
+ * $1 how long ago, in ms, jobs must have ended; $2 to $4 as in `lock`. It finds nothing while another
+ * worker removes jobs: the lock is of this transaction alone, so that it works behind any pooler.
  */
-export const sweepJobs =
+export const lockSweepable =
   (status: Ended) =>
   (t: Tables): Statement =>
-    prune(
+    lock(
       t,
       status,
       AGO,

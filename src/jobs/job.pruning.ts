@@ -2,15 +2,11 @@ import type { Tables } from '../schema/tables.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
 import type { PruneJobsInput } from './job.inputs.js';
-import {
-  countPrunable,
-  pruneJobs as pruneBatch,
-  sweepJobs as sweepBatch,
-} from './job.pruning.sql.js';
+import { countPrunable, lockPrunable, lockSweepable, removeLocked } from './job.pruning.sql.js';
 
-/** What a batch removed. */
+/** What a batch has locked. */
 interface Batch {
-  readonly count: number;
+  readonly jobIds: readonly string[];
   /** The last job of it; null when there was none. */
   readonly createdAt: Date | null;
   readonly jobId: string | null;
@@ -18,9 +14,10 @@ interface Batch {
 
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
-/** Which jobs are removed, and how many by one statement. */
+/** Which jobs are removed, and how many in one transaction. */
 interface Sweep {
-  readonly statement: (t: Tables) => Statement;
+  /** Locks a batch of them. */
+  readonly lock: (t: Tables) => Statement;
   /** The first parameter: which time is long enough ago. */
   readonly until: unknown;
   readonly batchSize: number;
@@ -38,12 +35,12 @@ export async function pruneJobs(
   { olderThan, batchSize = 1_000, status, dryRun = false }: PruneJobsInput,
 ): Promise<number> {
   const until = olderThan.toISOString();
-  if (!dryRun) return remove(db, { statement: pruneBatch(status), until, batchSize });
+  if (!dryRun) return remove(db, { lock: lockPrunable(status), until, batchSize });
   const [row] = await db.run<{ count: number }>('pruneJobs', countPrunable(status), [until]);
   return row?.count ?? 0;
 }
 
-/** How many jobs a worker removes by one statement: few, because it works on others meanwhile. */
+/** How many jobs a worker removes in one transaction: few, because it works on others meanwhile. */
 const SWEEP_BATCH = 200;
 
 /**
@@ -59,23 +56,27 @@ export const sweepJobs = (
   keptMs: number,
   goesOn: () => Promise<boolean>,
 ): Promise<number> =>
-  remove(db, { statement: sweepBatch(status), until: keptMs, batchSize: SWEEP_BATCH, goesOn });
+  remove(db, { lock: lockSweepable(status), until: keptMs, batchSize: SWEEP_BATCH, goesOn });
 
 /**
  * Each batch goes on where the one before ended, so that what has to stay is passed over once, and not again
- * for each batch.
+ * for each batch. It is a transaction of two statements: what the second sees of notifications is no older
+ * than the locks of the first.
  */
-async function remove(
-  db: SqlRunner,
-  { statement, until, batchSize, goesOn }: Sweep,
-): Promise<number> {
+async function remove(db: SqlRunner, { lock, until, batchSize, goesOn }: Sweep): Promise<number> {
   let after = ['-infinity', NO_ID];
   for (let total = 0; ;) {
     const values = [until, batchSize, ...after];
-    const [batch] = await db.run<Batch>('pruneJobs', statement, values);
-    total += batch?.count ?? 0;
-    if (!batch?.createdAt || batch.jobId === null || batch.count < batchSize) return total;
+    const batch = await db.transaction('pruneJobs', async (run) => {
+      const [locked] = await run<Batch>(lock, values);
+      if (locked === undefined || locked.jobIds.length === 0) return { locked, count: 0 };
+      const [removed] = await run<{ count: number }>(removeLocked, [locked.jobIds]);
+      return { locked, count: removed?.count ?? 0 };
+    });
+    const { jobIds = [], createdAt = null, jobId = null } = batch.locked ?? {};
+    total += batch.count;
+    if (createdAt === null || jobId === null || jobIds.length < batchSize) return total;
     if (goesOn !== undefined && !(await goesOn())) return total;
-    after = [batch.createdAt.toISOString(), batch.jobId];
+    after = [createdAt.toISOString(), jobId];
   }
 }

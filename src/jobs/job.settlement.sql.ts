@@ -36,7 +36,26 @@ const SETTLEMENT_TYPES =
  * A run that a service without runs started after a retry has the number of the run before, which is
  * reported already: it gets the next number when it ends.
  */
-export const settleJobs = (t: Tables): Statement => sql`
+export const settleJobs = (t: Tables): Statement => settle(t);
+
+/**
+ * As {@link settleJobs}, but it waits for nobody: of a job whose row is locked comes a row that has nothing
+ * but its "position".
+ */
+export const settleUnlockedJobs = (t: Tables): Statement =>
+  settle(
+    t,
+    'SKIP LOCKED',
+    `
+  UNION ALL
+  SELECT i."position"::integer, NULL, NULL, NULL, NULL, NULL,
+    ${JOB_COLUMNS.map(() => 'NULL').join(', ')}
+  FROM unnest((SELECT $1::uuid[])) WITH ORDINALITY AS i("jobId", "position")
+  JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+  WHERE i."position" NOT IN (SELECT "position" FROM locked)`,
+  );
+
+const settle = (t: Tables, wait = '', more = ''): Statement => sql`
   WITH locked AS MATERIALIZED (
     SELECT i.*, j."status" AS "statusBefore", j."runNumber" AS "runNumberBefore",
       j."runNumber" + CASE
@@ -51,7 +70,7 @@ export const settleJobs = (t: Tables): Statement => sql`
         "errorMessage", "attemptError", "delay", "refund", "notificationId", "output", "position")
     JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
     ORDER BY j."jobId"
-    FOR NO KEY UPDATE OF j
+    FOR NO KEY UPDATE OF j ${wait}
   ), settled AS (
     UPDATE ${t.videoJobs} j
     SET ${UNCHANGED},
@@ -91,7 +110,7 @@ export const settleJobs = (t: Tables): Statement => sql`
   SELECT l."position"::integer, l."statusBefore", l."runNumberBefore", l."isLost", l."isCancelled", NULL,
     ${JOB_COLUMNS.map(() => 'NULL').join(', ')}
   FROM locked l
-  WHERE l."statusBefore" <> 'processing' OR l."isLost"`;
+  WHERE l."statusBefore" <> 'processing' OR l."isLost"${more}`;
 
 /**
  * Completes jobs that have nothing to do with each other, by their workers. It passes over each that is

@@ -1,10 +1,12 @@
 import { RequestBatcher } from '../sql/request.batcher.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
+import type { Statement } from '../sql/statement.js';
 import type { TransactionOptions } from '../sql/transaction.options.js';
 import { InvalidJobTransitionError, JobNotFoundError, LeaseLostError } from '../errors.js';
 import { newNotification } from '../notifications/notification.row.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
+import type { Tables } from '../schema/tables.js';
 import type { ChangedJob } from './job.changes.js';
 import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
@@ -47,18 +49,40 @@ export interface SettledJob {
 /** Why a move was refused. */
 export type JobRefusal = JobNotFoundError | LeaseLostError | InvalidJobTransitionError;
 
+/** What came of a move. */
+export type Verdict = SettledJob | { readonly error: JobRefusal };
+
 /**
  * Moves jobs out of `processing` in one statement, and says of each what came of it.
  *
  * @param move - what the jobs are to be, for the message of a refusal
  */
-export async function settleJobs(
+export const settleJobs = (
   db: SqlRunner,
   operation: string,
   move: string,
   settlements: readonly Settlement[],
   tx: TransactionOptions,
-): Promise<(SettledJob | { readonly error: JobRefusal })[]> {
+): Promise<Verdict[]> =>
+  settle(db, statements.settleJobs, operation, move, settlements, tx) as Promise<Verdict[]>;
+
+/** Gives jobs back without counting the attempt. @returns for each undefined if its row is locked */
+export function releaseUnlocked(
+  db: SqlRunner,
+  handles: readonly JobHandle[],
+): Promise<(Verdict | undefined)[]> {
+  const releases = handles.map((handle) => ({ handle, next: JobStatus.PENDING, refund: 1 }));
+  return settle(db, statements.settleUnlockedJobs, 'releaseJob', 'released', releases, {});
+}
+
+async function settle(
+  db: SqlRunner,
+  statement: (t: Tables) => Statement,
+  operation: string,
+  move: string,
+  settlements: readonly Settlement[],
+  tx: TransactionOptions,
+): Promise<(Verdict | undefined)[]> {
   const notificationIds = settlements.map(() => uuidV7());
   const values = [
     ...handleColumns(settlements.map(({ handle }) => handle)),
@@ -72,15 +96,16 @@ export async function settleJobs(
     notificationIds,
     jsonColumn(settlements.map(({ result }) => result?.output)),
   ];
-  const rows = await db.run<Row>(operation, statements.settleJobs, values, tx);
-  const verdicts = settlements.map(({ handle: { jobId } }) => ({
+  const rows = await db.run<Row>(operation, statement, values, tx);
+  const verdicts: (Verdict | undefined)[] = settlements.map(({ handle: { jobId } }) => ({
     error: new JobNotFoundError(jobId),
-  })) as (SettledJob | { readonly error: JobRefusal })[];
+  }));
   let notifications = 0;
   for (const row of rows) {
     const index = (row['position'] as number) - 1;
     const { handle } = settlements[index] as Settlement;
-    if (row['jobId'] === null) verdicts[index] = { error: refusal(handle.jobId, move, row) };
+    if (row['statusBefore'] === null) verdicts[index] = undefined;
+    else if (row['jobId'] === null) verdicts[index] = { error: refusal(handle.jobId, move, row) };
     else {
       const settled = settledJob(row, notificationIds[index] as string);
       verdicts[index] = settled;
@@ -89,7 +114,7 @@ export async function settleJobs(
   }
   announce(db.dataSource, 'notifications', notifications, tx.manager);
   announceMoved(db.dataSource, tx.manager, () =>
-    verdicts.flatMap((verdict) => ('error' in verdict ? [] : [verdict.job])),
+    verdicts.flatMap((one) => (one === undefined || 'error' in one ? [] : [one.job])),
   );
   return verdicts;
 }

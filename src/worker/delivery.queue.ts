@@ -121,9 +121,9 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     });
   }
 
-  /** A claim counts as a try: it is made, for as long as the shutdown lasts. */
-  giveBack(delivery: Delivery): Promise<void> {
-    return this.run(delivery);
+  /** A claim counts as a try: they are made, for as long as the shutdown lasts. */
+  async giveBack(deliveries: readonly Delivery[]): Promise<void> {
+    await Promise.all(deliveries.map((delivery) => this.run(delivery)));
   }
 
   /** Aborts what is at work: each records by itself that it failed. @returns how many they are */

@@ -300,7 +300,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const leases = this.jobQueue?.abort(reason) ?? [];
     const deliveries = this.deliveryQueue?.abort(reason) ?? 0;
     await Promise.race([ended, sleep(ABORT_GRACE_MS)]);
-    await Promise.all(leases.map((lease) => this.jobQueue?.giveBack(lease)));
+    await this.jobQueue?.giveBack(leases);
     this.logger.warn(
       `Stopped: ${leases.length} jobs were aborted and released for another worker, and ` +
         `${deliveries} deliveries were aborted.`,

@@ -60,7 +60,6 @@ export class JobQueue implements WorkQueue<Lease> {
       pool: leasePool,
       replyTimeoutMs,
     });
-    const leaseJobs = new JobService(db.dataSource, { ...context.settings, runner: leaseDb });
     const recording = outage.activity('Recording what became of jobs');
     const extending = outage.activity('Extending leases');
     this.keeper = new LeaseKeeper(leaseDb, options.leaseMs, extending, (lease) => {
@@ -88,12 +87,12 @@ export class JobQueue implements WorkQueue<Lease> {
     this.runner = new JobRunner(
       handler,
       db,
-      leaseJobs,
+      leaseDb,
       this.keeper,
       this.progress,
       completer,
       recording,
-      { ...options, maxRunMs },
+      { ...options, maxRunMs, urlSchemes: context.settings.urlSchemes },
       telemetry,
       logger,
     );
@@ -196,8 +195,8 @@ export class JobQueue implements WorkQueue<Lease> {
   }
 
   /** Without counting the attempt. */
-  giveBack(lease: Lease): Promise<void> {
-    return this.runner.release(lease);
+  giveBack(leases: readonly Lease[]): Promise<void> {
+    return this.runner.release(leases);
   }
 
   /** Aborts what is at work. @returns what is to be released */

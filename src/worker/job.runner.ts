@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '@nestjs/common';
 import type { EntityManager } from 'typeorm';
 import {
@@ -12,8 +13,7 @@ import type { PgClient } from '../peers/pg.internals.js';
 import { readInput } from '../input/input.js';
 import { JobResult } from '../jobs/job.inputs.js';
 import { requireSchemes } from '../jobs/url.schemes.js';
-import type { JobService } from '../jobs/job.service.js';
-import { settleJob } from '../jobs/job.settlement.js';
+import { releaseUnlocked, settleJob } from '../jobs/job.settlement.js';
 import type { JobRefusal } from '../jobs/job.settlement.js';
 import { JobStatus } from '../schema/entities/index.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
@@ -30,6 +30,10 @@ import type { ResolvedWorkerOptions } from './worker.options.js';
 import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 import type { JobOutcome, VideoJobHandler } from './worker.types.js';
 
+/** For how long, in ms, a worker that ends tries to release jobs whose rows are locked, and how often. */
+const RELEASE_MS = 5_000;
+const RELEASE_AGAIN_MS = 50;
+
 /** How a run ended, as the statistics count it. */
 export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released' | 'cancelled';
 
@@ -37,17 +41,17 @@ export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released' | 
 export class JobRunner {
   /**
    * @param db - records outcomes
-   * @param leaseJobs - gives jobs back, on a connection that no handler's transaction holds
+   * @param leaseDb - gives jobs back, on a connection that no handler's transaction holds
    */
   constructor(
     private readonly handler: VideoJobHandler,
     private readonly db: SqlRunner,
-    private readonly leaseJobs: JobService,
+    private readonly leaseDb: SqlRunner,
     private readonly keeper: LeaseKeeper,
     private readonly progress: ProgressReporter,
     private readonly completer: JobCompleter,
     private readonly recording: Activity,
-    private readonly options: ResolvedWorkerOptions & { readonly maxRunMs?: number | undefined },
+    private readonly options: ResolvedWorkerOptions & { readonly urlSchemes: readonly string[] },
     private readonly telemetry: Telemetry,
     private readonly logger: Logger,
   ) {}
@@ -72,20 +76,40 @@ export class JobRunner {
     }
   }
 
-  /** Gives a job back without counting the attempt. */
-  async release(lease: Lease): Promise<void> {
-    lease.settling = true;
+  /**
+   * Gives jobs back without counting the attempt. A row that is locked, such as by a handler in `whileHeld`,
+   * holds up no other job, and is tried again for a while.
+   */
+  async release(leases: readonly Lease[]): Promise<void> {
+    for (const lease of leases) lease.settling = true;
+    const end = performance.now() + Math.min(this.options.leaseMs / 3, RELEASE_MS);
+    let rest = leases;
     try {
-      await this.leaseJobs.releaseJob(lease.run);
-      this.telemetry.count('jobs.released');
-    } catch (error) {
-      // It was finished or taken meanwhile, or the database is away: then its lease ends by itself.
-      if (!(error instanceof LeaseLostError)) {
-        this.logger.warn(`Job ${lease.run.jobId} could not be released: ${reasonOf(error)}`);
+      for (;;) {
+        rest = await this.releaseUnlocked(rest);
+        if (rest.length === 0) return;
+        if (performance.now() >= end) throw new Error('somebody has locked the row');
+        await sleep(RELEASE_AGAIN_MS);
       }
+    } catch (error) {
+      // Such as a database that is away: then the leases end by themselves.
+      const jobs = rest.map(({ run }) => run.jobId).join(', ');
+      this.logger.warn(`Could not be released: ${jobs}: ${reasonOf(error)}`);
     } finally {
-      this.keeper.remove(lease);
+      for (const lease of leases) this.keeper.remove(lease);
     }
+  }
+
+  /** @returns those whose rows are locked */
+  private async releaseUnlocked(leases: readonly Lease[]): Promise<Lease[]> {
+    const verdicts = await releaseUnlocked(
+      this.leaseDb,
+      leases.map(({ run }) => run),
+    );
+    // Who is refused has finished meanwhile, or was taken over.
+    const released = verdicts.filter((one) => one !== undefined && !('error' in one));
+    this.telemetry.count('jobs.released', released.length);
+    return leases.filter((_, index) => verdicts[index] === undefined);
   }
 
   private async attempt(
@@ -141,7 +165,7 @@ export class JobRunner {
   }
 
   private async complete(lease: Lease, outcome: JobOutcome, limit: RunLimit): Promise<RunEnd> {
-    const { urlSchemes } = this.leaseJobs;
+    const { urlSchemes } = this.options;
     if (typeof outcome === 'function') {
       await this.completer.completeWith(lease, async (manager) => {
         const result = await limit.run(

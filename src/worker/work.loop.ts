@@ -18,7 +18,7 @@ export interface WorkQueue<T> {
    */
   run(item: T, onHandled: () => void): Promise<void>;
   /** Takes care of what was claimed while the loop was told to stop; never rejects. */
-  giveBack(item: T): Promise<void>;
+  giveBack(items: readonly T[]): Promise<void>;
 }
 
 /**
@@ -92,7 +92,7 @@ export class WorkLoop<T> {
     try {
       const { items, more, lookAgainMs } = await this.queue.claim(free, woken);
       this.claiming.succeeded();
-      if (this.stopping) await Promise.all(items.map((item) => this.queue.giveBack(item)));
+      if (this.stopping) await this.queue.giveBack(items);
       else items.forEach((item) => this.dispatch(item));
       const wokenMeanwhile = this.woken;
       this.woken ||= lookAgainMs !== undefined;

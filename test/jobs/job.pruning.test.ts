@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from 'pg';
 import { DeliveryStatus } from '../../src/schema/entities/index.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
@@ -6,6 +7,7 @@ import { openHarness } from '../support/harness.js';
 import { HOUR_MS, makers, openPeer, result, video, withoutWaiting } from './fixtures.js';
 import type { Peer } from './fixtures.js';
 import { explain, mostRowsOfANode, QueryRecorder } from './plan.js';
+import { outcomes } from './race.js';
 
 let h: Harness;
 let other: Peer;
@@ -136,6 +138,45 @@ it('passes over a job whose notification is just made due again, without waiting
   expect(await left()).toEqual([jobId]);
   expect(await h.jobs.pruneJobs({ olderThan: NOW })).toBe(0);
 });
+
+it('never removes a job whose notification is made due again at the same moment', async () => {
+  const count = 600;
+  let [redelivered, gone] = [0, 0];
+  for (let round = 0; round < 12; round += 1) {
+    const { userId } = await h.user();
+    const rows: { notificationId: string }[] = await h.dataSource.query(
+      `WITH ended AS (
+         INSERT INTO video_jobs ("userId", filename, "videoUrl", status, "createdAt", "completedAt")
+         SELECT $1, i::text, 's3://videos/a.mp4', 'failed', now() - i * interval '1 s', now()
+         FROM generate_series(1, ${count}) i RETURNING "jobId", "createdAt"
+       ), told AS (
+         INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "deliveryStatus")
+         SELECT "jobId", 'failure', 'a@example.com', 'failed' FROM ended
+         RETURNING "notificationId", "jobId"
+       )
+       SELECT "notificationId" FROM told JOIN ended USING ("jobId") ORDER BY "createdAt" DESC LIMIT 100`,
+      [userId],
+    );
+    // The newest, because those are removed last: the snapshot of the removal is the oldest for them.
+    const again = rows.map(async ({ notificationId }, index) => {
+      await sleep(index / 8);
+      return other.notifications.redeliver(notificationId);
+    });
+    const pruned = h.jobs.pruneJobs({ olderThan: NOW });
+    const { done, refused } = await outcomes(again);
+    await pruned;
+    expect(refused.filter((code) => code !== 'NOTIFICATION_NOT_FOUND')).toEqual([]);
+    const kept = await h.dataSource.query(
+      `SELECT "notificationId" FROM notification_log WHERE "deliveryStatus" = 'pending'`,
+    );
+    expect(kept).toHaveLength(done.length);
+    redelivered += done.length;
+    gone += refused.length;
+    await h.dataSource.query('DELETE FROM users');
+  }
+  // Both have won something, or there was no race.
+  expect([redelivered > 0, gone > 0]).toEqual([true, true]);
+}, 60_000);
 
 it('passes over a row that somebody has locked, without waiting', async () => {
   const [locked] = [await make.completed(), await make.completed()];

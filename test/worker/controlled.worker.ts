@@ -106,7 +106,7 @@ export class Run {
   async release(): Promise<void> {
     this.lease.released = true;
     this.lease.abort.abort(new Error('The process shuts down.'));
-    await this.worker.runner.release(this.lease);
+    await this.worker.runner.release([this.lease]);
   }
 }
 
@@ -136,12 +136,15 @@ export class Worker {
     this.runner = new JobRunner(
       { process: (job) => this.handlers.get(job) ?? Promise.reject(new Error('no handler')) },
       this.db,
-      this.jobs,
+      this.db,
       this.keeper,
       new ProgressReporter(this.db, this.keeper, outage.activity('Reporting progress')),
       new JobCompleter(this.jobs, this.jobs.workerId, this.db, recording),
       recording,
-      resolveWorkerOptions({ ...options, maxRunMs: LEASE_MS }),
+      {
+        ...resolveWorkerOptions({ ...options, maxRunMs: LEASE_MS }),
+        urlSchemes: this.jobs.urlSchemes,
+      },
       new Telemetry(),
       logger,
     );

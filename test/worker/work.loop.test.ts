@@ -41,8 +41,8 @@ class Queue implements WorkQueue<string> {
     return new Promise((resolve) => this.ends.set(item, resolve));
   }
 
-  async giveBack(item: string): Promise<void> {
-    this.givenBack.push(item);
+  async giveBack(items: readonly string[]): Promise<void> {
+    this.givenBack.push(...items);
   }
 }
 

@@ -1,0 +1,60 @@
+import type { INestApplicationContext } from '@nestjs/common';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { JobOutcome } from '../../src/worker/index.js';
+import { HOUR_MS } from '../jobs/fixtures.js';
+import { until } from '../support/until.js';
+import { bootWorker, RESULT } from './app.js';
+import { World } from './world.js';
+
+let world: World;
+let app: INestApplicationContext;
+let closing: Promise<void> | undefined;
+beforeAll(async () => {
+  world = await World.open();
+});
+afterEach(async () => {
+  await (closing ?? app.close());
+  await world.clear();
+});
+afterAll(() => world.close());
+
+it('a worker that ends releases its jobs at once, also behind rows that somebody has locked', async () => {
+  let begun = 0;
+  const warnings: string[] = [];
+  const silent = (): void => {};
+  app = await bootWorker(
+    world.harness.url,
+    {
+      process: async (_job, { signal }): Promise<JobOutcome> => {
+        begun += 1;
+        return sleep(HOUR_MS, RESULT, { signal });
+      },
+      concurrency: 8,
+      logger: { log: silent, error: silent, warn: (text: string) => void warnings.push(text) },
+    },
+    { leaseMs: HOUR_MS, shutdownMs: 0, pollMs: 20 },
+  );
+  const jobs = await world.create(...Array.from({ length: 8 }, () => 'a'));
+  await until(() => begun === jobs.length);
+  const ids = jobs.map(({ jobId }) => jobId).toSorted();
+  const [locked, free] = [ids.slice(0, 4), ids.slice(4)];
+  const statuses = (of: string[]): Promise<{ status: string }[]> =>
+    world.harness.dataSource.query(
+      `SELECT DISTINCT status, attempts, "workerId" FROM video_jobs WHERE "jobId" = ANY($1::uuid[])`,
+      [of],
+    );
+  const released = [{ status: 'pending', attempts: 0, workerId: null }];
+  await world.harness.dataSource.transaction(async (manager) => {
+    // As a handler in `whileHeld` does that has not come to its end.
+    await manager.query('SELECT FROM video_jobs WHERE "jobId" = ANY($1::uuid[]) FOR UPDATE', [
+      locked,
+    ]);
+    closing = app.close();
+    await until(async () => (await statuses(free))[0]?.status === 'pending');
+    expect(await statuses(free)).toEqual(released);
+    expect(await statuses(locked)).toMatchObject([{ status: 'processing' }]);
+  });
+  await closing;
+  expect(await statuses(locked)).toEqual(released);
+  expect(warnings.filter((text) => !text.startsWith('Stopped:'))).toEqual([]);
+});
