@@ -6,6 +6,8 @@ import { until } from '../support/until.js';
 import { bootWorker, RESULT } from './app.js';
 import { World } from './world.js';
 
+const silent = (): void => {};
+
 let world: World;
 let app: INestApplicationContext;
 let closing: Promise<void> | undefined;
@@ -21,7 +23,6 @@ afterAll(() => world.close());
 it('a worker that ends releases its jobs at once, also behind rows that somebody has locked', async () => {
   let begun = 0;
   const warnings: string[] = [];
-  const silent = (): void => {};
   app = await bootWorker(
     world.harness.url,
     {
