@@ -70,7 +70,7 @@ function requireEntities(dataSource: DataSource): void {
   const missing = frameForgeEntities.filter((entity) => !dataSource.hasMetadata(entity));
   if (missing.length > 0) {
     throw new ConfigurationError(
-      `The data source that FrameForgeDatabaseModule is to use lacks the entities ` +
+      `The data source of FrameForgeDatabaseModule lacks the entities ` +
         `${missing.map(({ name }) => name).join(', ')}. Add frameForgeEntities to its \`entities\` ` +
         `and frameForgeMigrations to its \`migrations\`.`,
     );
@@ -81,10 +81,10 @@ function requireEntities(dataSource: DataSource): void {
   if (twice === undefined) return;
   const { name, tableName } = twice;
   throw new ConfigurationError(
-    `The application has an entity class ${name} on the data source that FrameForgeDatabaseModule is to ` +
-      `use, which has one of that name. Nest knows repositories by the names of classes: ` +
-      `@InjectRepository(${name}) would get the one or the other. Rename the application's class, with ` +
-      `@Entity('${tableName}') to keep its table; or give this package a data source of its own: ` +
+    `The application and this package both have an entity class ${name} on the same data source. ` +
+      `Nest finds repositories by the name of the class, so @InjectRepository(${name}) could get either of ` +
+      `them. Rename the application's class, and keep its table with @Entity('${tableName}'). ` +
+      `Or give this package its own data source: ` +
       `FrameForgeDatabaseModule.forRoot({ name: 'frameforge' }).`,
   );
 }

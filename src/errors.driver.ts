@@ -8,7 +8,7 @@ import {
 } from './errors.js';
 import { clauseOf, MAX_PARTS, readable, reasonOf } from './errors.text.js';
 
-/** The node errors of a connection that could not be opened or broke. */
+/** Node's error codes for a connection that could not be opened, or that broke. */
 const UNREACHABLE = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
@@ -21,28 +21,28 @@ const UNREACHABLE = new Set([
   'EAI_AGAIN',
 ]);
 
-/** What `pg` and `pg-pool` say, without a code, of a connection that broke or could not be had. */
+/** The messages of `pg` and `pg-pool`, which have no code, for a connection that broke or was not free. */
 const BROKEN =
   /^(Connection terminated|timeout exceeded when trying to connect|timeout expired|Client has encountered a connection error|Client was closed|Query read timeout|Cannot use a pool after calling end|Connection ended|server closed the connection|Query runner already released|Driver not Connected)/i;
 
-/** What `pg` says, without a code, of a password that is missing where the server wants one. */
+/** The message of `pg`, which has no code, when the server wants a password and there is none. */
 const DRIVER_LOGIN = /^SASL: /;
 
-/** What PgBouncer says, under the code of a broken connection, of a login that cannot succeed. */
+/** PgBouncer's messages for a login that cannot succeed. It sends them with the code of a broken connection. */
 const POOLER_LOGIN =
   /authentication failed|auth failed|no such (user|database)|does not exist|unsupported startup parameter|(SSL|TLS) required/i;
 
-/** What to do about a login that was refused, by what was said of it; the first that fits. */
+/** What to do about a refused login, by the message of the server. The first entry that fits is used. */
 const LOGIN_ADVICE: readonly (readonly [RegExp, string])[] = [
   [
     /unsupported startup parameter/i,
-    `PgBouncer does not pass that setting on: take it out of the URL or \`extra\`, and set it for the ` +
+    `PgBouncer does not pass that setting on. Take it out of the URL or \`extra\`, and set it for the ` +
       `role (ALTER ROLE ... SET), or name it in PgBouncer's ignore_startup_parameters`,
   ],
   [
     /no pg_hba\.conf entry.*(no encryption|SSL off)|(SSL|TLS) required/i,
-    `Where the server takes encrypted connections only, set \`ssl: true\`, DB_SSL=true, or ` +
-      `?sslmode=verify-full in the URL; otherwise let its pg_hba.conf accept this host`,
+    `If the server accepts only encrypted connections, set \`ssl: true\`, DB_SSL=true, or ` +
+      `?sslmode=verify-full in the URL; if not, let its pg_hba.conf accept this host`,
   ],
   [
     /no pg_hba\.conf entry/i,
@@ -59,11 +59,11 @@ const CERTIFICATE =
   /^(CERT_|DEPTH_ZERO_SELF_SIGNED|SELF_SIGNED_CERT|UNABLE_TO_|ERR_TLS_CERT|HOSTNAME_MISMATCH|INVALID_CA)/;
 
 /**
- * Turns an error of the driver into one of this package's, where the caller can act on it; any other
- * error is returned as it is. SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
+ * Turns an error of the driver into an error of this package if the caller can act on it. Returns any other
+ * error unchanged. SQLSTATEs: https://www.postgresql.org/docs/current/errcodes-appendix.html
  *
  * @param operation - what was being done, as the subject of the message: `createJob`
- * @param wasSent - whether the statement had been sent, so that without an answer it may have been done
+ * @param wasSent - whether the statement had been sent, so it may have been done although no answer came
  */
 export function fromDriver(error: unknown, operation: string, wasSent = false): unknown {
   const thrown = readable(error);
@@ -83,7 +83,7 @@ function translated(error: unknown, operation: string, wasSent: boolean): unknow
   if (state === '40001' || state === '40P01') {
     return new TransactionConflictError(operation, { cause });
   }
-  // A plan that the transaction's connection keeps is no longer right: the next try makes another.
+  // The plan that this connection kept is out of date. The next try makes a new plan.
   if (hasStalePlan(cause)) {
     return new TransactionConflictError(operation, { cause });
   }
@@ -107,16 +107,16 @@ function translated(error: unknown, operation: string, wasSent: boolean): unknow
   if (CERTIFICATE.test(state)) {
     return new ConfigurationError(
       `${operation} could not verify the certificate of the database's server: ${clauseOf(cause)}. ` +
-        `Name the certificate of the authority that issued it, as ssl: { ca }, by the environment ` +
-        `(NODE_EXTRA_CA_CERTS=<file>), or in the URL (?sslmode=verify-full&sslrootcert=<file>), and ` +
-        `connect by the host name that it is for.`,
+        `Give the certificate of the authority that signed it: as ssl: { ca }, in the environment ` +
+        `(NODE_EXTRA_CA_CERTS=<file>), or in the URL (?sslmode=verify-full&sslrootcert=<file>). ` +
+        `Connect with the host name that the certificate is for.`,
       { cause },
     );
   }
   if (message === 'The server does not support SSL connections') {
     return new ConfigurationError(
-      `${operation} asked for TLS, and the database's server has none. ` +
-        `Turn it on there, or off here: by \`ssl\`, DB_SSL, the URL, or PGSSLMODE.`,
+      `${operation} asked for TLS, but the database server does not support it. ` +
+        `Turn TLS on in the server, or off here: with \`ssl\`, DB_SSL, the URL, or PGSSLMODE.`,
       { cause },
     );
   }
@@ -132,7 +132,7 @@ function translated(error: unknown, operation: string, wasSent: boolean): unknow
   }
   if (state === '42P01' || state === '42703' || state === '3F000') {
     return new MigrationError(
-      `${operation} needs a table, column or schema that is not there: ${clauseOf(cause)}. ` +
+      `${operation} needs a table, column or schema that does not exist: ${clauseOf(cause)}. ` +
         `Run the migrations of this release first.`,
       { cause },
     );
@@ -147,12 +147,12 @@ function translated(error: unknown, operation: string, wasSent: boolean): unknow
   return error;
 }
 
-/** A row that may not be (not null, check), and any row that has a password's hash. */
+/** The SQLSTATEs of a violated NOT NULL or CHECK, whose errors quote the whole row. */
 const QUOTES_ROW = /^23(502|514)$/;
 
 /**
- * Takes from an error of the driver what it quotes of the row that a constraint refused, because that may
- * be a password's hash. The names of the table, the column and the constraint stay.
+ * Removes from an error of the driver the text that quotes the refused row, because that text may contain
+ * the hash of a password. The names of the table, the column and the constraint stay.
  */
 export function hideRow(cause: unknown): void {
   const { detail } = (cause ?? {}) as { detail?: unknown };
@@ -162,8 +162,8 @@ export function hideRow(cause: unknown): void {
 }
 
 /**
- * The driver's own error inside of one of TypeORM's, which has the statement and its parameters; without
- * the row that it quotes.
+ * The driver's error inside an error of TypeORM. TypeORM's error contains the statement and its parameters;
+ * the driver's error does not. The row that it quotes is removed.
  */
 export function driverErrorOf(error: unknown): unknown {
   const { driverError = error } = (error ?? {}) as { driverError?: unknown };
@@ -172,15 +172,15 @@ export function driverErrorOf(error: unknown): unknown {
 }
 
 /**
- * The server has answered, and the statement is undone. An error that ends the connection is no answer:
- * it may have come after the commit.
+ * Whether the error is an answer of the server, so that the statement was undone. An error that ends the
+ * connection is no answer: it may have come after the commit.
  */
 export const isAnswer = (cause: unknown): boolean => {
   const { severity, code } = (cause ?? {}) as { severity?: unknown; code?: unknown };
   return typeof severity === 'string' && typeof code === 'string' && !ENDS_CONNECTION.test(code);
 };
 
-/** Whether a kept plan does not fit any more, because a column was given another type. */
+/** Whether a kept plan is out of date, because the type of a column was changed. */
 export const hasStalePlan = (cause: unknown): boolean => {
   const { routine } = (cause ?? {}) as { routine?: unknown };
   return stateOf(cause) === '0A000' && routine === 'RevalidateCachedQuery';
@@ -189,13 +189,13 @@ export const hasStalePlan = (cause: unknown): boolean => {
 /** Whether the connection has lost its kept plans, as after `DISCARD ALL`. */
 export const hasLostPlans = (cause: unknown): boolean => stateOf(cause) === '26000';
 
-/** Administrator's command, crash, start, dropped database and timeouts that end a session; a broken protocol. */
+/** SQLSTATEs that end the connection: shutdown, crash, start, dropped database, session timeouts, broken protocol. */
 const ENDS_CONNECTION = /^(57P|25P0[34]|08)/;
 
-/** @param connections - which connections, and what holds them as far as is known */
+/** The message of a pool without a free connection. @param connections - which connections are in use, and by whom */
 export const poolIsFull = (connections: string): string =>
-  `got no connection: ${connections} of the pool are in use. Inside of a transaction pass ` +
-  `\`{ manager }\`, so that the call uses the connection which the transaction has; or raise \`poolSize\`.`;
+  `got no connection: ${connections} of the pool are in use. Inside a transaction pass ` +
+  `\`{ manager }\`, so that the call uses the transaction's connection. Otherwise raise \`poolSize\`.`;
 
 function isRefusedLogin(state: string, message: string): boolean {
   return (

@@ -1,12 +1,12 @@
-/** How much of an error is read: how many errors inside of it, and characters of its text. */
+/** Bounds of what is read of an error: how many errors inside it, and how many characters. */
 export const MAX_PARTS = 20;
 const [MAX_LENGTH, MAX_NAME] = [10_000, 100];
 
-const UNREADABLE = 'something was thrown that cannot be put into words';
+const UNREADABLE = 'a value was thrown that cannot be shown as text';
 
 /**
- * The message of anything thrown, also of an AggregateError (whose own message is empty). Never throws,
- * and reads no more than a part of an error without an end.
+ * The message of any thrown value. For an AggregateError, whose own message is empty, the messages of its
+ * errors. Never throws, and reads only a bounded part of an error.
  */
 export function reasonOf(error: unknown): string {
   try {
@@ -29,10 +29,10 @@ function messageOf(error: unknown, left: { parts: number }): string {
     .join(', ');
 }
 
-/** The message of anything thrown, without a full stop at its end, to put it inside of a sentence. */
+/** The message of any thrown value without a full stop at its end, to put it into a sentence. */
 export const clauseOf = (error: unknown): string => reasonOf(error).replace(/\.$/, '');
 
-/** What a trace notes of anything thrown: bounded, and whatever it is. */
+/** What a trace records of any thrown value, in bounded length. */
 export function exceptionOf(error: unknown): { name: string; message: string; stack?: string } {
   const message = reasonOf(error);
   try {
@@ -47,10 +47,10 @@ export function exceptionOf(error: unknown): { name: string; message: string; st
   }
 }
 
-/** What was thrown, or an error in its place if it is something that cannot even be looked at. */
+/** The thrown value, or an error in its place if the value cannot even be inspected (a revoked proxy). */
 export function readable(error: unknown): unknown {
   try {
-    // `instanceof` asks for it.
+    // `instanceof` reads the prototype, which throws for a revoked proxy.
     if (typeof error === 'object' && error !== null) Object.getPrototypeOf(error);
     return error;
   } catch {

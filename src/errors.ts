@@ -2,7 +2,7 @@ import { clauseOf } from './errors.text.js';
 import type { JobStatus } from './schema/entities/job-status.js';
 import type { DeliveryStatus } from './schema/entities/notification-status.js';
 
-/** What an error takes besides its message. TypeScript's own type for it is newer than ES2021. */
+/** The options of an error's constructor. TypeScript declares them only from ES2022 on. */
 interface Cause {
   readonly cause?: unknown;
 }
@@ -11,9 +11,9 @@ interface Cause {
 export type FrameForgeErrorCode = AnyFrameForgeError['code'];
 
 /**
- * Every failure that a caller can act on. Tell them apart by class or by the stable `code`; the
- * message says what happened, to which thing, and what to do next. Names are set on the prototypes,
- * so that a bundler that renames classes does not change them.
+ * The base class of every failure that a caller can act on. Distinguish these errors by their class or by
+ * their stable `code`. The message says what happened, to which thing, and what to do next. Each class sets
+ * its `name` on the prototype, so a bundler that renames classes does not change the name.
  */
 export abstract class FrameForgeError extends Error {
   /** Which error it is. Codes stay the same from release to release; messages may change. */
@@ -48,7 +48,7 @@ export class InvalidInputError extends FrameForgeError {
   }
 }
 
-/** A job was to be created for a user who does not exist, or that user was to be changed; nothing was done. */
+/** A call wanted to create a job for a user who does not exist, or to change such a user. Nothing was written. */
 export class UserNotFoundError extends FrameForgeError {
   static {
     this.prototype.name = 'UserNotFoundError';
@@ -90,7 +90,7 @@ export class UserConflictError extends FrameForgeError {
   }
 }
 
-/** The job does not exist, or belongs to another user than the one that was asked for. */
+/** The job does not exist, or the call named a `userId` and the job belongs to another user. */
 export class JobNotFoundError extends FrameForgeError {
   static {
     this.prototype.name = 'JobNotFoundError';
@@ -99,7 +99,7 @@ export class JobNotFoundError extends FrameForgeError {
 
   /** @param jobId - the job that was asked for */
   constructor(readonly jobId: string) {
-    super(`Job ${jobId} does not exist, or not for this user. It may have been deleted since.`);
+    super(`Job ${jobId} does not exist, or belongs to another user. It may have been deleted.`);
   }
 }
 
@@ -124,7 +124,7 @@ const ADVICE: Record<JobStatus, string> = {
 };
 
 const FREE_IT =
-  'It was started without a lease, and waits for its owner for ever: if that is gone, give it back by ' +
+  'It was started without a lease, so no worker takes it over. If its owner is gone, give the job back: ' +
   'releaseJob({ jobId, runNumber, workerId: null }).';
 
 /** The job is in a state from which this move is not allowed. Nothing was changed. */
@@ -179,15 +179,15 @@ export class InvalidNotificationTransitionError extends FrameForgeError {
   }
 }
 
-/** What a {@link LeaseLostError} was about, and the state in which it was found. */
+/** The job or the notification of a {@link LeaseLostError}, and the state that it has now. */
 export type LostLease =
   | { jobId: string; status: JobStatus; runNumber: number; isCancelled?: boolean }
   | { notificationId: string; status: DeliveryStatus; deliveryNumber: number };
 
 /**
- * The caller no longer holds what it writes about: another run, worker or delivery does, or it was
- * finished. Nothing was changed. `status` and the current number let a caller whose reply was lost
- * tell that its own write had succeeded.
+ * The caller no longer holds the job or the notification that it wanted to change: another run, worker or
+ * delivery holds it, or it is finished. Nothing was changed. If the reply to an earlier write was lost,
+ * `status` and the current number tell whether that write had succeeded.
  */
 export class LeaseLostError extends FrameForgeError {
   static {
@@ -211,12 +211,12 @@ export class LeaseLostError extends FrameForgeError {
     super(
       'jobId' in lost
         ? lost.isCancelled === true
-          ? `The lease on job ${lost.jobId} is lost: it was cancelled, and is in run ${lost.runNumber}. ` +
+          ? `The lease on job ${lost.jobId} is lost: the job was cancelled, and its run number is ${lost.runNumber} now. ` +
             `Drop this run's result.`
-          : `The lease on job ${lost.jobId} is lost: it is ${lost.status}, in run ${lost.runNumber}, ` +
-            `and no longer yours. Drop this run's result; whoever holds the job now will finish it.`
-        : `The lease on notification ${lost.notificationId} is lost: it is ${lost.status}, ` +
-            `in delivery ${lost.deliveryNumber}. Drop this outcome.`,
+          : `The lease on job ${lost.jobId} is lost: the job is ${lost.status} in run ${lost.runNumber}. ` +
+            `Drop the result of your run. If another worker holds the job now, that worker finishes it.`
+        : `The lease on notification ${lost.notificationId} is lost: the notification is ${lost.status} ` +
+            `in delivery ${lost.deliveryNumber}. Drop the outcome of your delivery.`,
     );
     Object.assign(this, lost);
     this.status = lost.status;
@@ -224,8 +224,8 @@ export class LeaseLostError extends FrameForgeError {
 }
 
 /**
- * The job was cancelled while its handler ran, or was deleted, mostly with its user. It is the reason of the handler's `signal`: stop, nothing
- * of this run will be recorded.
+ * The job was cancelled or deleted while its handler ran. A job is also deleted together with its user.
+ * This error is the `reason` of the handler's `signal`. Stop the work: nothing of this run will be recorded.
  */
 export class JobCancelledError extends FrameForgeError {
   static {
@@ -262,12 +262,12 @@ export class JobConflictError extends FrameForgeError {
   constructor(readonly jobId: string) {
     super(
       `Job ${jobId} exists already, with another userId, filename, videoUrl or parameters. ` +
-        `Use a new jobId for a new job; the same one only to repeat the same call.`,
+        `Use a new jobId for a new job. Use the same jobId only to repeat the same call.`,
     );
   }
 }
 
-/** The database undid the transaction for the sake of another one: run the whole of it again. */
+/** The database rolled the transaction back because it collided with another one. Run the whole transaction again. */
 export class TransactionConflictError extends FrameForgeError {
   static {
     this.prototype.name = 'TransactionConflictError';
@@ -283,13 +283,13 @@ export class TransactionConflictError extends FrameForgeError {
   }
 }
 
-/** What is known of a call that got no answer: it was not done, or it may have been. */
+/** Whether a call that got no answer was certainly not done, or may have been done. */
 export type CallOutcome = 'not done' | 'unknown';
 
 /**
- * The database cannot be reached, has no connection to give, or the connection broke. `outcome` is
- * `'unknown'` where the statement was sent and its reply was lost: it may have been done. Repeat the call
- * with the same `jobId` or handle, and the reply will tell; in all other cases it is `'not done'`.
+ * The database could not be reached, no connection was free, or the connection broke. `outcome` is
+ * `'unknown'` if a write was sent and its reply was lost: the write may have been done. Repeat the call with
+ * the same `jobId` or handle, and the answer tells. In all other cases `outcome` is `'not done'`.
  */
 export class DatabaseUnavailableError extends FrameForgeError {
   static {
@@ -301,8 +301,8 @@ export class DatabaseUnavailableError extends FrameForgeError {
 
   /**
    * @param operation - what was being done, as the subject of the message
-   * @param options - `outcome` (default `'not done'`); `problem`: what happened and what to do, where
-   *   that is something else than a database that is away
+   * @param options - `outcome` (default `'not done'`); `problem`: what happened and what to do, if
+   *   the reason is another one than a database that cannot be reached
    */
   constructor(
     operation: string,
@@ -314,10 +314,10 @@ export class DatabaseUnavailableError extends FrameForgeError {
   ) {
     const away =
       `could not reach the database: ${clauseOf(options.cause)}. ` +
-      `Try again when it is back; connections are re-opened by themselves.`;
+      `Try again when it is back; the package opens connections again by itself.`;
     const repeat =
-      ' The reply was lost, so that a write may have been done. Repeated with the same jobId or handle, ' +
-      'the call does nothing twice and tells; createJob without a jobId would create a second job.';
+      ' The reply was lost, so a write may have been done. Repeat the call with the same jobId or handle: ' +
+      'it does nothing twice, and its answer tells. createJob without a jobId would create a second job.';
     super(`${operation} ${problem ?? away}${outcome === 'unknown' ? repeat : ''}`, options);
     this.outcome = outcome;
   }
@@ -372,7 +372,7 @@ export class MigrationError extends FrameForgeError {
   readonly code = 'MIGRATION_FAILED';
 }
 
-/** The options, the environment or the database's roles are wrong; the message says which and how to mend it. */
+/** The options, the environment or the rights of the database role are wrong. The message says what to change. */
 export class ConfigurationError extends FrameForgeError {
   static {
     this.prototype.name = 'ConfigurationError';
@@ -400,8 +400,8 @@ export type AnyFrameForgeError =
   | ConfigurationError;
 
 /**
- * Whether something that was caught is one of this package's errors. In TypeScript, `switch (error.code)`
- * then narrows to the class of each code, with its data fields.
+ * Whether a caught value is one of this package's errors. In TypeScript, `switch (error.code)` then narrows
+ * the error to the class of each code, with its data fields.
  *
  * @param error - anything that was thrown
  */

@@ -75,7 +75,9 @@ export function readBulk(
   }
   if (!isBulkCommand(command)) return undefined;
   if (command === 'prune' && filter['olderThan'] === undefined) {
-    throw new UsageError('prune needs --older-than: jobs that ended before that are removed');
+    throw new UsageError(
+      'prune needs --older-than: it removes the jobs that ended before that time',
+    );
   }
   return { filter, yes: values['yes'] === true };
 }

@@ -38,11 +38,11 @@ export async function changeMany(
     out(`${matched} ${rows} would be ${done}. Nothing was changed: run this again with --yes.`);
     return;
   }
-  out(`${matched} ${rows} are to be ${done}.`);
+  out(`${matched} ${rows} will be ${done}.`);
   const outcome = await run(false);
   const left = outcome.matched - outcome.changed;
   out(
-    `${outcome.changed} were ${done}${left > 0 ? `; ${left} were changed by others meanwhile` : ''}.`,
+    `${outcome.changed} were ${done}${left > 0 ? `; ${left} were changed by another process meanwhile` : ''}.`,
   );
 }
 
@@ -50,7 +50,7 @@ export async function changeMany(
 function bulkOf(dataSource: DataSource, command: BulkCommand, filter: object): Bulk {
   if (![VideoJob, NotificationLog].every((entity) => dataSource.hasMetadata(entity))) {
     throw new ConfigurationError(
-      `${command} needs a data source with this package's entities: add frameForgeEntities to its \`entities\`.`,
+      `${command} needs a data source that has the entities of this package: add frameForgeEntities to its \`entities\`.`,
     );
   }
   const options = { replyTimeoutMs: REPLY_TIMEOUT_MS };

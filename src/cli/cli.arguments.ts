@@ -36,10 +36,10 @@ export interface Adoption extends AdoptionChoices {
 export const USAGE = `Usage: frameforge-db <command> [options]
 
   migrate   run the pending migrations, one process at a time
-  revert    undo the newest of the migrations that are known here
+  revert    undo the newest migration that this release or the data source knows
   status    list the migrations: [x] applied, [ ] pending, [?] of a newer release, [-] of another service
   check     exit with 1 if migrations are pending or the schema differs from the entities
-  adopt     say what it would take to make an older database this package's; with --yes, do it
+  adopt     say how it would convert the tables of an older database; with --yes, do it
   retry     count the failed jobs that match; with --yes, make them pending again
   cancel    count the pending and processing jobs that match; with --yes, cancel them
   redeliver count the failed notifications that match; with --yes, deliver them again
@@ -50,19 +50,19 @@ Options:
                              that of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME
   --lock-timeout <ms>        how long to wait for another process that is migrating (300000)
   --online                   for migrate: build indexes while writes go on (see docs/guides/large-tables.md)
-  --time-zone <zone>         for adopt: in which the services wrote times, such as UTC
-  --processing <what>        for adopt: jobs that were being processed: retry (default), keep
-  --pending-notifications <what>  for adopt: hold (default: marked as failed, not sent), send
+  --time-zone <zone>         for adopt: the zone in which the services wrote times, such as UTC
+  --processing <what>        for adopt: what becomes of jobs that are processing: retry (default) or keep
+  --pending-notifications <what>  for adopt: hold (default: mark them as failed, do not send them) or send
   --user <id>                for retry, cancel, redeliver: only of this user
   --job <id>                 for redeliver: only of this job
   --status <status>          for cancel: pending or processing; for prune: completed or failed
   --created-from <time>, --created-before <time>, --error <text>, --limit <number>
-                             for retry, cancel, redeliver: only these, the oldest first. A time is
+                             for retry, cancel, redeliver: only these rows, the oldest first. A time is
                              2030-01-31T12:00:00Z, or how long ago: 30d, 12h, 15m
-  --ended-from <time>, --ended-before <time>  for retry: when they failed
-  --reason <text>            for cancel: what the jobs' users read
-  --older-than <time>        for prune
-  --yes                      for adopt, retry, cancel, redeliver, prune: do it
+  --ended-from <time>, --ended-before <time>  for retry: when the jobs failed
+  --reason <text>            for cancel: the text that the users of the jobs read
+  --older-than <time>        for prune: remove jobs that ended before then
+  --yes                      for adopt, retry, cancel, redeliver, prune: do it, instead of only counting
   -h, --help                 show this`;
 
 /**
@@ -75,9 +75,10 @@ export function readArguments(args: readonly string[]): Arguments | undefined {
   const { values, positionals } = parse(args);
   if (values.help === true) return undefined;
   const [command, ...rest] = positionals;
-  if (command === undefined) throw new UsageError(`give a command: ${COMMANDS.join(', ')}`);
+  if (command === undefined)
+    throw new UsageError(`give one of these commands: ${COMMANDS.join(', ')}`);
   if (!isCommand(command)) throw new UsageError(`there is no command '${command}'`);
-  if (rest.length > 0) throw new UsageError(`'${rest.join(' ')}' is too much`);
+  if (rest.length > 0) throw new UsageError(`'${rest.join(' ')}' is not needed: give one command`);
   const timeout = values['lock-timeout'];
   if (timeout !== undefined && !/^\d{1,9}$/.test(timeout)) {
     throw new UsageError(`--lock-timeout is '${timeout}': give whole milliseconds`);
@@ -111,7 +112,7 @@ function readAdoption(command: Command, values: Values): Adoption | undefined {
   } = values;
   if (timeZone === undefined) {
     throw new UsageError(
-      `adopt needs --time-zone: the zone in which the services wrote times, which is UTC in most containers`,
+      `adopt needs --time-zone, the zone in which the services wrote times (UTC in most containers)`,
     );
   }
   if (processing !== 'retry' && processing !== 'keep') {

@@ -135,14 +135,14 @@ async function check({ dataSource, out }: Context): Promise<number> {
     for (const difference of drift) out(`  ${describe(difference)}`);
     if (drift.some(({ losesData }) => losesData)) {
       out(
-        '[!] holds data, which dropping it would lose: change it by a migration that keeps the data ' +
+        '[!] marks what holds data. Dropping it would lose the data: write a migration that keeps the data ' +
           '(ALTER COLUMN ... TYPE ... USING ...).',
       );
     }
   }
   if (older.length > 0) out(olderDatabaseError(older).message);
   if (pending.length + drift.length + older.length > 0) return 1;
-  out('The schema is what the entities say, and no migration is pending.');
+  out('The schema agrees with the entities, and no migration is pending.');
   return 0;
 }
 
@@ -158,7 +158,7 @@ async function adoptOlder({
   const { yes, ...choices } = adoption;
   const tables = await adopt(dataSource, choices, yes, lockOptions(lockTimeoutMs, logger));
   if (tables.length === 0) {
-    out('Nothing to do: there is no older database here.');
+    out('Nothing to do: the database has no older tables.');
     return 0;
   }
   for (const { name, rows, steps } of tables) {

@@ -53,7 +53,7 @@ export class DrainingDataSource extends DataSource {
       const inUse = poolsOf(this).reduce((sum, pool) => sum + pool.totalCount - pool.idleCount, 0);
       this.warn(
         `${inUse} connections were still in use ${this.drainMs} ms after the application began to ` +
-          `close: ending them. Whether the statements on them are done, nobody is told.`,
+          `close, and are ended now. Nobody learns whether their statements were done.`,
       );
       await this.#endAll();
     }
@@ -122,6 +122,6 @@ export function refuseWhileClosing(dataSource: DataSource, operation: string): v
 
 function closing(operation: string): DatabaseUnavailableError {
   return new DatabaseUnavailableError(operation, {
-    cause: new Error('the data source takes no new work'),
+    cause: new Error('the data source is closing'),
   });
 }

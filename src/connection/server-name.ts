@@ -35,7 +35,7 @@ export function requireAddress(options: PostgresOptions): void {
     for (const [name, value] of Object.entries({ host, database })) {
       if (value === undefined || !/:\/\/|@/.test(value)) continue;
       throw new ConfigurationError(
-        `The ${name} of the data source is not a name, but looks like a URL or a part of one: give a ` +
+        `The ${name} of the data source looks like a URL or a part of one, not like a name. Give a ` +
           `URL as \`url\` or DATABASE_URL, and the ${name} alone as \`${name}\` or ` +
           `${name === 'host' ? 'DB_HOST' : 'DB_NAME'}.`,
       );

@@ -28,7 +28,7 @@ export function readConsoleFiles(): Map<string, ConsoleFile> {
   if (folder === undefined) {
     throw new ConfigurationError(
       'FrameForgeConsoleModule cannot find its pages, dist/console/assets/console.js. A bundler has left them ' +
-        'out: keep @frameforge/shared-types outside of the bundle. In a checkout: npm run build.',
+        'out: exclude @frameforge/shared-types from the bundle. In a checkout, run: npm run build.',
     );
   }
   const read = (name: string): string => readFileSync(`${folder}${name}`, 'utf8');

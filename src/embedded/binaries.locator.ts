@@ -76,7 +76,7 @@ export async function prepareBinaries(
   if (defect === undefined) return copied;
   throw new ConfigurationError(
     `The PostgreSQL in ${native} does not run here: ${defect.message.trim()}. Its binaries need ` +
-      'glibc: on Alpine (musl) they cannot run. Elsewhere, install the package again. ' +
+      'glibc, so they cannot run on Alpine (musl). On other systems, install the package again. ' +
       REMEDY,
     { cause: defect },
   );

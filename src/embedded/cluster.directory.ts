@@ -103,7 +103,7 @@ async function createCluster(
     const isNameless = log.includes('could not look up effective user ID');
     throw new ConfigurationError(
       `initdb could not make a PostgreSQL cluster. It said:\n${log}` +
-        (isNameless ? 'Run as a user who has a name, or add this one to /etc/passwd.' : ''),
+        (isNameless ? 'Run as a user who has a name in /etc/passwd, or add this user to it.' : ''),
     );
   }
   await writeFile(join(newCluster, PASSWORD_FILE), password, { mode: 0o600, flag: 'wx' });
@@ -129,14 +129,14 @@ function openHome(home: string, account: Account | undefined): void {
   }
   if (existsSync(join(home, 'PG_VERSION'))) {
     throw new ConfigurationError(
-      `${home} holds PostgreSQL data of another tool, whose password is not known. ` +
+      `${home} holds PostgreSQL data of another tool, and its password is not known. ` +
         'Use another dataDir.',
     );
   }
   if (account && !canEnter(home, account)) {
     throw new ConfigurationError(
-      `PostgreSQL does not run as root but as uid ${account.uid} here, which cannot enter ${home}. ` +
-        'Use a dataDir outside of private directories, or run as an ordinary user.',
+      `PostgreSQL refuses to run as root, so it runs as uid ${account.uid}, who cannot enter ${home}. ` +
+        'Use a dataDir that others may enter, or run as an ordinary user.',
     );
   }
 }
@@ -147,7 +147,7 @@ export function temporaryDirectory(account: Account | undefined): string {
   const base = bases.find((path) => !account || (existsSync(path) && canEnter(path, account)));
   if (base !== undefined) return base;
   throw new ConfigurationError(
-    `PostgreSQL does not run as root but as uid ${account?.uid} here, which cannot enter ` +
+    `PostgreSQL refuses to run as root, so it runs as uid ${account?.uid}, who cannot enter ` +
       `${bases.join(' or ')}. Set TMPDIR to a directory that it can enter.`,
   );
 }

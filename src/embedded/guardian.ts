@@ -82,8 +82,8 @@ export class Guardian {
     const code = await this.#ended;
     if (code === 0) return;
     throw new ConfigurationError(
-      'The guardian of the embedded PostgreSQL was killed or could not clean up. End the server ' +
-        `that may still run in ${this.#directories.join(' or ')}, and remove what is left there.`,
+      'The guardian of the embedded PostgreSQL was killed or could not clean up. A server may ' +
+        `still run in ${this.#directories.join(' or ')}: end it, and remove the directory.`,
       { cause: code },
     );
   }
@@ -94,7 +94,7 @@ export function findProgram(): string {
   const file = LOCATION && fileURLToPath(new URL('./guardian.program.js', LOCATION));
   if (file !== undefined && existsSync(file)) return file;
   throw new ConfigurationError(
-    'The embedded PostgreSQL needs the files of "@frameforge/shared-types" as they are installed, ' +
+    'The embedded PostgreSQL needs the installed files of "@frameforge/shared-types", ' +
       'but this code runs from a bundle. Exclude the package from the bundle (mark it as external).',
   );
 }

@@ -21,8 +21,8 @@ export function chooseAccount(cluster: string | undefined): Account | undefined 
     const { uid, gid } = statSync(cluster);
     if (uid !== 0) return { uid, gid };
     throw new ConfigurationError(
-      `${cluster} belongs to root, and PostgreSQL does not run as root. ` +
-        'Give it to another user with chown -R.',
+      `${cluster} belongs to root, and PostgreSQL refuses to run as root. ` +
+        'Give the directory to another user with chown -R.',
     );
   }
   const accounts = readFileSync('/etc/passwd', 'utf8')
@@ -33,7 +33,7 @@ export function chooseAccount(cluster: string | undefined): Account | undefined 
   const account = accounts.find(({ name }) => name === 'nobody') ?? accounts[0];
   if (account) return { uid: account.uid, gid: account.gid };
   throw new ConfigurationError(
-    'PostgreSQL does not run as root, and /etc/passwd has no other account to run it under. ' +
+    'PostgreSQL refuses to run as root, and /etc/passwd has no other account for it. ' +
       'Run as an ordinary user, or set DATABASE_URL to an existing PostgreSQL.',
   );
 }
@@ -55,7 +55,7 @@ export function giveTo(account: Account | undefined, path: string): void {
     chownSync(path, account.uid, account.gid);
   } catch (error) {
     throw new ConfigurationError(
-      `Root cannot hand a file to uid ${account.uid} here, and PostgreSQL does not run as root. ` +
+      `Root may not give files to uid ${account.uid} here, and PostgreSQL refuses to run as root. ` +
         'Run as an ordinary user, or set DATABASE_URL to an existing PostgreSQL.',
       { cause: error },
     );

@@ -122,7 +122,9 @@ export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeErro
       body = this.bodyOf?.(answer, error, host) ?? answer;
     } catch (thrown) {
       // Thrown from here, it would be no answer at all, or the end of the process.
-      this.log.error(`The body of an answer could not be made: ${reasonOf(thrown)}`);
+      this.log.error(
+        `The option \`body\` of FrameForgeExceptionFilter failed: ${reasonOf(thrown)}`,
+      );
     }
     response.status(answer.statusCode).send(body);
   }

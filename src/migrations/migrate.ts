@@ -77,9 +77,11 @@ export async function bringUpToDate(
       `The database has migrations that this release does not know: ${unknown.join(', ')}. ` +
       `A newer release has migrated it`;
     if (requireCurrentSchema) {
-      throw new MigrationError(`${message}; deploy that release, or drop requireCurrentSchema.`);
+      throw new MigrationError(
+        `${message}; deploy that release, or turn off requireCurrentSchema.`,
+      );
     }
-    logger.log(`${message}; going on, as a rolling deployment does.`);
+    logger.log(`${message}; the boot goes on, because a rolling deployment needs that.`);
   }
   if (pending.length === 0) return;
   if (!migrationsRun) {
@@ -87,7 +89,7 @@ export async function bringUpToDate(
       `The database lacks ${pending.length} migrations of this release: ${pending.join(', ')}. ` +
       `Run them with a role that may change the schema: npx frameforge-db migrate`;
     if (requireCurrentSchema) throw new MigrationError(`${message}.`);
-    logger.warn(`${message}. Until then, calls that need them fail.`);
+    logger.warn(`${message}. Until then, calls that need these migrations fail.`);
     return;
   }
   const done = await runMigrations(
@@ -106,7 +108,7 @@ function requireServerVersion({ driver: { version } }: DataSource): void {
   // One that does not tell its version as PostgreSQL does is not judged by it.
   if (!(Number.parseInt(version ?? '', 10) < OLDEST_POSTGRESQL)) return;
   throw new MigrationError(
-    `The database runs PostgreSQL ${version}: this package needs ${OLDEST_POSTGRESQL} or later. ` +
+    `The database runs PostgreSQL ${version}, but this package needs ${OLDEST_POSTGRESQL} or later. ` +
       `Upgrade the server.`,
   );
 }

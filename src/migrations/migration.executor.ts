@@ -81,8 +81,8 @@ export class LockedMigrationExecutor {
     const migration = find(name);
     if (migration === undefined) {
       throw new MigrationError(
-        `The newest migration, ${name}, is unknown to this release: ` +
-          `revert it with the release that has it.`,
+        `This release does not know the newest migration, ${name}. ` +
+          `Revert it with the release that has it.`,
       );
     }
     await this.asItWants(migration, async () => {
@@ -118,8 +118,8 @@ export class LockedMigrationExecutor {
     if (!this.online || upOnline === undefined) return;
     if (this.mode === 'all') {
       throw new MigrationError(
-        `${name} cannot be prepared while writes go on, because all migrations share a ` +
-          `transaction: set migrationsTransactionMode to 'each', which is the default here.`,
+        `${name} cannot build its indexes while writes go on, because all migrations share one ` +
+          `transaction. Set migrationsTransactionMode to 'each', the default of this package.`,
       );
     }
     this.current = { name, inTransaction: false, online: true };
@@ -170,8 +170,8 @@ export class LockedMigrationExecutor {
       .map(({ name }) => name);
     if (names.length === 0) return;
     throw new MigrationError(
-      `${names.join(', ')} set \`transaction\`, which migrationsTransactionMode 'all' overrules: ` +
-        `use the mode 'each', which is the default here.`,
+      `${names.join(', ')} set \`transaction\`, but migrationsTransactionMode 'all' ignores that. ` +
+        `Use the mode 'each', the default of this package.`,
     );
   }
 }

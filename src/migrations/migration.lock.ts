@@ -77,8 +77,8 @@ export async function waitForLock(
     const holder = told && !over ? '' : await describeHolder(on.query, key);
     if (over) {
       throw new MigrationError(
-        `Another process holds the migration lock, and did not release it within ${timeoutMs} ms: ` +
-          `${holder}. Wait until its migration is done, or end it if it hangs: ` +
+        `Another process holds the migration lock, and has not released it within ${timeoutMs} ms: ` +
+          `${holder}. Wait until its migration is done. If it hangs, end it: ` +
           `SELECT pg_terminate_backend(<pid>).`,
       );
     }

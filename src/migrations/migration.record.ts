@@ -150,8 +150,8 @@ export class MigrationRecord {
       }
       if (code === '42703') {
         throw new MigrationError(
-          `The table ${table} is not TypeORM's: another tool keeps its own record in it. Give this ` +
-            `package a schema of its own, by the option \`schema\`; it is made where it is missing.`,
+          `The table ${table} was made by another tool, not by TypeORM. Give this ` +
+            `package its own schema with the option \`schema\`. A schema that is missing is created.`,
           { cause: error },
         );
       }

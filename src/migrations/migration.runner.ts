@@ -127,7 +127,7 @@ function failure(
   if (error instanceof ConfigurationError) {
     return new ConfigurationError(
       `${operation} ${current?.name ?? 'the database'} is not allowed to this database role: ` +
-        `${clauseOf(cause)}. Migrate with the role that owns the schema, by npx frameforge-db migrate, and set \`migrationsRun: false\` here. ` +
+        `${clauseOf(cause)}. Run npx frameforge-db migrate with the role that owns the schema, and set \`migrationsRun: false\` here. ` +
         `docs/roles.md has the SQL for both roles.`,
       { cause },
     );
@@ -138,7 +138,7 @@ function failure(
     });
   }
   const remains = current.online
-    ? 'What it had begun to build is dropped when it is started again'
+    ? 'The next start drops what was half built'
     : !current.inTransaction
       ? 'It has no transaction: look what remains of it, such as an invalid index, and remove that'
       : mode === 'all'

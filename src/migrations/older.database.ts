@@ -76,8 +76,8 @@ const isEnough = (found: string, wanted: string): boolean =>
 /** @param differences - in what the tables differ from those of this package */
 export const olderDatabaseError = (differences: readonly string[]): MigrationError =>
   new MigrationError(
-    `The tables of the database are not those that this package makes: ${differences.join('; ')}. ` +
-      `Nothing was changed. If they are FrameForge's of before, back them up, and see what ` +
-      `npx frameforge-db adopt would do; if they are somebody else's, give this package a schema of ` +
-      `its own, by the option \`schema\` (a schema that is missing is made).`,
+    `The tables of the database differ from those that this package makes: ${differences.join('; ')}. ` +
+      `Nothing was changed. If an older FrameForge release made them, back them up, and see what ` +
+      `npx frameforge-db adopt would do. If they belong to another program, give this package its own ` +
+      `schema with the option \`schema\` (a schema that is missing is created).`,
   );

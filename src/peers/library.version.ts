@@ -14,8 +14,8 @@ export function requireParts(library: string, parts: Readonly<Record<string, boo
   if (missing.length === 0) return;
   throw new ConfigurationError(
     `This release of @frameforge/shared-types does not work with ${library} ${versionOf(library)}, ` +
-      `which lacks ${missing.join(', ')}. Install a version of ${library} that this release names ` +
-      `among its peer dependencies, or update @frameforge/shared-types.`,
+      `which lacks ${missing.join(', ')}. Install a version of ${library} that is among this release's ` +
+      `peer dependencies, or update @frameforge/shared-types.`,
   );
 }
 

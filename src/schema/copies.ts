@@ -27,9 +27,9 @@ export function requireOneCopy(loaded = (globalThis as Marked)[MARK]): void {
   );
   if (commonjs === undefined) return;
   throw new ConfigurationError(
-    `This process holds @frameforge/shared-types twice: once imported, once required ` +
-      `(${commonjs.slice(0, commonjs.indexOf(COMMONJS) + COMMONJS.length)}), so that each has ` +
-      `entities of its own. Import it everywhere, or require it everywhere; or let Node require ES ` +
-      `modules, as it does without --no-experimental-require-module.`,
+    `This process has loaded @frameforge/shared-types twice: once with import, once with require ` +
+      `(${commonjs.slice(0, commonjs.indexOf(COMMONJS) + COMMONJS.length)}), so there are two ` +
+      `copies of each entity class. Use import everywhere, or require everywhere. Or let Node require ES ` +
+      `modules: start it without --no-experimental-require-module.`,
   );
 }

@@ -73,7 +73,7 @@ export class RequestBatcher<Input, Output> {
    */
   async run(input: Input): Promise<Output> {
     if (this.pending >= this.maxPending) {
-      const cause = new Error(`${this.pending} calls wait for its answer already`);
+      const cause = new Error(`${this.pending} calls are waiting already`);
       throw new DatabaseUnavailableError(this.requests.operation, { cause });
     }
     this.pending += 1;

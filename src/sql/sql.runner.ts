@@ -154,7 +154,7 @@ export class SqlRunner {
     const other = replica ? replicas[Math.floor(Math.random() * replicas.length)] : undefined;
     const pool = options.pool ?? other ?? primary;
     if (pool === undefined) {
-      const cause = new Error('its data source is closed');
+      const cause = new Error('the data source is closed');
       throw new DatabaseUnavailableError(operation, { cause });
     }
     return checkOut(operation, pool, dataSource, replyTimeoutMs);
@@ -305,10 +305,10 @@ export class SqlRunner {
     }
     if (manager.queryRunner?.isReleased === true) {
       if (manager.queryRunner.isTransactionActive) {
-        const cause = new Error('the connection of its transaction broke');
+        const cause = new Error('the connection of the transaction broke');
         throw new DatabaseUnavailableError(operation, { cause });
       }
-      refuse('must belong to a transaction that is still open: this one is over');
+      refuse('must belong to an open transaction, and this one has ended');
     }
     return manager.queryRunner;
   }

@@ -33,8 +33,8 @@ export async function findOptionsProviders(imports: readonly Import[]): Promise<
   for (const entry of imports) await visit(entry);
   if (used && found.size === 0) {
     throw new ConfigurationError(
-      `createTestingApp cannot choose the database of an application that opens its data source by ` +
-        `itself and uses FrameForgeDatabaseModule.forFeature on it. Make a database by ` +
+      `createTestingApp cannot choose the database of an application that opens its own data source ` +
+        `and uses FrameForgeDatabaseModule.forFeature on it. Make a database with ` +
         `createTestDatabase(), give its url to that data source, and boot with @nestjs/testing.`,
     );
   }

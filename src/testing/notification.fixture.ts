@@ -100,5 +100,7 @@ async function claimOne(
   const claim = { limit: 1, leaseMs, maxAttempts: MAX_INTEGER };
   const [claimed] = await servicesIn(manager).notifications.claimNotifications(claim);
   if (claimed?.notificationId === notificationId) return claimed;
-  throw new Error(`Notification ${notificationId} could not be claimed: is its delivery over?`);
+  throw new Error(
+    `Notification ${notificationId} could not be claimed. Was it sent, or did it fail, already?`,
+  );
 }

@@ -125,7 +125,7 @@ export class TestSession {
       if (copied) return name;
       await this.#run((client) => this.#makeTemplate(client, template, migrate));
     }
-    throw new Error('The template was removed again and again.');
+    throw new Error('Another process removed the template database again and again.');
   }
 
   /** Removes a database, and ends the connections that are open to it. */
@@ -245,7 +245,7 @@ const codeOf = (error: unknown): unknown => (error as { code?: unknown }).code;
 function explain(error: unknown): unknown {
   if (codeOf(error) !== '42501') return fromDriver(error, 'Working on the test databases');
   return new ConfigurationError(
-    `The database role of TEST_DATABASE_URL may not make databases: ${reasonOf(error)}. ` +
+    `The database role of TEST_DATABASE_URL may not create databases: ${reasonOf(error)}. ` +
       `Let it: ALTER ROLE name CREATEDB.`,
     { cause: error },
   );

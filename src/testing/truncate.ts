@@ -48,7 +48,7 @@ export async function truncateTables(
       if (performance.now() > deadline) {
         throw new Error(
           `truncate() waited ${patienceMs} ms for a transaction that is still open on a table. ` +
-            `Await or close what the test has started before it.`,
+            `Before truncate(), await or close what the test has started.`,
           { cause: error },
         );
       }

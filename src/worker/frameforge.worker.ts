@@ -132,7 +132,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     await atMost(START_GRACE_MS, this.starting);
     this.hasBooted = true;
     this.starting.catch((error: unknown) => {
-      this.logger.error(`The worker could not start, and does nothing: ${reasonOf(error)}`);
+      this.logger.error(`The worker could not start, and processes nothing: ${reasonOf(error)}`);
     });
   }
 
@@ -230,7 +230,9 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
       countCreatedJobs(db.dataSource, (error) => {
-        this.logger.warn(`The jobs that are created here are not counted: ${reasonOf(error)}`);
+        this.logger.warn(
+          `The metric frameforge.jobs.created does not work in this process: ${reasonOf(error)}`,
+        );
       }),
       onQueueEvent(db.dataSource, ({ queue, count, created }) => {
         if (queue === 'jobs' && created) telemetry.count('jobs.created', count);
@@ -302,7 +304,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     await Promise.race([ended, sleep(ABORT_GRACE_MS)]);
     await this.jobQueue?.giveBack(leases);
     this.logger.warn(
-      `Stopped: ${leases.length} jobs were aborted and released for another worker, and ` +
+      `Stopped: ${leases.length} jobs were aborted and given back for another worker, and ` +
         `${deliveries} deliveries were aborted.`,
     );
   }
@@ -323,8 +325,8 @@ function onlyOne<T>(
 ): FoundHandler<T> | undefined {
   if (found.length > 1) {
     throw new ConfigurationError(
-      `${decorator} is on ${found.map(({ name }) => name).join(' and ')}: an application has one. ` +
-        `Let one class tell the kinds of work apart.`,
+      `${decorator} is on ${found.map(({ name }) => name).join(' and ')}: an application has only one. ` +
+        `Let one class handle all kinds of work.`,
     );
   }
   const [handler] = found;

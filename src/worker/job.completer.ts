@@ -149,7 +149,7 @@ export class JobCompleter {
   }
 }
 
-const broken = (cause: unknown = new Error('the connection of its transaction broke')): Error =>
+const broken = (cause: unknown = new Error('the connection of the transaction broke')): Error =>
   new DatabaseUnavailableError('completeJob', { cause });
 
 const isBroken = (manager: EntityManager): boolean => manager.queryRunner?.isReleased === true;

@@ -159,8 +159,8 @@ export class JobRunner {
     this.telemetry.hangs('jobs', 1);
     void ended.then(() => this.telemetry.hangs('jobs', -1));
     this.logger.warn(
-      `Run ${run.runNumber} of job ${run.jobId} still runs, long after its limit: others get its place, ` +
-        `and nothing of it will be recorded. Let the handler heed \`signal\`.`,
+      `Run ${run.runNumber} of job ${run.jobId} still runs, long after its time limit. Its place is free for other jobs, ` +
+        `and nothing of this run will be recorded. Let the handler stop when \`signal\` is aborted.`,
     );
   }
 
@@ -225,7 +225,7 @@ export class JobRunner {
     } catch (error) {
       this.logger.error(
         `\`errorMessage\` of FrameForgeWorkerModule failed for job ${run.jobId}, ` +
-          `so that its user reads the error itself: ${reasonOf(error)}`,
+          `so its user reads the message of the handler's error: ${reasonOf(error)}`,
       );
       return errorText(cause);
     }

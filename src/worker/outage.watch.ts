@@ -78,7 +78,7 @@ export class OutageWatch {
     this.told.add(kind);
     const reason = error instanceof DatabaseUnavailableError ? error.cause : error;
     this.logger.warn(
-      `${activity.what} does not work, and is tried until it does: ${reasonOf(reason)}`,
+      `${activity.what} failed, and is tried again until it works: ${reasonOf(reason)}`,
     );
   }
 
@@ -159,7 +159,7 @@ export class Activity {
   async again(error: unknown, isHeld: () => boolean): Promise<void> {
     if (isFinal(error)) throw error;
     if (!healsSoon(error) && !isHeld()) {
-      throw new NotRecordedError(`${this.what} did not work: ${reasonOf(error)}`, { cause: error });
+      throw new NotRecordedError(`${this.what} failed: ${reasonOf(error)}`, { cause: error });
     }
     await this.wait(error);
   }

@@ -56,7 +56,8 @@ export class Retention {
       startedAt = performance.now();
       return !this.over.signal.aborted;
     });
-    if (removed > 0) this.logger.log(`Removed ${removed} ${status} jobs after their time.`);
+    if (removed > 0)
+      this.logger.log(`Removed ${removed} ${status} jobs that were older than their retention.`);
   }
 
   private async rest(ms: number): Promise<void> {

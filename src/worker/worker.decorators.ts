@@ -68,8 +68,8 @@ export function findHandlers(discovery: DiscoveryService): {
       const name = wrapper.metatype?.name ?? String(wrapper.name);
       if (!wrapper.isDependencyTreeStatic()) {
         throw new ConfigurationError(
-          `${name} cannot work in the background: it, or what it injects, is request-scoped. ` +
-            `Make it a singleton, the default scope.`,
+          `${name} cannot work in the background, because it or a provider that it injects is request-scoped. ` +
+            `Give both the default scope.`,
         );
       }
       if (handler === undefined || handler === null) continue;

@@ -118,7 +118,7 @@ export class WorkerReporter {
       const reason = reasonOf(error);
       if (this.warned !== reason && !this.stopped) {
         this.logger.warn(
-          `What this worker does is not in worker_reports, and is written once that works: ${reason}`,
+          `This worker could not write its report into worker_reports, and tries again: ${reason}`,
         );
       }
       this.warned = reason;

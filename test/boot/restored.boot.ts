@@ -70,7 +70,7 @@ it.each([undefined, 'frameforge'])(
       if (schema !== undefined) url.searchParams.set('schema', schema);
       expect(await check(url.href)).toEqual({
         code: 0,
-        lines: ['The schema is what the entities say, and no migration is pending.'],
+        lines: ['The schema agrees with the entities, and no migration is pending.'],
       });
       expect(await bootOnce({ url: to, schema, requireCurrentSchema: true })).toEqual([]);
       const restored = await new Boot().open({ url: to, schema });

@@ -81,7 +81,7 @@ describe('verification is on when ssl is asked for', () => {
     const { error, told } = await failedBoot({ url: right.url, ssl: true });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toMatch(
-      /^Booting on 127\.0\.0\.1:\d+\/frameforge could not verify the certificate of the database's server: unable to verify the first certificate(; if the root CA is installed locally, try running Node\.js with --use-system-ca)?\. Name the certificate of the authority that issued it, as ssl: \{ ca \}, by the environment \(NODE_EXTRA_CA_CERTS=<file>\), or in the URL \(\?sslmode=verify-full&sslrootcert=<file>\), and connect by the host name that it is for\.$/,
+      /^Booting on 127\.0\.0\.1:\d+\/frameforge could not verify the certificate of the database's server: unable to verify the first certificate(; if the root CA is installed locally, try running Node\.js with --use-system-ca)?\. Give the certificate of the authority that signed it: as ssl: \{ ca \}, in the environment \(NODE_EXTRA_CA_CERTS=<file>\), or in the URL \(\?sslmode=verify-full&sslrootcert=<file>\)\. Connect with the host name that the certificate is for\.$/,
     );
     expect(told).toEqual([]);
   });
@@ -157,7 +157,7 @@ it('a server that insists on TLS is told as that', async () => {
     const { error, told } = await failedBoot({ url: url.href });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toMatch(
-      /could not log in to the database: no pg_hba\.conf entry .*no encryption\. Where the server takes encrypted connections only, set `ssl: true`, DB_SSL=true, or \?sslmode=verify-full in the URL/,
+      /could not log in to the database: no pg_hba\.conf entry .*no encryption\. If the server accepts only encrypted connections, set `ssl: true`, DB_SSL=true, or \?sslmode=verify-full in the URL/,
     );
     expect(told).toEqual([]);
     await bootOnce({ url: url.href, ssl: { ca } });

@@ -45,7 +45,7 @@ it('retry counts first, and retries with --yes', async () => {
   expect(await status(a)).toBe('failed');
   const old = ['--created-before', '36h', '--ended-from', '2d', '--ended-before', '1h'];
   expect(await cli('retry', ...old, '--limit', '5', '--yes')).toEqual(
-    says('1 failed jobs are to be retried.\n1 were retried.\n'),
+    says('1 failed jobs will be retried.\n1 were retried.\n'),
   );
   expect([await status(a), await status(b)]).toEqual(['pending', 'failed']);
   expect(await cli('retry', '--user', a.userId, '--yes')).toEqual(

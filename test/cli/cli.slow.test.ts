@@ -112,8 +112,8 @@ describe('frameforge-db', () => {
       code: 1,
       out: '',
       err:
-        'frameforge-db: The newest migration, Newer1700000999000, is unknown to this release: ' +
-        'revert it with the release that has it.\n',
+        'frameforge-db: This release does not know the newest migration, Newer1700000999000. ' +
+        'Revert it with the release that has it.\n',
     });
   });
 
@@ -141,7 +141,7 @@ describe('frameforge-db check', () => {
     await cli('migrate');
     expect(await cli('check')).toEqual({
       code: 0,
-      out: 'The schema is what the entities say, and no migration is pending.\n',
+      out: 'The schema agrees with the entities, and no migration is pending.\n',
       err: '',
     });
   });
@@ -255,10 +255,12 @@ describe('frameforge-db check', () => {
     expect(first).toBe('The schema differs from the entities:');
     const marked = expected.some((line) => String(line).endsWith('[!]'));
     // Where it is a column of the first tables, it is told also what a boot would say.
-    const boot = lines.findIndex((line) => line.startsWith('The tables of the database are not'));
+    const boot = lines.findIndex((line) => line.startsWith('The tables of the database differ'));
     if (boot !== -1) lines.splice(boot, 1);
     expect(lines.splice(expected.length)).toEqual(
-      marked ? [expect.stringMatching(/^\[!\] holds data, which dropping it would lose/)] : [],
+      marked
+        ? [expect.stringMatching(/^\[!\] marks what holds data\. Dropping it would lose/)]
+        : [],
     );
     expect(lines).toHaveLength(expected.length);
     expect(lines.map((line) => line.slice(2))).toEqual(expect.arrayContaining(expected));
@@ -320,8 +322,8 @@ describe('frameforge-db --data-source', () => {
 describe('a command line that is wrong', () => {
   it.each([
     [['migrat'], "there is no command 'migrat'"],
-    [[], 'give a command: migrate, revert, status, check'],
-    [['status', 'now'], "'now' is too much"],
+    [[], 'give one of these commands: migrate, revert, status, check'],
+    [['status', 'now'], "'now' is not needed"],
     [['migrate', '--lock-timeout', 'soon'], "--lock-timeout is 'soon': give whole milliseconds"],
     [['migrate', '--force'], "Unknown option '--force'"],
   ])('%j ends with exit code 2, the reason and the usage', async (args, reason) => {

@@ -74,7 +74,7 @@ describe('a data source that is closed', () => {
     await running('pg_sleep(0.3)');
     const closed = dataSource.destroy();
     await expect(jobs.countJobs()).rejects.toThrow(
-      'countJobs could not reach the database: the data source takes no new work',
+      'countJobs could not reach the database: the data source is closing',
     );
     await closed;
     await statement;
@@ -97,8 +97,8 @@ describe('a data source that is closed', () => {
     const [ended] = await Promise.all(outcomes);
     expect(ended).toMatchObject({ message: 'Connection terminated' });
     expect(boot.told).toEqual([
-      '1 connections were still in use 200 ms after the application began to close: ' +
-        'ending them. Whether the statements on them are done, nobody is told.',
+      '1 connections were still in use 200 ms after the application began to ' +
+        'close, and are ended now. Nobody learns whether their statements were done.',
     ]);
   });
 

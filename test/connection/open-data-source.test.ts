@@ -151,7 +151,7 @@ describe('a migration that fails', () => {
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toBe(
       'Migrating the database is not allowed to this database role: permission denied for schema ' +
-        'public. Migrate with the role that owns the schema, by npx frameforge-db migrate, and set ' +
+        'public. Run npx frameforge-db migrate with the role that owns the schema, and set ' +
         '`migrationsRun: false` here. docs/roles.md has the SQL for both roles.',
     );
   });
@@ -175,7 +175,7 @@ describe('a database of another release', () => {
     const told = await bootOnce({ url });
     expect(told).toEqual([
       'The database has migrations that this release does not know: FromTheFuture1700000999000. ' +
-        'A newer release has migrated it; going on, as a rolling deployment does.',
+        'A newer release has migrated it; the boot goes on, because a rolling deployment needs that.',
     ]);
   });
 
@@ -184,7 +184,7 @@ describe('a database of another release', () => {
     const { error } = await failedBoot({ url, requireCurrentSchema: true });
     expect(error).toBeInstanceOf(MigrationError);
     expect(error.message).toContain('FromTheFuture1700000999000');
-    expect(error.message).toContain('deploy that release, or drop requireCurrentSchema');
+    expect(error.message).toContain('deploy that release, or turn off requireCurrentSchema');
   });
 
   it('that is older is told with migrationsRun: false, and not touched', async () => {
@@ -418,7 +418,7 @@ describe('what cannot heal is reported at once, as what it is', () => {
     plain.search = '';
     const { error, told } = await failedBoot({ url: plain.href, ssl: true });
     expect(error).toBeInstanceOf(ConfigurationError);
-    expect(error.message).toContain("asked for TLS, and the database's server has none");
+    expect(error.message).toContain('asked for TLS, but the database server does not support it');
     expect(told).toEqual([]);
   });
 });

@@ -84,7 +84,7 @@ describe('connections that break', () => {
     expect(error).toBeInstanceOf(DatabaseUnavailableError);
     expect((error as Error).message).toBe(
       'countJobs could not reach the database: terminating connection due to administrator command. ' +
-        'Try again when it is back; connections are re-opened by themselves.',
+        'Try again when it is back; the package opens connections again by itself.',
     );
     expect(await jobs.countJobs()).toEqual(NONE);
   });
@@ -100,7 +100,7 @@ describe('connections that break', () => {
       })
       .catch((error: unknown) => error);
     expect(outcome).toBeInstanceOf(DatabaseUnavailableError);
-    expect((outcome as Error).message).toContain('the connection of its transaction broke');
+    expect((outcome as Error).message).toContain('the connection of the transaction broke');
     expect(await jobs.countJobs()).toEqual(NONE);
   });
 

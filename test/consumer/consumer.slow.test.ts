@@ -269,7 +269,7 @@ describe('a CommonJS application, with the oldest versions and no optional peer'
     const { code, stderr } = await project.run(twice);
     expect(code).toBe(1);
     expect(stderr).toMatch(
-      /ConfigurationError: This process holds @frameforge\/shared-types twice/,
+      /ConfigurationError: This process has loaded @frameforge\/shared-types twice/,
     );
     // Alone, the CommonJS build is as good as the other.
     const alone = `require('@frameforge/shared-types').FrameForgeDatabaseModule.forRoot()`;

@@ -127,9 +127,9 @@ describe('DatabaseUnavailableError', () => {
       code: 'DATABASE_UNAVAILABLE',
       message:
         'retryJob could not reach the database: terminating connection due to administrator ' +
-        'command. Try again when it is back; connections are re-opened by themselves. The reply was ' +
-        'lost, so that a write may have been done. Repeated with the same jobId or handle, the call ' +
-        'does nothing twice and tells; createJob without a jobId would create a second job.',
+        'command. Try again when it is back; the package opens connections again by itself. The reply was ' +
+        'lost, so a write may have been done. Repeat the call with the same jobId or handle: ' +
+        'it does nothing twice, and its answer tells. createJob without a jobId would create a second job.',
       outcome: 'unknown',
       cause: { code: '57P01' },
     });
@@ -239,7 +239,7 @@ describe('MigrationError', () => {
       name: 'MigrationError',
       code: 'MIGRATION_FAILED',
       message:
-        `listNotifications needs a table, column or schema that is not there: ${reason}. ` +
+        `listNotifications needs a table, column or schema that does not exist: ${reason}. ` +
         `Run the migrations of this release first.`,
       cause: { code },
     });

@@ -41,7 +41,7 @@ const throwing = Object.defineProperties(new Error('x'), {
   },
 });
 
-const UNREADABLE = 'something was thrown that cannot be put into words';
+const UNREADABLE = 'a value was thrown that cannot be shown as text';
 
 describe.each<[string, unknown]>([
   ['errors that double at each level', doubling('errors', 60)],
@@ -77,7 +77,7 @@ describe.each<[string, unknown]>([
   });
 });
 
-it('what cannot be put into words is said to be so', () => {
+it('a value that cannot be shown as text is reported as such', () => {
   expect(reasonOf(revoked())).toBe(UNREADABLE);
   expect(readable(revoked())).toEqual(new Error(UNREADABLE));
 });

@@ -33,7 +33,7 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
   JOB_NOT_FOUND: [
     new api.JobNotFoundError(JOB),
     404,
-    `Job ${JOB} does not exist, or not for this user. It may have been deleted since.`,
+    `Job ${JOB} does not exist, or belongs to another user. It may have been deleted.`,
   ],
   NOTIFICATION_NOT_FOUND: [
     new api.NotificationNotFoundError(JOB),
@@ -54,8 +54,8 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
   LEASE_LOST: [
     new api.LeaseLostError({ jobId: JOB, status: api.JobStatus.COMPLETED, runNumber: 2 }),
     409,
-    `The lease on job ${JOB} is lost: it is completed, in run 2, and no longer yours. ` +
-      `Drop this run's result; whoever holds the job now will finish it.`,
+    `The lease on job ${JOB} is lost: the job is completed in run 2. Drop the result of ` +
+      `your run. If another worker holds the job now, that worker finishes it.`,
   ],
   JOB_CANCELLED: [
     new api.JobCancelledError(JOB, 2),
@@ -67,7 +67,7 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     new api.JobConflictError(JOB),
     409,
     `Job ${JOB} exists already, with another userId, filename, videoUrl or parameters. ` +
-      `Use a new jobId for a new job; the same one only to repeat the same call.`,
+      `Use a new jobId for a new job. Use the same jobId only to repeat the same call.`,
   ],
   TRANSACTION_CONFLICT: [
     new api.TransactionConflictError('createJob', { cause }),
@@ -214,7 +214,9 @@ it('lets the application make the body, with what it needs of error and request'
     logged.length = 0;
     const answer = await request(server).get('/broken').expect(404);
     expect(answer.body).toEqual({ statusCode: 404, code: 'JOB_NOT_FOUND', message: detail });
-    expect(logged.join()).toContain('The body of an answer could not be made: no body');
+    expect(logged.join()).toContain(
+      'The option `body` of FrameForgeExceptionFilter failed: no body',
+    );
   } finally {
     await app.close();
   }

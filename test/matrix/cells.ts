@@ -51,7 +51,8 @@ const TOO_OLD: Cell = {
   typeorm: '1',
   format: 'module',
   postgres: '12.22.0-beta.15',
-  refusal: /MigrationError: The database runs PostgreSQL 12\.\d+: this package needs 13 or later/,
+  refusal:
+    /MigrationError: The database runs PostgreSQL 12\.\d+, but this package needs 13 or later/,
 };
 
 export const CELLS: readonly Cell[] = [...CORNERS, ...VERSIONS, ...NODES, ...POSTGRESES, TOO_OLD];

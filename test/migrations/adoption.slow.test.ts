@@ -77,7 +77,7 @@ describe.each(KINDS)('an older database: %s', (kind) => {
       const { error } = await failedBoot({ url, ...options });
       expect(error).toBeInstanceOf(MigrationError);
       expect(error.message).toMatch(
-        /^The tables of the database are not those that this package makes: .*users\."createdAt" is (missing|timestamp without time zone).*npx frameforge-db adopt/,
+        /^The tables of the database differ from those that this package makes: .*users\."createdAt" is (missing|timestamp without time zone).*npx frameforge-db adopt/,
       );
     }
     for (const command of ['migrate', 'status', 'check']) {
@@ -105,12 +105,12 @@ describe.each(KINDS)('an older database: %s', (kind) => {
       expect(await values('after', zone)).toEqual(before);
       expect(await cli('adopt', '--time-zone', zone, '--yes')).toEqual({
         code: 0,
-        lines: ['Nothing to do: there is no older database here.'],
+        lines: ['Nothing to do: the database has no older tables.'],
       });
       expect(await cli('migrate')).toMatchObject({ code: 0 });
       expect(await cli('check')).toEqual({
         code: 0,
-        lines: ['The schema is what the entities say, and no migration is pending.'],
+        lines: ['The schema agrees with the entities, and no migration is pending.'],
       });
       await query(
         url,
@@ -196,7 +196,7 @@ it('an older database in a schema of its own is adopted there', async () => {
 });
 
 it('there is nothing to adopt in an empty database, nor in one of this package', async () => {
-  const nothing = { code: 0, lines: ['Nothing to do: there is no older database here.'] };
+  const nothing = { code: 0, lines: ['Nothing to do: the database has no older tables.'] };
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toEqual(nothing);
   expect(await query(url, `SELECT FROM pg_tables WHERE schemaname = 'public'`)).toEqual([]);
   await bootOnce({ url });
@@ -211,7 +211,7 @@ it('there is nothing to adopt in an empty database, nor in one of this package',
     code: 1,
     lines: [
       expect.stringMatching(
-        /cannot be adopted: AddQueueColumns\w+, .* has run on it already\. Change by hand what differs: users\."createdAt" is timestamp/,
+        /cannot be adopted: AddQueueColumns\w+, .* has already run on it\. Change by hand what differs: users\."createdAt" is timestamp/,
       ),
     ],
   });

@@ -46,8 +46,8 @@ describe('a lock that another process holds', () => {
       expect(error).toBeInstanceOf(MigrationError);
       expect(error.message).toMatch(
         new RegExp(
-          `^Another process holds the migration lock, and did not release it within 300 ms: ${named}\\. ` +
-            `Wait until its migration is done, or end it if it hangs: `,
+          `^Another process holds the migration lock, and has not released it within 300 ms: ${named}\\. ` +
+            `Wait until its migration is done\\. If it hangs, end it: `,
         ),
       );
       expect(told).toHaveLength(1);

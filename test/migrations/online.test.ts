@@ -113,7 +113,7 @@ it('migrate --online drops what an earlier try has left behind', async () => {
   // A boot says what is the matter.
   const { error } = await failedBoot({ url });
   expect(error.message).toMatch(
-    /^The index idx_jobs_pending exists, and is invalid: CREATE INDEX .*\. Drop it, and migrate again: DROP INDEX CONCURRENTLY "idx_jobs_pending"/,
+    /^The index idx_jobs_pending exists, but is invalid: CREATE INDEX .*\. Drop it, and migrate again: DROP INDEX CONCURRENTLY "idx_jobs_pending"/,
   );
   expect(await migrateOnline()).toMatchObject({ code: 0 });
   await expectWhole();
@@ -144,7 +144,7 @@ it.each([
   await migratePlainly(5);
   await query(url, `CREATE ${index}`);
   const message =
-    /^(frameforge-db: )?The index (idx_jobs_leased|uq_\w+) exists, and is another one: /;
+    /^(frameforge-db: )?The index (idx_jobs_leased|uq_\w+) exists, but has another definition: /;
   const { error } = await failedBoot({ url });
   expect(error.message).toMatch(message);
   const { code, lines } = await migrateOnline();
@@ -159,7 +159,7 @@ it('an existing table of somebody else is told as that', async () => {
   await query(other.url, 'CREATE TABLE users (id serial)');
   const { error } = await failedBoot({ url: other.url });
   expect(error.message).toMatch(
-    /^The tables of the database are not those that this package makes: users is there, and not recorded; users\."userId" is missing; .*if they are somebody else's, give this package a schema of its own, by the option `schema`/,
+    /^The tables of the database differ from those that this package makes: users is there, and not recorded; users\."userId" is missing; .*If they belong to another program, give this package its own schema with the option `schema`/,
   );
   // Not even the table of migrations was made.
   expect(

@@ -81,10 +81,10 @@ describe('two services with migrations of their own in one table', () => {
     expect(error).toBeInstanceOf(MigrationError);
     expect(error.message).toBe(
       'The database has migrations that this release does not know: AddMore1700000999000. ' +
-        'A newer release has migrated it; deploy that release, or drop requireCurrentSchema.',
+        'A newer release has migrated it; deploy that release, or turn off requireCurrentSchema.',
     );
     await expect(reverted()).rejects.toThrow(
-      'The newest migration, AddMore1700000999000, is unknown to this release',
+      'This release does not know the newest migration, AddMore1700000999000',
     );
   });
 
@@ -179,8 +179,8 @@ it('a table `migrations` of another tool is told as what it is, and is left alon
   const { error } = await failedBoot({ url });
   expect(error).toBeInstanceOf(MigrationError);
   expect(error.message).toBe(
-    `The table "migrations" is not TypeORM's: another tool keeps its own record in it. Give this ` +
-      'package a schema of its own, by the option `schema`; it is made where it is missing.',
+    'The table "migrations" was made by another tool, not by TypeORM. Give this ' +
+      'package its own schema with the option `schema`. A schema that is missing is created.',
   );
   expect(await bootOnce({ url, schema: 'frameforge' })).toHaveLength(1);
   expect(await there('migrations')).toHaveLength(2);

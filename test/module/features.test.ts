@@ -201,10 +201,10 @@ describe("an entity class of the application that is called as one of this packa
     expect(error).toMatchObject({
       name: 'ConfigurationError',
       message:
-        'The application has an entity class User on the data source that FrameForgeDatabaseModule is ' +
-        'to use, which has one of that name. Nest knows repositories by the names of classes: ' +
-        "@InjectRepository(User) would get the one or the other. Rename the application's class, with " +
-        "@Entity('their_users') to keep its table; or give this package a data source of its own: " +
+        'The application and this package both have an entity class User on the same data source. ' +
+        'Nest finds repositories by the name of the class, so @InjectRepository(User) could get either ' +
+        "of them. Rename the application's class, and keep its table with @Entity('their_users'). " +
+        'Or give this package its own data source: ' +
         "FrameForgeDatabaseModule.forRoot({ name: 'frameforge' }).",
     });
   });

@@ -304,7 +304,7 @@ describe('what is wrong', () => {
     expect(error).toMatchObject({
       name: 'ConfigurationError',
       message:
-        'The data source that FrameForgeDatabaseModule is to use lacks the entities VideoJob, ' +
+        'The data source of FrameForgeDatabaseModule lacks the entities VideoJob, ' +
         'NotificationLog, JobAttemptError, ProcessingState, WorkerReport. Add frameForgeEntities to its `entities` and ' +
         'frameForgeMigrations to its `migrations`.',
     });
@@ -326,7 +326,7 @@ describe('what is wrong', () => {
     await expect(app.get(Uploads).jobs.countJobs()).rejects.toMatchObject({
       code: 'MIGRATION_FAILED',
       message:
-        'countJobs needs a table, column or schema that is not there: ' +
+        'countJobs needs a table, column or schema that does not exist: ' +
         'relation "video_jobs" does not exist. Run the migrations of this release first.',
     });
   });

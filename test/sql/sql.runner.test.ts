@@ -149,9 +149,9 @@ describe('a pool that is full', () => {
       expect(error['outcome']).toBe('not done');
       expect(error['message']).toBe(
         'createJob got no connection: all 3 connections (1 by countJobs, 1 in transactions of the ' +
-          'application, 1 by other statements of the application) of the pool are in use. Inside of a ' +
-          'transaction pass `{ manager }`, so that the call uses the connection which the transaction ' +
-          'has; or raise `poolSize`.',
+          'application, 1 by other statements of the application) of the pool are in use. Inside a ' +
+          "transaction pass `{ manager }`, so that the call uses the transaction's connection. " +
+          'Otherwise raise `poolSize`.',
       );
       await locker.rollbackTransaction();
       await counting;

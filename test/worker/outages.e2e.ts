@@ -38,7 +38,7 @@ describe('a database that goes away', () => {
       expect(await world.final(later!)).toMatchObject({ status: JobStatus.COMPLETED });
       await until(async () => (await worker.stats()).database === 'up');
       const told = worker.logged('warn').filter((text) => text.includes('does not work'));
-      expect(told).toEqual([expect.stringMatching(/ does not work, and is tried until it does: /)]);
+      expect(told).toEqual([expect.stringMatching(/ failed, and is tried again until it works: /)]);
       expect(worker.logged('log').filter((text) => text.includes('works again'))).toHaveLength(1);
       expect(worker.logged('error')).toEqual([]);
       worker.kill('SIGTERM');

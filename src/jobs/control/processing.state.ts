@@ -9,8 +9,8 @@ export async function pauseProcessing(db: SqlRunner, reason: string | undefined)
   const [state] = await db.run(operation, statements.pauseProcessing, [reason ?? null]);
   if (state !== undefined) return;
   throw new MigrationError(
-    `${operation} paused nothing: the table processing_state has lost its only row. ` +
-      `Put it back, by INSERT INTO processing_state DEFAULT VALUES, and try again.`,
+    `${operation} changed nothing: the table processing_state has lost its only row. ` +
+      `Run INSERT INTO processing_state DEFAULT VALUES, and try again.`,
   );
 }
 

@@ -90,7 +90,7 @@ async function missingIndexes(queryRunner: QueryRunner): Promise<QueueIndex[]> {
     if (found === undefined) missing.push(index);
     else if (!found.same) {
       throw new MigrationError(
-        `The index ${index.name} exists, and is ${found.valid ? 'another one' : 'invalid'}: ` +
+        `The index ${index.name} exists, but ${found.valid ? 'has another definition' : 'is invalid'}: ` +
           `${found.definition}. Drop it, and migrate again: ` +
           `DROP INDEX CONCURRENTLY ${tableName(queryRunner, index.name)}.`,
       );

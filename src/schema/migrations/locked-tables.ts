@@ -103,9 +103,9 @@ async function inTheWay(
       `${since?.toISOString() ?? 'just now'}`,
   );
   return new MigrationError(
-    `The migration could not lock ${tables.join(', ')} in ${TRIES} tries, because others use them: ` +
-      `${who.join('; ') || 'they have just gone'}. It changed nothing. Wait until they are done, or ` +
-      `end them with SELECT pg_terminate_backend(<pid>), and start again.`,
+    `The migration could not lock ${tables.join(', ')} in ${TRIES} tries, because other sessions use them: ` +
+      `${who.join('; ') || 'they have just ended'}. It changed nothing. Wait until these sessions are done, or ` +
+      `end them with SELECT pg_terminate_backend(<pid>). Then migrate again.`,
     { cause },
   );
 }
