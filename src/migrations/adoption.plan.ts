@@ -53,7 +53,7 @@ export async function planAdoption(
   const later = recorded.filter((name) => isFrameForgeMigration(name) && !first.has(name));
   if (later.length > 0) {
     throw new MigrationError(
-      `The database cannot be adopted: ${later.join(', ')} has run on it already. Change by hand what ` +
+      `The database cannot be adopted: ${later.join(', ')} has already run on it. Change by hand what ` +
         `differs: ${differences.join('; ')}.`,
     );
   }

@@ -115,7 +115,7 @@ it.each(ADOPTED)('it is adopted: %s', async (_name, kind, sql) => {
   expect(done.lines.slice(0, -1)).toEqual(planned.lines.slice(0, -1));
   expect(await valuesIn(url, zone)).toEqual(before);
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toMatchObject({
-    lines: ['Nothing to do: there is no older database here.'],
+    lines: ['Nothing to do: the database has no older tables.'],
   });
   expect(await cli('migrate')).toMatchObject({ code: 0 });
   expect(await cli('check')).toMatchObject({ code: 0 });
@@ -263,7 +263,7 @@ it.each([
   const before = await everything(url);
   const { error } = await failedBoot({ url });
   expect(error.message).toMatch(message);
-  expect(error.message).toMatch(/^The tables of the database are not .*frameforge-db adopt/);
+  expect(error.message).toMatch(/^The tables of the database differ .*frameforge-db adopt/);
   expect(await everything(url)).toEqual(before);
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toMatchObject({ code: 0 });
   expect(await cli('migrate')).toMatchObject({ code: 0 });
