@@ -242,7 +242,9 @@ function replicationOf(
   if (typeof given !== 'object' || given === null) return undefined;
   const { master, slaves = [] } = given;
   const read = (name: string, server: Replication['master']): Replication['master'] => {
-    const { url } = server ?? {};
+    const { url, ssl } = server ?? {};
+    const wrong = ssl === undefined ? undefined : RULES.ssl(ssl);
+    if (wrong !== undefined) problems.push(`${name.replace('url', 'ssl')} ${wrong}`);
     if (url === undefined) return server;
     const { schema, ...rest } = readUrl(name, url, problems) ?? {};
     if (schema !== undefined) {

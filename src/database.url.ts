@@ -74,7 +74,7 @@ export function readUrl(
  * A URL whose server is a socket's folder has no host before the path (`postgresql://u:p@/db?host=/run`),
  * which `pg` takes, and neither Node nor TypeORM do. They get one; the parameter goes before it.
  */
-const withHost = (url: string): string =>
+export const withHost = (url: string): string =>
   /[?&]host=(\/|%2f)/i.test(url)
     ? url.replace(/^(postgres(?:ql)?:\/\/[^/?#]*@)(:\d+)?\//, '$1localhost$2/')
     : url;
@@ -127,6 +127,24 @@ function sslOf(parameters: URLSearchParams): boolean | null | undefined {
   const value = parameters.get('ssl') ?? parameters.get('sslmode') ?? '';
   if (['disable', '0'].includes(value)) return false;
   return ['true', '1', 'require', 'verify-full'].includes(value) ? true : null;
+}
+
+/**
+ * What TypeORM would ignore, or take for something else, in the options of a data source that is not this
+ * package's own.
+ */
+export function misread({ url, schema, ssl }: PostgresOptions): string[] {
+  const problems: string[] = [];
+  if (ssl !== undefined && typeof ssl !== 'boolean' && typeof ssl !== 'object') {
+    problems.push(`\`ssl\` is '${String(ssl)}', which counts as on: give true, false or { ca }`);
+  }
+  const named = isPostgresUrl(url) ? new URL(url).searchParams.get('schema') : null;
+  if (named !== null && named !== schema) {
+    problems.push(
+      `the URL names the schema '${named}', which TypeORM does not read: use \`schema\``,
+    );
+  }
+  return problems;
 }
 
 /** A port number, as a number or as its digits: configuration services return strings. */

@@ -2,6 +2,7 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { PostgresOptions } from '../peers/typeorm.internals.js';
 import { resolveOptions } from '../database.options.js';
+import { misread, withHost } from '../database.url.js';
 import { ConfigurationError } from '../errors.js';
 import { reasonOf } from '../errors.text.js';
 
@@ -21,9 +22,14 @@ export async function readDataSource(file?: string): Promise<PostgresOptions> {
         `this command is for 'postgres'.`,
     );
   }
+  const problems = misread(options);
+  if (problems.length > 0) {
+    throw new ConfigurationError(`The data source that ${file} exports: ${problems.join('; ')}.`);
+  }
   return {
     migrationsTransactionMode: 'each',
     ...options,
+    ...(typeof options.url === 'string' ? { url: withHost(options.url) } : {}),
     // What it does at once and without the lock is what this command is there to do.
     migrationsRun: false,
     synchronize: false,

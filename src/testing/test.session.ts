@@ -161,7 +161,9 @@ export class TestSession {
 
   /** The pool's own method closes the connection after an error, which would end the session. */
   async #run<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
-    const client = await this.#pool.connect();
+    const client = await this.#pool.connect().catch((error: unknown) => {
+      throw explain(error);
+    });
     client.on('error', ignore); // the query that it breaks tells
     try {
       return await work(client);

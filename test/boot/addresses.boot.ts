@@ -1,6 +1,15 @@
+import { fork } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { DataSource } from 'typeorm';
 import { run } from '../../src/cli/cli.commands.js';
 import { Boot, bootOnce } from '../connection/boot.js';
 import { OwnServer } from '../support/own-server.js';
+import { withoutRun } from '../testing/test.run.js';
 import { query } from '../support/query.js';
 
 // Ways to say where the database is, each from the options, the environment and the command line.
@@ -21,8 +30,6 @@ async function inEnvironment<T>(env: NodeJS.ProcessEnv, work: () => Promise<T>):
   }
 }
 
-const silent = { out: () => {}, err: () => {} };
-
 async function socketUrl(database: string): Promise<string> {
   await query(server.url, `CREATE DATABASE ${database}`);
   const { username, password, port } = new URL(server.url);
@@ -31,10 +38,127 @@ async function socketUrl(database: string): Promise<string> {
 
 const throughSocket = `SELECT inet_server_addr() IS NULL AS "socket", current_database() AS "name"`;
 
-it('a socket, from an option', async () => {
-  const dataSource = await new Boot().open({ url: await socketUrl('by_option') });
-  expect(await dataSource.query(throughSocket)).toEqual([{ socket: true, name: 'by_option' }]);
+/** What somebody says of a database, and what came of it: how it is reached, and where its tables are. */
+interface Said {
+  readonly url: string;
+  /** As a configuration service hands it over. */
+  readonly ssl?: string;
+}
+
+const REACHED = `SELECT inet_server_addr() IS NULL AS "socket",
+  (SELECT schemaname FROM pg_tables WHERE tablename = 'video_jobs') AS "schema"`;
+
+/** What came of it, or the message of the refusal. */
+type Outcome = { socket: boolean; schema: string } | string;
+
+const reached = async (dataSource: DataSource): Promise<Outcome> => {
+  const [outcome] = await dataSource.query<[Outcome]>(REACHED);
   await dataSource.destroy();
+  return outcome;
+};
+
+const bySaid = async ({ url, ssl }: Said): Promise<DataSource> =>
+  new Boot().open({ url, connectRetryMs: 0, ...(ssl === undefined ? {} : ({ ssl } as object)) });
+
+const whyNot = (error: unknown): string => (error as Error).message;
+
+/** Runs a command, and looks at what it made. */
+async function commanded(args: string[], look: () => Promise<Outcome>): Promise<Outcome> {
+  const lines: string[] = [];
+  const write = (line: string): void => void lines.push(line);
+  return (await run(args, { out: write, err: write })) === 0 ? look() : lines.join();
+}
+
+const inNoOther = { DATABASE_URL: '', DB_SSL: '' };
+
+const WAYS: Record<string, (said: Said) => Promise<Outcome>> = {
+  'the options': (said) => inEnvironment(inNoOther, () => bySaid(said).then(reached).catch(whyNot)),
+  'the environment': ({ url, ssl = '' }) =>
+    inEnvironment({ DATABASE_URL: url, DB_SSL: ssl }, () =>
+      new Boot().open({ connectRetryMs: 0 }).then(reached).catch(whyNot),
+    ),
+  'the command line': ({ url, ssl = '' }) =>
+    inEnvironment({ DATABASE_URL: url, DB_SSL: ssl }, () =>
+      commanded(['migrate'], () => bySaid({ url }).then(reached)),
+    ),
+  'a data source of the command line': async ({ url, ssl }) => {
+    const folder = await mkdtemp(join(tmpdir(), 'frameforge-addresses-'));
+    const file = join(folder, 'data-source.mjs');
+    const options = JSON.stringify({ type: 'postgres', url, ssl, installExtensions: false });
+    const typeorm = import.meta.resolve('typeorm');
+    const mine = pathToFileURL(resolve('src/index.ts')).href;
+    await writeFile(
+      file,
+      `import { DataSource } from ${JSON.stringify(typeorm)};
+       import { frameForgeEntities, frameForgeMigrations } from ${JSON.stringify(mine)};
+       export default new DataSource({ ...${options}, entities: frameForgeEntities,
+         migrations: frameForgeMigrations });`,
+    );
+    try {
+      return await commanded(['migrate', '-d', file], () => bySaid({ url }).then(reached));
+    } finally {
+      await rm(folder, { recursive: true });
+    }
+  },
+  'the fixtures': async ({ url }) => {
+    const env = { ...withoutRun(process.env), NODE_OPTIONS: '', TEST_DATABASE_URL: url };
+    const execArgv = ['--import', './test/support/typescript.mjs'];
+    const child = fork('test/boot/fixture.process.ts', { execArgv, env });
+    const [[outcome]] = await Promise.all([once(child, 'message'), once(child, 'exit')]);
+    return outcome as Outcome;
+  },
+};
+
+describe.each(Object.keys(WAYS))('by %s', (way) => {
+  const outcomeOf = (said: Said): Promise<Outcome> => WAYS[way]!(said);
+  const ofFile = way === 'a data source of the command line';
+
+  async function database(): Promise<URL> {
+    const name = `db_${randomUUID().replaceAll('-', '')}`;
+    await query(server.url, `CREATE DATABASE ${name}`);
+    const url = new URL(server.url);
+    url.pathname = name;
+    return url;
+  }
+
+  it('a schema in the URL is used, or refused by name', async () => {
+    const url = await database();
+    url.searchParams.set('schema', 'Frame Forge');
+    expect(await outcomeOf({ url: url.href })).toEqual(
+      ofFile
+        ? expect.stringContaining(
+            "the URL names the schema 'Frame Forge', which TypeORM does not read: use `schema`",
+          )
+        : { socket: false, schema: 'Frame Forge' },
+    );
+  });
+
+  it('a URL of a socket is used, or refused by name', async () => {
+    const { username, password, port, pathname } = await database();
+    const url = `postgresql://${username}:${password}@${pathname}?host=${server.socketFolder}&port=${port}`;
+    expect(await outcomeOf({ url })).toEqual({ socket: true, schema: 'public' });
+  });
+
+  it("ssl 'false' is off, or refused by name", async () => {
+    const url = await database();
+    // The fixtures have no such option: it is a part of their URL.
+    if (way === 'the fixtures') url.searchParams.set('ssl', 'false');
+    const said = way === 'the fixtures' ? { url: url.href } : { url: url.href, ssl: 'false' };
+    expect(await outcomeOf(said)).toEqual(
+      way === 'the options' || ofFile
+        ? expect.stringMatching(/`ssl` (must be true or false|is 'false', which counts as on)/)
+        : { socket: false, schema: 'public' },
+    );
+  });
+
+  it('a PGSSLMODE of the shell is obeyed, and named where the server has no TLS', async () => {
+    const url = await database();
+    await inEnvironment({ PGSSLMODE: 'require' }, async () => {
+      expect(await outcomeOf({ url: url.href })).toMatch(/TLS.*PGSSLMODE/);
+      url.searchParams.set('sslmode', 'disable');
+      expect(await outcomeOf({ url: url.href })).toEqual({ socket: false, schema: 'public' });
+    });
+  });
 });
 
 it('a socket, from a replication', async () => {
@@ -42,34 +166,6 @@ it('a socket, from a replication', async () => {
   const dataSource = await new Boot().open({ replication: { master: { url }, slaves: [{ url }] } });
   expect(await dataSource.query(throughSocket)).toEqual([{ socket: true, name: 'by_replication' }]);
   await dataSource.destroy();
-});
-
-it('a socket, from the environment, and by the command line', async () => {
-  const url = await socketUrl('by_environment');
-  await inEnvironment({ DATABASE_URL: url }, async () => {
-    expect(await run(['migrate'], silent)).toBe(0);
-    expect(await bootOnce({ requireCurrentSchema: true })).toEqual([]);
-  });
-});
-
-it('a schema in a URL, from an option, the environment, and by the command line', async () => {
-  await query(server.url, 'CREATE DATABASE with_schema');
-  const url = new URL(server.url);
-  url.pathname = 'with_schema';
-  url.searchParams.set('schema', 'Frame Forge');
-  await inEnvironment({ DATABASE_URL: url.href }, async () => {
-    expect(await run(['migrate'], silent)).toBe(0);
-    expect(await run(['check'], silent)).toBe(0);
-    expect(await bootOnce({ requireCurrentSchema: true })).toEqual([]);
-  });
-  expect(await bootOnce({ url: url.href, requireCurrentSchema: true })).toEqual([]);
-  url.search = '';
-  expect(
-    await query(
-      url.href,
-      `SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('users', 'migrations')`,
-    ),
-  ).toEqual([{ schemaname: 'Frame Forge' }]);
 });
 
 it('PGSSLMODE is obeyed where nothing else says anything, and only there', async () => {

@@ -159,6 +159,13 @@ describe('wake-ups', () => {
   });
 });
 
+it('a schema in the URL of a data source, which TypeORM ignores, is refused by name', async () => {
+  const url = `${h.url}${h.url.includes('?') ? '&' : '?'}schema=app`;
+  await expect(boot([theirs({ url }), FrameForgeDatabaseModule.forFeature()])).rejects.toThrow(
+    "the URL names the schema 'app', which TypeORM does not read: use `schema`.",
+  );
+});
+
 describe("an entity class of the application that is called as one of this package's", () => {
   @Entity('their_users')
   class User {

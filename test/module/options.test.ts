@@ -357,6 +357,10 @@ describe('options', () => {
       { ssl: value },
       '`ssl` must be true or false, or an object such as { ca }.',
     ]),
+    [
+      { replication: { master: { url: DATABASE, ssl: 'false' }, slaves: [] } },
+      'the `ssl` of the master in `replication` must be true or false, or an object such as { ca }.',
+    ],
     ...[true, {}, { type: 'database' }, { alwaysEnabled: true, duration: 5 }].map(
       (value): [unknown, string] => [
         { cache: value },

@@ -1,0 +1,16 @@
+// A test of an application: makes a database, and tells how it is reached, or why it cannot be made.
+import { createTestDatabase } from '../../src/testing/index.js';
+
+try {
+  await using database = await createTestDatabase();
+  const dataSource = await database.dataSource();
+  const [told] = await dataSource.query<[object]>(
+    `SELECT inet_server_addr() IS NULL AS "socket",
+       (SELECT schemaname FROM pg_tables WHERE tablename = 'video_jobs') AS "schema"`,
+  );
+  process.send?.(told);
+} catch (error) {
+  process.send?.((error as Error).message);
+} finally {
+  process.disconnect?.();
+}
