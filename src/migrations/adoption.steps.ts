@@ -43,7 +43,9 @@ export function columnSteps(
   const at = `ALTER TABLE ${table.name}`;
   const steps: Step[] = [];
   const used = new Set<string>();
-  const changes: Step[] = [];
+  const renames: Step[] = [];
+  const types: TypeChange[] = [];
+  const rest: Step[] = [];
   if (found.length === 0) {
     steps.push({ words: 'make the table, which is missing', sql: `CREATE TABLE ${table.name} ()` });
   }
@@ -53,35 +55,35 @@ export function columnSteps(
     const initial = wanted.default === undefined ? '' : ` DEFAULT ${wanted.default}`;
     if (column === undefined) {
       const sql = `${at} ADD COLUMN ${name} ${wanted.type}${initial}${wanted.nullable === true ? '' : ' NOT NULL'}`;
-      changes.push({ words: `add the column ${name}`, sql });
+      rest.push({ words: `add the column ${name}`, sql });
       continue;
     }
     used.add(column.name);
     if (column.name !== wanted.name) {
       const words = `rename the column ${column.name} to ${name}`;
-      changes.push({ words, sql: `${at} RENAME COLUMN ${quoted(column.name)} TO ${name}` });
+      renames.push({ words, sql: `${at} RENAME COLUMN ${quoted(column.name)} TO ${name}` });
     }
-    if (column.type !== wanted.type) {
-      const [before, after] = column.name === 'type' ? [[TEXT], [KINDS]] : [[], []];
-      const change = typeStep(table.name, name, column.type, wanted.type, timeZone);
-      changes.push(...before, ...after, change);
-    } else if (column.name === 'type') {
-      changes.push(KINDS);
+    if (column.name === 'type') {
+      // Whatever it was, it has to take the words that follow.
+      types.push(typeChange(name, column.type, 'text', timeZone));
+      rest.push(KINDS, alteration(at, [typeChange(name, 'text', wanted.type, timeZone)]));
+    } else if (column.type !== wanted.type) {
+      types.push(typeChange(name, column.type, wanted.type, timeZone));
     }
     if (wanted.nullable !== true && column.nullable) {
       const words = `require a value in ${name}`;
-      changes.push({ words, sql: `${at} ALTER COLUMN ${name} SET NOT NULL` });
+      rest.push({ words, sql: `${at} ALTER COLUMN ${name} SET NOT NULL` });
     }
     if (wanted.nullable === true && !column.nullable) {
       const words = `allow ${name} to be without a value`;
-      changes.push({ words, sql: `${at} ALTER COLUMN ${name} DROP NOT NULL` });
+      rest.push({ words, sql: `${at} ALTER COLUMN ${name} DROP NOT NULL` });
     }
     // A change of the type takes the default away.
     const keeps = column.type === wanted.type ? (column.default ?? '') : '';
     if (keeps.replace(/::.*$/, '') !== (wanted.default ?? '')) {
       const words = `set the default of ${name}`;
       const action = wanted.default === undefined ? 'DROP DEFAULT' : `SET${initial}`;
-      changes.push({ words, sql: `${at} ALTER COLUMN ${name} ${action}` });
+      rest.push({ words, sql: `${at} ALTER COLUMN ${name} ${action}` });
     }
   }
   const extra = extraColumns(table, found).map(quoted);
@@ -98,21 +100,15 @@ export function columnSteps(
       steps.push({ words: `remove ${name} from here`, sql: `${at} DROP COLUMN ${name}` });
     }
   }
-  return [...steps, ...changes];
+  // One statement for all of them: each would write the table and its indexes anew.
+  if (types.length > 0) renames.push(alteration(at, types));
+  return [...steps, ...renames, ...rest];
 }
 
 /** The columns that have no place. */
 export const extraColumns = ({ columns }: FirstTable, found: readonly FoundColumn[]): string[] => {
   const used = new Set(columns.map((wanted) => columnFor(wanted, found)?.name));
   return found.map(({ name }) => name).filter((name) => !used.has(name));
-};
-
-/** Whatever it was, it has to take the words that follow. */
-const TEXT: Step = {
-  words: `make "notificationType" text`,
-  sql: `
-    ALTER TABLE notification_log ALTER COLUMN "notificationType" DROP DEFAULT,
-      ALTER COLUMN "notificationType" TYPE text USING "notificationType"::text`,
 };
 
 /** Where a type of notification is none of the two that there are, the job's status tells which. */
@@ -125,7 +121,13 @@ const KINDS: Step = {
     WHERE "notificationType" NOT IN ('success', 'failure')`,
 };
 
-function typeStep(table: string, column: string, was: string, type: string, zone: string): Step {
+/** A column that gets another type: in words that follow "make", and as a part of ALTER TABLE. */
+interface TypeChange {
+  readonly words: string;
+  readonly sql: string;
+}
+
+function typeChange(column: string, was: string, type: string, zone: string): TypeChange {
   const isTime = type.startsWith('timestamp');
   const isLocal = was.endsWith('without time zone');
   const using = isTime
@@ -133,10 +135,15 @@ function typeStep(table: string, column: string, was: string, type: string, zone
     : // A text gets no cast to its length: that would cut it.
       column + (type === 'integer' ? '::integer' : type === 'uuid' ? '::text::uuid' : '::text');
   return {
-    words: `make ${column} ${type}${isTime && isLocal ? `, its times being those of ${zone}` : ''} (it is ${was})`,
-    sql: `ALTER TABLE ${table} ALTER COLUMN ${column} DROP DEFAULT, ALTER COLUMN ${column} TYPE ${type} USING ${using}`,
+    words: `${column} ${type}${isTime && isLocal ? `, its times being those of ${zone}` : ''} (it is ${was})`,
+    sql: `ALTER COLUMN ${column} DROP DEFAULT, ALTER COLUMN ${column} TYPE ${type} USING ${using}`,
   };
 }
+
+const alteration = (at: string, changes: readonly TypeChange[]): Step => ({
+  words: `make ${changes.map(({ words }) => words).join('; ')}`,
+  sql: `${at} ${changes.map(({ sql }) => sql).join(', ')}`,
+});
 
 /** A text as SQL. */
 export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
