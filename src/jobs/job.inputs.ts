@@ -22,19 +22,19 @@ export class CreateJobInput {
   /** The earliest time at which the job may be claimed; now if left out or past. */
   @CheckedBy(instant, 'optional') @DateFromText() availableAt?: Date;
   /**
-   * What to do, as the application defines it: an object of JSON values, of at most 64 KB. Where the
-   * option `jobParameters` names a class, it must be what that class says.
+   * What the handler should do, in the application's own form: an object of JSON values of at most 64 KB. If
+   * the option `jobParameters` names a class, its rules are checked.
    */
   @CheckedBy(jsonObject, 'optional') parameters?: object | null;
 }
 
-/** Whose job is asked for, and in which transaction. */
+/** The user and the transaction of a call that reads a job. */
 export class GetJobOptions extends ReadOptions {
   /** Only this user's job; any other is "not found". Leave the key out to see every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
 }
 
-/** Whose job is meant, and in which transaction. */
+/** The user and the transaction of a call about a job. */
 export class OwnedJobOptions extends TransactionOptions {
   /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
@@ -58,7 +58,7 @@ export class CountJobsInput {
   @CheckedBy(uuid, 'omittable') userId?: string;
 }
 
-/** How a job is started that a broker named. */
+/** The lease of a job that `startJob` starts. */
 export class StartJobInput {
   /** The lease in milliseconds; with neither this nor a `workerId` the job has no lease. */
   @CheckedBy(integer(1), 'optional') leaseMs?: number;
@@ -66,7 +66,7 @@ export class StartJobInput {
   @CheckedBy(text(255), 'optional') workerId?: string;
 }
 
-/** In which order pending jobs are claimed: those that have waited longest first, or one user after the other. */
+/** The order in which pending jobs are claimed: by how long they have waited (`'age'`), or one user after the other (`'fair'`). */
 export type ClaimOrder = 'age' | 'fair';
 
 /** How many jobs to claim, and for how long. */
@@ -75,16 +75,16 @@ export class ClaimJobsInput {
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
   /** The lease in milliseconds; 30,000 if left out. */
   @CheckedBy(integer(1), 'optional') leaseMs?: number;
-  /** Who holds the lease, unique to one process incarnation; made up by the service if left out. */
+  /** Who holds the lease, unique to one process incarnation; the `workerId` of the service if left out. */
   @CheckedBy(text(255), 'optional') workerId?: string;
   /** A job that was tried this often fails instead of being claimed; 5 if left out. */
   @CheckedBy(integer(1), 'optional') maxAttempts?: number;
   /**
-   * `'age'`: pending jobs that have waited longest first. `'fair'`: of one user after the other, the
-   * oldest of each. `'age'` if left out, or `'fair'` with `maxRunningPerUser`.
+   * `'age'`: the pending job that has waited longest comes first. `'fair'`: the oldest job of one user after
+   * the other. `'age'` if left out, or `'fair'` with `maxRunningPerUser`.
    */
   @CheckedBy(oneOf(['age', 'fair']), 'optional') order?: ClaimOrder;
-  /** How many jobs of one user are processing at once; no claim makes it more. No limit if left out. */
+  /** How many jobs of one user may be processing at once. No limit if left out. */
   @CheckedBy(integer(1), 'optional') maxRunningPerUser?: number;
 }
 
@@ -97,8 +97,8 @@ export class ExtendLeasesInput {
 const workerIdOrNull = text(255);
 
 /**
- * What names a run of a job, and proves that the caller is the one who runs it. A `VideoJob` is one.
- * There is no way to finish a job by its bare id.
+ * Names a run of a job, and proves that the caller holds it. A `VideoJob` is a `JobHandle`. No method
+ * finishes a job by its id alone.
  */
 export class JobHandle {
   /** The job. */
@@ -115,19 +115,19 @@ export class JobHandle {
   workerId!: string | null;
 }
 
-/** What came of a completed job. */
+/** The result of a completed job. */
 export class JobResult {
   /** Where the extracted frames are: a URL with a scheme. */
   @CheckedBy(url) resultUrl!: string;
   /** How many frames were extracted; 0 or more. */
   @CheckedBy(integer(0)) frameCount!: number;
-  /** What else came of it, as the application defines it: an object of JSON values, of at most 64 KB. */
+  /** Further results, in the application's own form: an object of JSON values of at most 64 KB. */
   @CheckedBy(jsonObject, 'optional') output?: object | null;
 }
 
 /** Why a job failed. */
 export class JobFailure {
-  /** 1 to 100,000 characters, for the job and its notification's reader. */
+  /** The text that the job's user reads: 1 to 100,000 characters. */
   @CheckedBy(errorText) errorMessage!: string;
   /** Try again after this many milliseconds; the job fails for good if left out. */
   @CheckedBy(integer(0), 'optional') retryInMs?: number;
@@ -137,13 +137,13 @@ export class JobFailure {
 export interface JobCompletion {
   /** The run to complete. */
   readonly job: JobHandle;
-  /** What came of it. */
+  /** Its result. */
   readonly result: JobResult;
 }
 
 /** Which jobs to remove. */
 export class PruneJobsInput {
-  /** Completed and failed jobs that ended before this time go. */
+  /** Completed and failed jobs that ended before this time are removed. */
   @CheckedBy(instant) @DateFromText() olderThan!: Date;
   /** How many rows one statement removes; 1 to 10,000; 1,000 if left out. */
   @CheckedBy(integer(1, MAX_BATCH), 'optional') batchSize?: number;

@@ -88,7 +88,7 @@ export interface CompletedJob {
   readonly notification: NotificationLog;
 }
 
-/** What `completeJobs` says of one completion. */
+/** The answer of `completeJobs` for one completion: the completed job, or why it was refused. */
 export type CompletionVerdict =
   | CompletedJob
   | {
@@ -105,28 +105,29 @@ export interface JobPage {
 }
 
 /**
- * Creates jobs and moves them through their life, by the rules of the design: atomic, legal, fenced,
- * bounded, idempotent. Each call is one statement wherever one can do it.
+ * Creates jobs and moves them through their life. A job's final status and its notification are written
+ * together, only legal moves are made, and writes of an older run are refused. Each call is one statement
+ * wherever one statement is enough.
  *
- * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`,
- * `TransactionConflictError`, and `MigrationError` where the tables are missing. Those that take
- * `options.manager` become part of that manager's transaction. Without it, calls of `createJob` and
- * `completeJob` that come at the same time may share a statement, and its commit; what becomes of one
- * of them is no matter of the others.
+ * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`, `StatementTimeoutError`,
+ * `TransactionConflictError`, and `MigrationError` if the tables are missing. A method that takes
+ * `options.manager` joins that manager's transaction. Without it, calls of `createJob` and `completeJob`
+ * that come at the same time may share a statement and its commit. The failure of one call never affects
+ * the others.
  */
 export class JobService {
   /** Whether plans are kept by name. */
   readonly preparedStatements: boolean;
   /** The schemes that the URLs of videos and results may have. */
   readonly urlSchemes: readonly string[];
-  /** The class whose rules the parameters of new jobs must meet; undefined if there is none. */
+  /** The class that checks the parameters of new jobs; undefined if there is none. */
   readonly jobParameters: JobParametersClass | undefined;
   private readonly db: SqlRunner;
   private readonly keptLeases: KeptLeases;
   private readonly creations: RequestBatcher<CreateJobInput, VideoJob>;
   private readonly completions: RequestBatcher<Completion, SettledJob>;
   private readonly rotation = new Rotation();
-  /** Who holds the leases that this service takes, unless the caller names another holder. */
+  /** The default holder of the leases that this service takes; unique to one process incarnation. */
   readonly workerId = `${hostname().slice(0, 128)}:${process.pid}:${randomUUID()}`;
 
   /**
@@ -137,8 +138,8 @@ export class JobService {
    *   before the database counts as unavailable (default 30,000 ms);
    *   `urlSchemes`: which schemes URLs may have (default https, http, s3, gs, file);
    *   `jobParameters`: a class whose rules the parameters of new jobs must meet (default none);
-   *   `currentManager`: tells the transaction that a call joins if it names no `manager` (default none);
-   *   `runner`: what runs the statements, for the inside of this package
+   *   `currentManager`: finds the transaction that a call joins if it has no `manager` (default none);
+   *   `runner`: internal, runs the statements
    */
   constructor(
     readonly dataSource: DataSource,
@@ -165,8 +166,8 @@ export class JobService {
   }
 
   /**
-   * Creates a job, due now or at `availableAt`. With a `jobId` the call can be repeated safely: if
-   * that job exists with the same content, it is returned.
+   * Creates a job that is due now, or at `availableAt`. With a `jobId` you can repeat the call safely: if
+   * that job exists with equal content, the call returns it.
    *
    * @throws UserNotFoundError if the user does not exist; the caller's transaction stays usable
    * @throws JobConflictError if the `jobId` exists with another userId, filename, videoUrl or parameters
@@ -230,7 +231,7 @@ export class JobService {
   }
 
   /**
-   * Lists jobs, newest first, a page at a time. A page costs the same however deep it is.
+   * Lists jobs, newest first, one page at a time. A late page costs as much as the first one.
    *
    * @param options - `replica`: read from a replica, which may be a moment behind
    */
@@ -279,15 +280,16 @@ export class JobService {
   }
 
   /**
-   * Starts the job that a broker named: pending → processing, or a new run of a job whose lease is
-   * over. Give it a lease by `leaseMs` and keep that by `keepLease`. Without `leaseMs` and `workerId` the
-   * job has none, and is never taken from its owner: if that dies, `releaseJob` gives the job back. With
-   * one of the two, the other has its default. Whoever names a job means it now: one that waits for its
-   * `availableAt`, scheduled or for another try, is started too. Never joins a transaction: a run that is
-   * rolled back would be issued twice.
+   * Starts a job whose id came from a broker. A pending job becomes processing. A job whose lease has ended
+   * begins a new run. The job is started even if it is scheduled for later or waits for its next try.
+   *
+   * Pass `leaseMs` to give the job a lease, and keep it with `keepLease`. If you pass only one of `leaseMs`
+   * and `workerId`, the other one has its default. Without both, the job has no lease, and no worker takes
+   * it over: if its owner dies, give it back with `releaseJob`. Never joins a transaction, because after a
+   * rollback the same run would be issued twice.
    *
    * @throws JobNotFoundError
-   * @throws InvalidJobTransitionError if it is final, or somebody else is working on it
+   * @throws InvalidJobTransitionError if the job is completed or failed, or if another run holds it
    */
   async startJob(jobId: string, input: StartJobInput = {}): Promise<VideoJob> {
     const operation = 'startJob';
@@ -305,16 +307,15 @@ export class JobService {
   }
 
   /**
-   * Claims jobs that are due: first those whose workers were lost, then the pending ones; of each,
-   * those that have waited longest first. With `order: 'fair'` the pending ones are taken of one user
-   * after the other, the oldest of each, so that nobody waits behind the backlog of another; a user who
-   * is alone gets all. `maxRunningPerUser` limits how many jobs of a user are processing at once.
+   * Claims due jobs: first the jobs whose leases have ended, then the pending jobs. In both groups the job
+   * that has waited longest comes first. With `order: 'fair'` pending jobs are taken from one user after the
+   * other, the oldest job of each. `maxRunningPerUser` limits how many jobs of a user are processing at once.
    *
-   * A claimed job is leased: when the lease ends before the job does, anybody may claim it again, as a new
-   * run. A job that has been tried `maxAttempts` times fails here, with its notification. Never joins a
-   * transaction, and never waits for one: rows that are locked are passed over.
+   * A claimed job has a lease. If the lease ends before the job is settled, any worker may claim the job
+   * again, as a new run. A job that was tried `maxAttempts` times fails in this call, with its notification.
+   * Never joins a transaction, and never waits for one: it passes over locked rows.
    *
-   * @returns the jobs in that order; an empty array when nothing is due, or while processing is paused
+   * @returns the jobs in this order; an empty array if nothing is due, or while processing is paused
    */
   async claimJobs(input: ClaimJobsInput = {}): Promise<VideoJob[]> {
     const operation = 'claimJobs';
@@ -365,9 +366,9 @@ export class JobService {
   }
 
   /**
-   * Keeps the lease of a job, for a consumer of a broker, as a worker does: extends it at once, and then
-   * three times as often as it ends, on a connection of the application's pool. Call it as soon as the job
-   * is started, and `stop()` when its outcome is recorded, whatever that is.
+   * Keeps the lease of a job, for a consumer of a broker. Extends the lease at once, and then every third of
+   * `leaseMs`, on a connection of the application's pool. Call it as soon as the job is started. Call
+   * `stop()` when the outcome is recorded.
    *
    * @param job - started by `startJob` with `leaseMs`, or claimed
    * @param options - `leaseMs`: how long the lease is each time (default 30,000)
@@ -387,7 +388,7 @@ export class JobService {
   }
 
   /**
-   * Completes a job, and logs the notification of it, in one statement.
+   * Completes a job and writes its success notification, in one statement.
    *
    * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError; nothing was written
    */
@@ -410,8 +411,8 @@ export class JobService {
   }
 
   /**
-   * Completes up to 10,000 jobs, each with its notification, in one statement: those that are refused
-   * do not hold up the others.
+   * Completes up to 10,000 jobs, each with its notification, in one statement. If a completion is refused,
+   * the others are still done.
    *
    * @returns a verdict for each completion, in order
    */
@@ -448,8 +449,8 @@ export class JobService {
   }
 
   /**
-   * Fails a job. With `retryInMs` it becomes pending again and is due after that time, without a
-   * notification; else it is final, and the notification of it is logged in the same statement.
+   * Fails a job. With `retryInMs` the job becomes pending again, is due after that time, and gets no
+   * notification. Without it the job fails for good, and the same statement writes the failure notification.
    *
    * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError; nothing was written
    */
@@ -481,8 +482,8 @@ export class JobService {
   }
 
   /**
-   * Makes a failed job pending again, due at once, with all of its tries. The notification of the
-   * failed run stays.
+   * Makes a failed job pending again. It is due at once and has all of its tries again. The notification of
+   * the failed run stays.
    *
    * @param options - `userId`: another user's job is "not found"
    * @throws JobNotFoundError
@@ -500,11 +501,10 @@ export class JobService {
   }
 
   /**
-   * Cancels a job that is pending or processing: it is failed for good, with `cancelledAt` and the
-   * notification of that, in one statement. The cancellation has a run number of its own, so that no run
-   * of before can write any more. The worker that is at it is told at its next heartbeat, at the latest
-   * after a third of its lease; at once in this process. A job that is cancelled already is returned as
-   * it is.
+   * Cancels a job that is pending or processing. One statement sets it to failed with `cancelledAt`, and
+   * writes the failure notification. The cancellation takes a new run number, so no earlier run can write
+   * any more. A worker that runs the job learns of it at its next heartbeat, after a third of its lease at
+   * most, and at once if it is in this process. A job that is cancelled already is returned unchanged.
    *
    * @param input - `userId`: another user's job is "not found"; `reason`: 1 to 1,000 characters, which
    *   the job's `errorMessage` then has
@@ -523,9 +523,9 @@ export class JobService {
   }
 
   /**
-   * Makes failed jobs pending again, as {@link retryJob} does for one: those that a filter finds, the
-   * oldest first, in batches of 1,000 that are transactions of their own. Jobs that were cancelled stay.
-   * Never joins a transaction. What an error interrupts is done up to there; call it again.
+   * Makes the failed jobs that match a filter pending again, as {@link retryJob} does for one job. The
+   * oldest come first, in batches of 1,000. Each batch is a separate transaction. Cancelled jobs stay
+   * cancelled. Never joins a transaction. After an error the earlier batches are done: call it again.
    *
    * @param filter - which jobs; `limit`: how many at the most; `dryRun`: only count them
    * @returns how many matched, and how many of them were changed here
@@ -535,9 +535,9 @@ export class JobService {
   }
 
   /**
-   * Cancels jobs that are pending or processing, as {@link cancelJob} does for one: those that a filter
-   * finds, the oldest first, in batches of 1,000 that are transactions of their own. Never joins a
-   * transaction. What an error interrupts is done up to there; call it again.
+   * Cancels the pending and processing jobs that match a filter, as {@link cancelJob} does for one job. The
+   * oldest come first, in batches of 1,000. Each batch is a separate transaction. Never joins a transaction.
+   * After an error the earlier batches are done: call it again.
    *
    * @param filter - which jobs; `reason`: what their users read; `limit`: how many at the most; `dryRun`:
    *   only count them
@@ -548,12 +548,11 @@ export class JobService {
   }
 
   /**
-   * Reports how far runs have come, up to 10,000 in one statement. It waits for no lock: a row that is
-   * locked keeps what it has. A handler of the worker calls `context.progress` instead. Never joins a
-   * transaction.
+   * Writes the progress of up to 10,000 runs in one statement. It waits for no lock: a locked row keeps its
+   * old progress. A handler of the worker calls `context.progress` instead. Never joins a transaction.
    *
    * @param reports - `job`; `percent`: 0 to 100; `message`: up to 255 characters, none if left out
-   * @returns the ids of the jobs whose runs are still at work; drop the work on the others
+   * @returns the ids of the jobs whose runs are still held; stop the work on the others
    */
   async reportProgress(reports: readonly ProgressReport[]): Promise<string[]> {
     const operation = 'reportProgress';
@@ -569,15 +568,15 @@ export class JobService {
   }
 
   /**
-   * Runs writes of the application's own only if a run is still held, and locks its job's row until the
-   * transaction ends, so that no other run can begin and no cancellation come in between. Keep the
-   * transaction short: while the row is locked, its lease is not extended.
+   * Runs the application's own writes only if a run is still held. Locks the row of the job until the
+   * transaction ends, so that meanwhile no other run begins and nobody cancels the job. Keep the transaction
+   * short: the lease is not extended while the row is locked.
    *
    * @param manager - of an open transaction, in which `work` writes
-   * @param work - is called once the row is locked
+   * @param work - the function with the writes; it is called after the row is locked
    * @returns what `work` returns
    * @throws JobNotFoundError
-   * @throws LeaseLostError if the job is in another run, another worker's, cancelled or finished; `work`
+   * @throws LeaseLostError if another run or worker holds the job, or it is cancelled or finished; `work`
    *   was not called, and the transaction stays usable
    */
   async whileHeld<T>(job: JobHandle, manager: EntityManager, work: () => Promise<T>): Promise<T> {
@@ -591,8 +590,8 @@ export class JobService {
   }
 
   /**
-   * Pauses processing, for all workers: until `resumeProcessing` no job is claimed. Jobs at work go on,
-   * `startJob` works, and notifications are delivered. Paused again, the reason is replaced.
+   * Pauses processing for all workers: no job is claimed until `resumeProcessing` is called. Runs that have
+   * begun go on, `startJob` works, and notifications are delivered. A second call replaces the reason.
    *
    * @param input - `reason`: 1 to 1,000 characters, kept in `processing_state`
    */
@@ -601,20 +600,22 @@ export class JobService {
     await pauseProcessing(this.db, reason);
   }
 
-  /** Ends a pause: workers claim again, and those that wait are woken. It does nothing if there is none. */
+  /** Ends a pause. Wakes the workers that wait. Does nothing if processing is not paused. */
   async resumeProcessing(): Promise<void> {
     await resumeProcessing(this.db);
   }
 
   /**
-   * Watches a job: its present state at once, then each change of its status, run or progress, and the
-   * end with its final one. All watchers of a process share one statement a second; what changes in this
-   * process is told at once, and with `listen` of `FrameForgeDatabaseModule` what changes in others that
-   * have `notifyWorkers`. While the database is away the stream waits; it ends with the application.
+   * Watches a job. The stream begins with the present state, then has each change of the status, the run or
+   * the progress, and ends with the final state. All watchers of a process share one statement a second.
+   * Changes by this process are told at once. So are changes by processes with `notifyWorkers`, if
+   * `FrameForgeDatabaseModule` has `listen`. While the database cannot be reached, the stream waits. It ends
+   * when the application closes.
    *
    * @param input - `userId`: another user's job is "not found"
-   * @returns for Nest's `@Sse`, mapped to `{ data }`; its error is an InvalidInputError, a
-   *   JobNotFoundError (also when the job is removed), or what the database says that no wait mends
+   * @returns the states; for Nest's `@Sse`, map each to `{ data }`. The stream fails with an
+   *   InvalidInputError, with a JobNotFoundError (also when the job is removed), or with an error of the
+   *   database that waiting cannot end
    */
   watchJob(jobId: string, input: WatchJobInput = {}): Observable<JobView> {
     const operation = 'watchJob';
@@ -629,8 +630,8 @@ export class JobService {
    * Watches the jobs of a user: the present state of the 100 newest, newest first, then each change of
    * them and of those that come. One that another process creates in a transaction that takes more than 10 s
    * is told up to 10 s after its commit, and not at all after 15 minutes, unless `listen` is set. A completed
-   * job is told once more and not looked at again. The stream has no end of its own. In all else it is as
-   * {@link watchJob}.
+   * job is told once more and not looked at again. The stream does not end by itself. Everything else is as
+   * in {@link watchJob}.
    */
   watchJobs(input: WatchJobsInput): Observable<JobView> {
     return watchJobs(watchOn(this.dataSource, this.preparedStatements), () => {
@@ -640,7 +641,7 @@ export class JobService {
   }
 
   /**
-   * Reads what went wrong in the failed and lost runs of a job, in the order of the runs.
+   * Lists the errors of the failed and lost runs of a job, in the order of the runs.
    *
    * @param options - `userId`: another user's job is "not found"
    * @returns an empty array when no run failed
@@ -662,9 +663,9 @@ export class JobService {
   }
 
   /**
-   * Removes completed and failed jobs, with their notifications and errors, in batches that are each a
-   * transaction of its own. It locks only the rows that it removes, and passes over rows that others
-   * have locked. A job whose notification is still to be delivered stays.
+   * Removes completed and failed jobs with their notifications and errors, in batches. Each batch is a
+   * separate transaction. It passes over rows that others have locked. A job whose notification is not
+   * delivered yet stays.
    *
    * @param input - `olderThan`: jobs that ended before this time; `status`: only those; `dryRun`: only
    *   count them
@@ -676,7 +677,7 @@ export class JobService {
   }
 }
 
-/** Two entries about the same row would be two updates of it in one statement. */
+/** Refuses a second entry about a job of the batch: one statement cannot update a row twice. */
 function requireOnce(
   seen: Set<string>,
   { jobId }: Partial<JobHandle>,

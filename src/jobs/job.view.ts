@@ -26,9 +26,9 @@ export class JobView {
   progress!: number | null;
   /** What the latest run last said of its progress. */
   progressMessage!: string | null;
-  /** What to do, as the application defines it. */
+  /** What the handler should do, in the application's own form. */
   parameters!: Record<string, unknown> | null;
-  /** What came of the job, as the application defines it. */
+  /** Further results, in the application's own form. */
   output!: Record<string, unknown> | null;
   /** When the job was created. */
   createdAt!: Date;
@@ -69,8 +69,8 @@ export class JobView {
 type End = Pick<NotificationLog, 'notificationType' | 'runNumber' | 'createdAt'>;
 
 /**
- * Makes of a job what an API may show to its user, as it was when it ended with a notification. A failed job
- * can have been retried since: what was of the run that failed is not known any more, and is null.
+ * Converts a job into the form that an API may show to its user, as the job was when the notification was
+ * written. A failed job may have been retried since then. Values of the failed run are then unknown, and null.
  */
 export function toJobViewAt(
   job: VideoJob,
@@ -87,7 +87,7 @@ export function toJobViewAt(
   return view;
 }
 
-/** Makes of a job what an API may show to its user. */
+/** Converts a job into the form that an API may show to the job's user. */
 export function toJobView(job: VideoJob): JobView {
   const view = new JobView();
   view.jobId = job.jobId;

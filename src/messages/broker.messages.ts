@@ -5,10 +5,10 @@ import type {
   VideoJob,
 } from '../schema/entities/index.js';
 
-// What services tell each other through a broker. All of it is JSON: times are texts of ISO 8601. The
-// functions are the only makers, so that no service sends a message of another shape.
+// The messages that services send each other through a broker. They are JSON, and times are ISO 8601 texts.
+// Make them with the functions below, so that all services send the same form.
 
-/** Tells a processor that there is a job to do. It starts the job by `startJob(jobId, { leaseMs })`. */
+/** The message to a processor that there is a job to do. The processor calls `startJob(jobId, { leaseMs })`. */
 export interface VideoProcessingMessage {
   /** The job to start. */
   readonly jobId: string;
@@ -22,7 +22,7 @@ export interface VideoProcessingMessage {
   readonly parameters: Readonly<Record<string, unknown>> | null;
 }
 
-/** Tells who is interested what has become of a job. `jobId`, `runNumber` and `status` name it: a second one is the same. */
+/** The message that a job has changed. If two messages have equal `jobId`, `runNumber` and `status`, the second one is a repetition. */
 export interface VideoEventMessage {
   /** The job. */
   readonly jobId: string;
@@ -32,7 +32,7 @@ export interface VideoEventMessage {
   readonly filename: string;
   /** Where the job is in its life now. */
   readonly status: JobStatus;
-  /** The run of the job that this is about; it only grows, so that an older message is known by it. */
+  /** The run of the job. The number only grows, so a smaller number means an older message. */
   readonly runNumber: number;
   /** Where the extracted frames are; null unless the job is completed. */
   readonly resultUrl: string | null;
@@ -42,15 +42,15 @@ export interface VideoEventMessage {
   readonly errorMessage: string | null;
   /** What came of the job, as the application defines it. */
   readonly output: Readonly<Record<string, unknown>> | null;
-  /** When the job came to this status: was created, started, or ended; for one that waits for another try, when it was created. */
+  /** When the job was created, started or ended, by its status. For a job that waits for its next try: when it was created. */
   readonly occurredAt: string;
   /** When the job was cancelled; null when it was not. */
   readonly cancelledAt: string | null;
 }
 
 /**
- * Tells a sender of e-mails what to deliver. It is a handle too: `markSent(message)` and
- * `markFailed(message, …)` record what came of it.
+ * The message to a sender of e-mails. It is also the handle of the delivery: `markSent(message)` and
+ * `markFailed(message, …)` record its outcome.
  */
 export interface NotificationMessage {
   /** The notification. Give it to the mail provider as the idempotency key. */
@@ -59,7 +59,7 @@ export interface NotificationMessage {
   readonly deliveryNumber: number;
   /** Whether the job was completed or failed. */
   readonly notificationType: NotificationType;
-  /** To whom it goes. */
+  /** The address of the recipient. */
   readonly recipientEmail: string;
   /** The job that it reports. */
   readonly jobId: string;

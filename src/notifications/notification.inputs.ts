@@ -5,11 +5,11 @@ import { email, flag, instant, integer, oneOf, text, uuid } from '../input/rules
 import { DateFromText, NumberFromText } from '../input/transforms.js';
 import { DeliveryStatus, NotificationType } from '../schema/entities/index.js';
 
-/** A notification to log, for services that finish jobs in their own way. */
+/** A notification to write, for services that finish jobs without `JobService`. */
 export class LogNotificationInput {
   /** The job that the notification reports. It must have ended. */
   @CheckedBy(uuid) jobId!: string;
-  /** Must tell what became of the job: `success` of a completed one, `failure` of a failed one. */
+  /** `success` for a completed job, `failure` for a failed job. */
   @CheckedBy(oneOf(Object.values(NotificationType))) notificationType!: NotificationType;
   /** The e-mail address of the job's user if left out. */
   @CheckedBy(email, 'optional') recipientEmail?: string;
@@ -39,7 +39,7 @@ export class ClaimNotificationsInput {
   @CheckedBy(integer(1), 'optional') maxAttempts?: number;
 }
 
-/** What names one delivery of a notification. A `NotificationLog` is one. */
+/** Names one delivery of a notification. A `NotificationLog` is a `NotificationHandle`. */
 export class NotificationHandle {
   /** The notification. */
   @CheckedBy(uuid) notificationId!: string;
@@ -48,8 +48,8 @@ export class NotificationHandle {
 }
 
 /**
- * Which failed notifications to deliver again. Every key narrows it, and one that is there and undefined is
- * refused: more messages would be sent than the caller means.
+ * Which failed notifications to deliver again. Every key narrows the filter. A key that is present but
+ * undefined is refused, because more messages would be sent than the caller means.
  */
 export class RedeliverNotificationsFilter {
   /** Only the notifications of this user's jobs. */
@@ -60,7 +60,7 @@ export class RedeliverNotificationsFilter {
   @CheckedBy(instant, 'omittable') @DateFromText() createdFrom?: Date;
   /** Only notifications that were logged before this time. */
   @CheckedBy(instant, 'omittable') @DateFromText() createdBefore?: Date;
-  /** Only notifications whose `errorMessage` has this text in it, in upper or lower case. */
+  /** Only notifications whose `errorMessage` contains this text, in upper or lower case. */
   @CheckedBy(text(1_000), 'omittable') errorText?: string;
   /** How many notifications at the most, the oldest first; all if left out. */
   @CheckedBy(integer(1), 'omittable') @NumberFromText() limit?: number;

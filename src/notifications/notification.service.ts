@@ -40,13 +40,13 @@ export interface NotificationPage {
 }
 
 /**
- * The log of what users are told about their jobs, which is also the queue of its deliveries.
- * `JobService` writes it when it finishes a job. Deliveries are at-least-once: give the provider
- * `notificationId` as its idempotency key.
+ * Reads the log of notifications, and claims and records their deliveries. `JobService` writes a notification
+ * when it finishes a job. Deliveries are at-least-once: give the provider `notificationId` as its
+ * idempotency key.
  *
  * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`,
- * `TransactionConflictError`, and `MigrationError` where the tables are missing. Those that take
- * `options.manager` become part of that manager's transaction.
+ * `TransactionConflictError`, and `MigrationError` if the tables are missing. A method that takes
+ * `options.manager` joins that manager's transaction.
  */
 export class NotificationService {
   /** Whether plans are kept by name. */
@@ -59,8 +59,8 @@ export class NotificationService {
    *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default 30,000 ms);
-   *   `currentManager`: tells the transaction that a call joins if it names no `manager` (default none);
-   *   `runner`: what runs the statements, for the inside of this package
+   *   `currentManager`: finds the transaction that a call joins if it has no `manager` (default none);
+   *   `runner`: internal, runs the statements
    */
   constructor(
     readonly dataSource: DataSource,
@@ -73,11 +73,11 @@ export class NotificationService {
   }
 
   /**
-   * Logs the notification of a finished job, for services that finish jobs in their own way. If the
-   * run has one already, that is returned.
+   * Writes the notification of a finished job, for services that finish jobs without `JobService`. If the run
+   * already has a notification, the call returns it.
    *
    * @throws JobNotFoundError
-   * @throws InvalidJobTransitionError unless the job's status is what the notification tells
+   * @throws InvalidJobTransitionError unless the job's status matches the notification's type
    */
   async logNotification(
     input: LogNotificationInput,
@@ -106,9 +106,9 @@ export class NotificationService {
   }
 
   /**
-   * Lists notifications, newest first, a page at a time. With a `jobId` it reads that job's only, with a
-   * `userId` those of that user's jobs; with neither it reads all of them for each page, which is for an
-   * operator's eyes.
+   * Lists notifications, newest first, a page at a time. With a `jobId` it reads only the notifications of that
+   * job, and with a `userId` only those of that user's jobs. With neither, each page reads the whole table: only
+   * an operator should do that.
    */
   async listNotifications(
     input: ListNotificationsInput = {},
@@ -145,9 +145,9 @@ export class NotificationService {
   }
 
   /**
-   * Claims notifications whose delivery is due, those that wait longest first. When the lease ends
-   * before the outcome is recorded, anybody may claim it again. A notification that was tried
-   * `maxAttempts` times ends here as failed. Never joins a transaction, and never waits for one.
+   * Claims notifications whose delivery is due. The one that has waited longest comes first. If the lease
+   * ends before the outcome is recorded, any worker may claim the notification again. A notification that
+   * was tried `maxAttempts` times fails in this call. Never joins a transaction, and never waits for one.
    *
    * @returns an empty array when nothing is due
    */
@@ -176,9 +176,9 @@ export class NotificationService {
   }
 
   /**
-   * Records that a delivery failed. With `retryInMs` the notification is due again after that time;
-   * else it is failed for good. Until it is claimed again, this delivery can still be corrected: a call
-   * whose reply was lost is repeated, and a message that the provider took after all is marked as sent.
+   * Records that a delivery failed. With `retryInMs` the notification is due again after that time. Without it
+   * the notification fails for good. Until the notification is claimed again, you can still correct the outcome:
+   * repeat a call whose reply was lost, or call `markSent` if the provider took the message after all.
    *
    * @throws NotificationNotFoundError
    * @throws LeaseLostError if another delivery has begun since, or it is sent or failed already
@@ -195,8 +195,8 @@ export class NotificationService {
   }
 
   /**
-   * Delivers a notification again that had failed for good: it is pending and due at once, with all of
-   * its tries, and numbers of deliveries that nobody has had.
+   * Makes a notification that failed for good pending again. It is due at once, has all of its tries again, and
+   * gets a `deliveryNumber` that no earlier delivery had.
    *
    * @throws NotificationNotFoundError
    * @throws InvalidNotificationTransitionError if it is not failed
@@ -219,9 +219,9 @@ export class NotificationService {
   }
 
   /**
-   * Delivers notifications again that had failed for good, as {@link redeliver} does for one: those that a
-   * filter finds, the oldest first, in batches of 1,000 that are transactions of their own. Never joins a
-   * transaction. What an error interrupts is done up to there; call it again.
+   * Makes the failed notifications that match a filter pending again, as {@link redeliver} does for one. The
+   * oldest come first, in batches of 1,000. Each batch is a separate transaction. Never joins a transaction.
+   * After an error the earlier batches are done: call it again.
    *
    * @param filter - which notifications; `limit`: how many at the most; `dryRun`: only count them
    * @returns how many matched, and how many of them were changed here

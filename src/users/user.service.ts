@@ -18,7 +18,7 @@ import * as statements from './user.sql.js';
 
 type Row = Record<string, unknown>;
 
-/** A user with the hash of the password, as `findForLogin` alone returns it. */
+/** A user with the hash of the password. Only `findForLogin` returns one. */
 export type UserWithPasswordHash = User & {
   /** The hash of the user's password. */
   passwordHash: string;
@@ -28,12 +28,12 @@ export type UserWithPasswordHash = User & {
 const TRIES = 5;
 
 /**
- * Creates users, finds them for a login, and changes them. Usernames and e-mail addresses are compared
- * as they are written: give them in lower case where case shall not matter.
+ * Creates users, finds them for a login, and changes them. Usernames and e-mail addresses are compared as they
+ * are written. If upper and lower case should not matter, pass them in lower case.
  *
  * Every method can also reject with `InvalidInputError`, `DatabaseUnavailableError`,
- * `TransactionConflictError`, and `MigrationError` where the tables are missing. Those that take
- * `options.manager` become part of that manager's transaction. No log of TypeORM's shows a hash that
+ * `TransactionConflictError`, and `MigrationError` if the tables are missing. A method that takes
+ * `options.manager` joins that manager's transaction. No log of TypeORM's shows a hash that
  * these methods write.
  */
 export class UserService {
@@ -47,8 +47,8 @@ export class UserService {
    *   unless the environment says `DB_PREPARED_STATEMENTS=false`);
    *   `replyTimeoutMs`: how long to wait for the reply to a statement outside of `options.manager`,
    *   before the database counts as unavailable (default 30,000 ms);
-   *   `currentManager`: tells the transaction that a call joins if it names no `manager` (default none);
-   *   `runner`: what runs the statements, for the inside of this package
+   *   `currentManager`: finds the transaction that a call joins if it has no `manager` (default none);
+   *   `runner`: internal, runs the statements
    */
   constructor(
     readonly dataSource: DataSource,
@@ -94,8 +94,8 @@ export class UserService {
    *
    * @param input - the `username` or the `email`, as it was written when the user was created
    * @param options - `replica`: read from a replica, which may be a moment behind
-   * @returns null if there is no such user; compare the password with some hash then, too, so that the
-   *   time of an answer does not tell who exists
+   * @returns null if there is no such user. Compare the password with some hash in that case, too: otherwise
+   *   the time of the answer tells who exists
    */
   async findForLogin(
     input: { username: string } | { email: string },
@@ -122,9 +122,9 @@ export class UserService {
    *
    * @returns the user, without the hash
    * @throws UserNotFoundError
-   * @throws UserConflictError if another user has the address. Where that user is being written by a
-   *   transaction that is open at the same time, the database raises an error, which aborts the caller's
-   *   transaction; else it stays usable
+   * @throws UserConflictError if another user has the address. The caller's transaction stays usable, with one
+   *   exception: if an open transaction is just writing that other user, the database raises an SQL error,
+   *   which aborts the caller's transaction
    */
   async updateUser(
     userId: string,

@@ -2,13 +2,13 @@ import { DiscoveryService } from '@nestjs/core';
 import { ConfigurationError } from '../errors.js';
 import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
 
-/** What the decorators take. */
+/** The options of `@NotificationDeliverer`. */
 export interface HandlerOptions {
   /** How many run at once in this process. Default 1. */
   readonly concurrency?: number;
 }
 
-/** What `@VideoJobProcessor` takes. */
+/** The options of `@VideoJobProcessor`. */
 export interface ProcessorOptions extends HandlerOptions {
   /**
    * How long one run may take, in ms. Then its `signal` is aborted, and the attempt fails with a
@@ -21,7 +21,7 @@ const processor = DiscoveryService.createDecorator<ProcessorOptions>();
 const deliverer = DiscoveryService.createDecorator<HandlerOptions>();
 
 /**
- * Marks the provider that processes video jobs. One in an application.
+ * Marks the provider that processes video jobs. An application has only one.
  *
  * @param options - `concurrency`: how many jobs run at once in this process (default 1); `maxRunMs`: how
  *   long one run may take, in ms (default: no limit)
@@ -33,7 +33,7 @@ export function VideoJobProcessor(
 }
 
 /**
- * Marks the provider that delivers notifications. One in an application.
+ * Marks the provider that delivers notifications. An application has only one.
  *
  * @param options - `concurrency`: how many deliveries run at once in this process (default 1)
  */
@@ -55,7 +55,7 @@ export interface FoundHandler<T> {
 /**
  * Finds the decorated providers of an application, each once, however many tokens name it.
  *
- * @throws ConfigurationError if one is made anew for each request: there is none here
+ * @throws ConfigurationError if a provider is request-scoped: a worker has no requests
  */
 export function findHandlers(discovery: DiscoveryService): {
   processors: FoundHandler<VideoJobHandler>[];

@@ -14,7 +14,7 @@ import {
   wholeNumber,
 } from '../input/option.rules.js';
 
-/** How long to wait before another try: `baseMs`, doubled at each, up to `maxMs`, with jitter. */
+/** The wait before the next try: `baseMs` at first, then twice as long after each try, up to `maxMs`, with jitter. */
 export interface BackoffOptions {
   /** The wait before the second try, in ms. */
   readonly baseMs: number;
@@ -32,13 +32,13 @@ export interface RetentionOptions {
 
 /** The options of `FrameForgeWorkerModule`. */
 export interface FrameForgeWorkerOptions {
-  /** How many jobs run at once in this process. Default what `@VideoJobProcessor` says, else 1. */
+  /** How many jobs run at once in this process. Default: that of `@VideoJobProcessor`, else 1. */
   readonly concurrency?: number;
-  /** How many deliveries run at once in this process. Default what `@NotificationDeliverer` says, else 1. */
+  /** How many deliveries run at once in this process. Default: that of `@NotificationDeliverer`, else 1. */
   readonly deliveryConcurrency?: number;
-  /** How long one run of a job may take, in ms. Default what `@VideoJobProcessor` says, else no limit. */
+  /** How long one run of a job may take, in ms. Default: that of `@VideoJobProcessor`, else no limit. */
   readonly maxRunMs?: number;
-  /** How long a job is leased, in ms; it is extended three times as often. Default 30,000. */
+  /** The length of a job's lease, in ms. The worker extends it every third of that time. Default 30,000. */
   readonly leaseMs?: number;
   /** How often a job is tried. Default 5. */
   readonly maxAttempts?: number;
@@ -60,27 +60,26 @@ export interface FrameForgeWorkerOptions {
    */
   readonly listen?: boolean;
   /**
-   * Decides what a job's user reads, in its `errorMessage`, of what the handler threw. Default: the
-   * message of the error. `listAttemptErrors` has the whole text in either case.
+   * Makes the text that a job's user reads in `errorMessage` when the handler threw an error. Default: the
+   * message of the error. `listAttemptErrors` has the message of the error in either case.
    *
    * @param error - what the handler threw
    */
   readonly errorMessage?: (error: unknown, job: VideoJob) => string;
   /**
-   * In which order pending jobs are claimed. `'age'`: those that have waited longest first. `'fair'`: of one
-   * user after the other, the oldest of each, so that nobody waits behind the backlog of another. Default
+   * In which order pending jobs are claimed. `'age'`: the job that has waited longest comes first. `'fair'`:
+   * the oldest job of one user after the other, so that nobody waits behind the backlog of another user. Default
    * `'age'`, or `'fair'` with `maxRunningPerUser`.
    */
   readonly order?: ClaimOrder;
   /**
-   * How many jobs of one user are processing at once: no claim makes it more, of any worker that has this
-   * option. No limit if left out.
+   * How many jobs of one user may be processing at once. Give all workers the same value. Default: no
+   * limit.
    */
   readonly maxRunningPerUser?: number;
   /**
-   * Remove completed and failed jobs, with their notifications, after this time: one worker of all that
-   * have this option at a time. Jobs whose notifications are still to be delivered stay. Default: keep
-   * everything.
+   * Remove completed and failed jobs, with their notifications, after this time. Only one worker does this
+   * at a time. A job stays until its notification is delivered. Default: keep everything.
    */
   readonly retention?: RetentionOptions;
   /** The name of the data source, if it is not the default one. */

@@ -26,7 +26,7 @@ export interface Handlers {
 export interface WorkerStats {
   /** How many handlers run. */
   readonly running: Handlers;
-  /** Handlers that go on although their leases have ended: one of a job keeps its place, no other does. */
+  /** Handlers that go on although their leases have ended. */
   readonly hanging: Handlers;
   /** How often each of these has happened since the worker started. */
   readonly counts: Readonly<Record<Count, number>>;

@@ -5,90 +5,90 @@ import type { JobView } from '../jobs/job.view.js';
 import type { JobResult } from '../jobs/job.inputs.js';
 import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 
-/** What a handler gets beside its job or notification. */
+/** The second argument of a handler: a signal, and which try this is. */
 export interface WorkContext {
   /**
-   * Aborted when the job was cancelled (its reason is a `JobCancelledError`), the lease is lost or the
-   * process shuts down: stop, nothing will be recorded.
+   * Is aborted when the job is cancelled (its `reason` is then a `JobCancelledError`), when the lease is lost,
+   * when `maxRunMs` is over, and when the process shuts down. Stop the work then: its result is not recorded.
    */
   readonly signal: AbortSignal;
   /** 1 for the first try. */
   readonly attempt: number;
 }
 
-/** What the handler of a job gets beside it. */
+/** The second argument of the handler of a job. */
 export interface JobContext extends WorkContext {
   /**
-   * Says how far the work has come. It may be called at each step: it writes nothing by itself, and the
-   * latest value is reported once a second. A new run begins at 0, and a completed job has 100.
+   * Reports how far the work has come. You may call it at each step: it only keeps the value, and the worker
+   * writes the latest value once a second. A new run begins at 0, and a completed job has 100.
    *
-   * @param percent - 0 to 100; what is outside is cut off, and so is what is behind the decimal point
-   * @param message - what is being done, up to 255 characters; none if left out
+   * @param percent - 0 to 100; a value outside is set to the bound, and decimals are dropped
+   * @param message - what the handler is doing, up to 255 characters; none if left out
    */
   progress(percent: number, message?: string): void;
 }
 
-/** What the handler of a delivery gets beside its notification. */
+/** The second argument of the handler of a delivery. */
 export interface DeliveryContext extends WorkContext {
   /**
-   * The job, as it was when it ended so. Of a failed job that was retried since, `errorMessage`,
+   * The job as it was when it ended. If a failed job was retried since then, its `errorMessage`,
    * `startedAt`, `progress` and `cancelledAt` are null.
    */
   readonly job: JobView;
 }
 
 /**
- * What came of a job: its result, or a function that resolves to it and gets the manager of the
- * transaction that completes the job, so that what it writes commits with that or not at all. When the
- * database undid the transaction (an outage, a collision), the function is called again in a new one.
+ * What a handler returns: the result of the job, or a function that writes rows and resolves to the result.
+ * The function gets the manager of the transaction that completes the job, so its rows commit together with
+ * the completion or not at all. If the database rolled the transaction back (an outage, a collision), the
+ * function is called again in a new transaction.
  */
 export type JobOutcome = JobResult | ((manager: EntityManager) => Promise<JobResult>);
 
-/** A job whose parameters are those of an application. */
+/** A `VideoJob` whose `parameters` have the application's own type. */
 export type JobWith<Parameters extends object | null> = Omit<VideoJob, 'parameters'> & {
-  /** What `createJob` was given. */
+  /** The parameters that `createJob` was given. */
   readonly parameters: Parameters;
 };
 
 /**
- * The class that `@VideoJobProcessor` decorates. It may name the parameters of its jobs, as in
- * `VideoJobHandler<ExtractionParameters>`: what `createJob` was given, as JSON. Where there are jobs
- * without parameters too, such as those of a service that does not know of them, name
- * `ExtractionParameters | null`.
+ * The interface of a class with `@VideoJobProcessor`. It may name the type of the parameters, as in
+ * `VideoJobHandler<ExtractionParameters>`. If some jobs have no parameters, for instance those of a service
+ * that does not know parameters, use `ExtractionParameters | null`.
  */
 export interface VideoJobHandler<
   Parameters extends object | null = Record<string, unknown> | null,
 > {
   /**
-   * Does the work of a job. What it throws fails the attempt, and the job is tried again after a
-   * backoff, up to `maxAttempts`; an `UnrecoverableJobError` fails it at once, and a `RetryJobError` says
-   * when to try again.
+   * Does the work of a job. If it throws, the attempt fails and the job is tried again after a backoff, up to
+   * `maxAttempts` times. An `UnrecoverableJobError` fails the job at once. A `RetryJobError` says when to try
+   * again.
    */
   process(job: JobWith<Parameters>, context: JobContext): Promise<JobOutcome>;
 }
 
-/** The class that `@NotificationDeliverer` decorates. */
+/** The interface of a class with `@NotificationDeliverer`. */
 export interface NotificationHandler {
   /**
-   * Delivers a notification, at least once: give the provider `notification.notificationId` as its
-   * idempotency key. What it throws fails the attempt, and it is tried again after a backoff, or
-   * when a `RetryJobError` says.
+   * Delivers a notification. This may happen twice, so give the provider `notification.notificationId` as its
+   * idempotency key. If it throws, the delivery is tried again after a backoff, or after the time that a
+   * `RetryJobError` names.
    */
   deliver(notification: NotificationLog, context: DeliveryContext): Promise<void>;
 }
 
-/** Thrown by a handler, it fails the job at once, without another try. */
+/** An error with which a handler fails the job at once, without another try. */
 export class UnrecoverableJobError extends Error {
   static {
     this.prototype.name = 'UnrecoverableJobError';
   }
 }
 
-/** What a `RetryJobError` is made of. */
+/** The options of a `RetryJobError`. */
 export interface RetryOptions {
   /** After how long to try again, in ms; rounded up, and 0 if it is negative. At most 24.8 days. */
   readonly inMs: number;
-  /** Why; the job's user reads it, unless `errorMessage` of the worker says otherwise. */
+  /** The reason. The job's user reads it, unless the worker's option `errorMessage` returns another text. */
   readonly message?: string;
   /**
    * Whether the run counts as one of a job's `maxAttempts`. Default false: nothing is wrong with the job.
@@ -98,18 +98,18 @@ export interface RetryOptions {
 }
 
 /**
- * Thrown by a handler, it means "not now": a full disk, or a `Retry-After` of a provider. The job is tried
- * again after that time, whatever the backoff is. A deliverer may throw it too.
+ * An error with which a handler says "not now", for instance because of a full disk, or a `Retry-After` of a
+ * provider. The job is tried again after `inMs`, whatever the backoff is. A deliverer may throw it, too.
  */
 export class RetryJobError extends Error {
   static {
     this.prototype.name = 'RetryJobError';
   }
-  /** When it is tried again: so many ms from now. */
+  /** The time until the next try, in ms. */
   readonly inMs: number;
   /** Whether this attempt counts. */
   readonly countAttempt: boolean;
-  /** Whether it says why. */
+  /** Whether it has a message. */
   readonly hasReason: boolean;
 
   /** @throws InvalidInputError if `inMs` is no finite number, or too large */

@@ -83,7 +83,7 @@ it('work that another process creates starts by its NOTIFY, also after the liste
   expect(await world.final(unheard!)).toMatchObject({ status: 'completed' });
   await create();
   expect(listening.logged('warn')).toEqual([
-    expect.stringMatching(/^Listening for wake-ups does not work, .*the connection ended/),
+    expect.stringMatching(/^Listening for wake-ups failed, .*the connection ended/),
   ]);
 });
 

@@ -3,8 +3,8 @@ import { flag, instant, integer, oneOf, text, uuid } from '../../input/rules.js'
 import { DateFromText, NumberFromText } from '../../input/transforms.js';
 
 /**
- * Which jobs to change. Every key narrows it, and one that is there and undefined is refused: more jobs
- * would be changed than the caller means.
+ * Which jobs to change. Every key narrows the filter. A key that is present but undefined is refused, because
+ * more jobs would be changed than the caller means.
  */
 class JobsFilter {
   /** Only this user's jobs. */
@@ -13,7 +13,7 @@ class JobsFilter {
   @CheckedBy(instant, 'omittable') @DateFromText() createdFrom?: Date;
   /** Only jobs that were created before this time. */
   @CheckedBy(instant, 'omittable') @DateFromText() createdBefore?: Date;
-  /** Only jobs whose `errorMessage` has this text in it, in upper or lower case. */
+  /** Only jobs whose `errorMessage` contains this text, in upper or lower case. */
   @CheckedBy(text(1_000), 'omittable') errorText?: string;
   /** How many jobs at the most, the oldest first; all if left out. */
   @CheckedBy(integer(1), 'omittable') @NumberFromText() limit?: number;
@@ -21,7 +21,7 @@ class JobsFilter {
   @CheckedBy(flag, 'omittable') dryRun?: boolean;
 }
 
-/** Which failed jobs to retry. Cancelled ones are none of them: `retryJob` retries a single one. */
+/** Which failed jobs to retry. Cancelled jobs are left out: `retryJob` can retry one of them. */
 export class RetryJobsFilter extends JobsFilter {
   /** It can only be `failed`. */
   @CheckedBy(oneOf(['failed']), 'omittable') status?: 'failed';

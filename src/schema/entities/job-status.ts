@@ -1,4 +1,4 @@
-/** Where a job is in its life. The states and the moves between them are drawn in the README. */
+/** The status of a job. docs/reference/job-life.md lists all moves between them. */
 export const JobStatus = {
   /** It waits to be claimed: new, or between two tries. */
   PENDING: 'pending',

@@ -14,9 +14,9 @@ import { DeliveryStatus, NotificationType } from './notification-status.js';
 import { VideoJob } from './video-job.entity.js';
 
 /**
- * A message that the user of a finished job is owed, and how far its delivery has come.
+ * The notification of a finished job for its user, and the state of its delivery.
  *
- * The services alone write `availableAt`, `deliveryNumber` and `runNumber`: a repository's `save` and
+ * Only the services write `availableAt`, `deliveryNumber` and `runNumber`: a repository's `save` and
  * `update` leave them as they are.
  */
 @Entity({ name: 'notification_log' })

@@ -13,11 +13,11 @@ export class ProcessingState {
   })
   onlyRow!: boolean;
 
-  /** Since when no job is claimed; null while jobs are. */
+  /** The time since when processing is paused; null if it is not. */
   @Column({ name: 'pausedAt', type: 'timestamptz', precision: 3, nullable: true })
   pausedAt!: Date | null;
 
-  /** Why it was paused, in the words of whoever did it. */
+  /** The reason that the caller of `pauseProcessing` gave. */
   @Column({ name: 'reason', type: 'text', nullable: true })
   reason!: string | null;
 }

@@ -16,8 +16,8 @@ import { User } from './user.entity.js';
 /**
  * A video to extract frames from, and the state of that work.
  *
- * `JobService` alone writes the columns from `availableAt` on: a repository's `save` and `update` leave
- * them as they are, so that a row which was read long ago puts no fencing token back.
+ * Only `JobService` writes the columns from `availableAt` on. A repository's `save` and `update` leave them
+ * unchanged, so saving an entity that was read long ago does not set back a fencing token.
  */
 @Entity({ name: 'video_jobs' })
 @Check('chk_jobs_status', `"status" IN ('pending', 'processing', 'completed', 'failed')`)
@@ -130,11 +130,11 @@ export class VideoJob {
   })
   cancelledAt!: Date | null;
 
-  /** What to do, as the application defines it; at most 64 KB of JSON. */
+  /** What the handler should do, in the application's own form; at most 64 KB of JSON. */
   @Column({ name: 'parameters', type: 'jsonb', nullable: true, update: false })
   parameters!: Record<string, unknown> | null;
 
-  /** What came of the job, as the application defines it; at most 64 KB of JSON. */
+  /** Further results, in the application's own form; at most 64 KB of JSON. */
   @Column({ name: 'output', type: 'jsonb', nullable: true, update: false })
   output!: Record<string, unknown> | null;
 }

@@ -13,7 +13,7 @@ export class WorkerReport {
   })
   workerId!: string;
 
-  /** The begin of the minute. */
+  /** The beginning of the minute. */
   @PrimaryColumn({
     name: 'minute',
     type: 'timestamptz',
@@ -54,19 +54,19 @@ export class WorkerReport {
   @Column({ name: 'undelivered', type: 'integer', default: 0 })
   undelivered!: number;
 
-  /** How long the jobs that were started had been due, in milliseconds, together. */
+  /** The sum of the times that the started jobs had waited, in milliseconds. */
   @Column({ name: 'waitedMs', type: 'double precision', default: 0 })
   waitedMs!: number;
 
-  /** How many of them had waited how long, in buckets of powers of two of a millisecond. */
+  /** A histogram of the waiting times: counts in buckets of powers of two of a millisecond. */
   @Column({ name: 'waitedHistogram', type: 'integer', array: true, default: () => `'{}'` })
   waitedHistogram!: number[];
 
-  /** How long the runs that ended had taken, in milliseconds, together. */
+  /** The sum of the times that the ended runs had taken, in milliseconds. */
   @Column({ name: 'ranMs', type: 'double precision', default: 0 })
   ranMs!: number;
 
-  /** How many of them had taken how long, in buckets of powers of two of a millisecond. */
+  /** A histogram of the running times: counts in buckets of powers of two of a millisecond. */
   @Column({ name: 'ranHistogram', type: 'integer', array: true, default: () => `'{}'` })
   ranHistogram!: number[];
 }
