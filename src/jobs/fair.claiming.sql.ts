@@ -45,17 +45,19 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
       ORDER BY j."userId", j."availableAt"
       LIMIT 1
     )`;
+  // Where somebody was passed over, it looks whether anything is due at all. Not by EXISTS, which forgets
+  // the order and may read the table.
+  const goesOn = `CASE w."passed" WHEN 0 THEN true WHEN ${MAX_PASSED} THEN false ELSE (
+        SELECT true FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
+      ) END`;
   const onward = (name: string, end: string): string => `
     SELECT n."userId", n."isTurn", w."turn" + n."isTurn"::integer,
       w."passed" + 1 - n."isTurn"::integer, w."most"
     FROM ${name} w CROSS JOIN LATERAL ${next(`j."userId" > w."userId"${end}`)} AS n
-    WHERE w."turn" < w."most" AND w."passed" < ${MAX_PASSED}`;
-  // Not EXISTS, which forgets the order and may read the table.
+    WHERE w."turn" < w."most" AND ${goesOn}`;
   return `ahead AS (
     SELECT ${after} AS "userId", false AS "isTurn", 0 AS "turn", 0 AS "passed", ${most} AS "most"
-    WHERE ${isOpen(t)} AND (
-      SELECT true FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
-    )
+    WHERE ${isOpen(t)}
     UNION ALL${onward('ahead', '')}
   ), behind AS (
     SELECT f."userId", f."isTurn", a."turn" + f."isTurn"::integer AS "turn",
