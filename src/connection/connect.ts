@@ -14,7 +14,7 @@ import { requireAddress, serverName } from './server-name.js';
 const [FIRST_BACKOFF_MS, LAST_BACKOFF_MS] = [100, 5_000];
 
 /** How often, in ms, it is told that the same thing is still being waited for. */
-const TELL_MS = 5_000;
+const LOG_MS = 5_000;
 
 /**
  * Opens a data source, waiting for a database that is not up yet.
@@ -31,20 +31,20 @@ export async function connect(
 ): Promise<DataSource> {
   requireAddress(options);
   const server = serverName(options);
-  const tell = teller(server, logger);
+  const logWait = waitLogger(server, logger);
   const warn = (message: string): void => logger.warn(message);
   let deadline: number | undefined;
   for (let backoffMs = FIRST_BACKOFF_MS; ; backoffMs = Math.min(backoffMs * 2, LAST_BACKOFF_MS)) {
     try {
       const dataSource = new DrainingDataSource(options, shutdownTimeoutMs, warn);
-      return await open(dataSource, prepare, tell);
+      return await open(dataSource, prepare, logWait);
     } catch (cause) {
       const error = fromDriver(cause, `Booting on ${server}`);
       // From the first failure: a migration that ran for an hour before it has used up nothing.
       deadline ??= performance.now() + connectRetryMs;
       const waitMs = backoffMs * (0.5 + Math.random() / 2);
       if (!healsSoon(error) || performance.now() + waitMs >= deadline) throw error;
-      tell(clauseOf(error.cause));
+      logWait(clauseOf(error.cause));
       await sleep(waitMs);
     }
   }
@@ -54,10 +54,10 @@ export async function connect(
 async function open(
   dataSource: DataSource,
   prepare: (dataSource: DataSource) => Promise<void>,
-  tell: (reason: string) => void,
+  logWait: (reason: string) => void,
 ): Promise<DataSource> {
   // One that refuses is told of after each try; one that is silent would go untold.
-  const timer = setInterval(() => tell('it has not answered yet'), TELL_MS);
+  const timer = setInterval(() => logWait('it has not answered yet'), LOG_MS);
   try {
     await dataSource.initialize();
     clearInterval(timer);
@@ -71,11 +71,11 @@ async function open(
   }
 }
 
-/** Tells what is being waited for: at once, then when the reason changes or time has passed. */
-function teller(server: string, logger: BootLogger): (reason: string) => void {
+/** Logs what is being waited for: at once, then when the reason changes or time has passed. */
+function waitLogger(server: string, logger: BootLogger): (reason: string) => void {
   let last = { reason: '', at: 0 };
   return (reason) => {
-    if (reason === last.reason && performance.now() - last.at < TELL_MS) return;
+    if (reason === last.reason && performance.now() - last.at < LOG_MS) return;
     last = { reason, at: performance.now() };
     logger.warn(`Waiting for the database ${server}: ${reason}.`);
   };

@@ -6,7 +6,7 @@ import { resolveOptions } from '../database.options.js';
 import type { FrameForgeDatabaseOptions, ResolvedOptions } from '../database.options.js';
 import { readUrl } from '../database.url.js';
 import { ConfigurationError } from '../errors.js';
-import { findOptionsProviders } from './database.modules.js';
+import { findOptionsProviders } from './options.providers.js';
 import { closeAtEndOfFile, isClosed } from './end.of.file.js';
 import { createTestDatabase } from './test.database.js';
 import type { TestDatabase, TestDatabaseOptions } from './test.database.js';

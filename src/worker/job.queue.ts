@@ -40,7 +40,7 @@ export class JobQueue implements WorkQueue<Lease> {
   private suspect: Lease | undefined;
   private nextSuspectLook = 0;
   /** The last claim found its fill: there may be more due than the workers can do. */
-  private isBehind = false;
+  private foundItsFill = false;
   private nextLostLook = 0;
 
   constructor(
@@ -126,13 +126,13 @@ export class JobQueue implements WorkQueue<Lease> {
     if (lost.length > 0) return { items: lost, more: true, lookAgainMs: woken ? 0 : undefined };
     const sentAt = performance.now();
     const claimed = await this.pending.next(limit, woken);
-    this.isBehind = claimed.more;
+    this.foundItsFill = claimed.more;
     return { ...claimed, items: this.take(claimed, sentAt) };
   }
 
   private async claimLost(limit: number): Promise<Lease[]> {
     const sentAt = performance.now();
-    if (this.isBehind && sentAt < this.nextLostLook) return [];
+    if (this.foundItsFill && sentAt < this.nextLostLook) return [];
     const claimed = await this.lost.next(limit, false);
     this.nextLostLook = performance.now() + LOST_LOOK_MS;
     const leases = this.take(claimed, sentAt);

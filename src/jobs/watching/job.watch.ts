@@ -219,7 +219,7 @@ export class JobWatch {
     for (const row of rows) {
       if (row['kind'] === 'now') at = row['createdAt'] as Date;
       else if (row['kind'] === 'found') found[(row['entry'] as number) - 1]?.push(row as never);
-      else this.tell(row, jobs);
+      else this.publish(row, jobs);
     }
     for (const [index, user] of users.entries()) {
       // Some have left meanwhile.
@@ -230,7 +230,7 @@ export class JobWatch {
   }
 
   /** @param row - a job that is not as it was known when the look began */
-  private tell(row: Row, jobs: ReadonlyMap<string, Watched>): void {
+  private publish(row: Row, jobs: ReadonlyMap<string, Watched>): void {
     const jobId = row['jobId'] as string;
     const watched = jobs.get(jobId);
     const state = row['state'] as string | null;
