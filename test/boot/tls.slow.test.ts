@@ -101,7 +101,7 @@ describe('verification is on when ssl is asked for', () => {
     const { error, told } = await failedBoot({ url: wrong.url, ssl: { ca } });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain(`IP: 127.0.0.1 is not in the cert's list`);
-    expect(error.message).toContain('connect by the host name that it is for');
+    expect(error.message).toContain('Connect with the host name that the certificate is for');
     expect(told).toEqual([]);
   });
 });

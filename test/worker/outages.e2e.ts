@@ -37,7 +37,9 @@ describe('a database that goes away', () => {
       const [later] = await world.create('sleep:0');
       expect(await world.final(later!)).toMatchObject({ status: JobStatus.COMPLETED });
       await until(async () => (await worker.stats()).database === 'up');
-      const told = worker.logged('warn').filter((text) => text.includes('is tried again until it works'));
+      const told = worker
+        .logged('warn')
+        .filter((text) => text.includes('is tried again until it works'));
       expect(told).toEqual([expect.stringMatching(/ failed, and is tried again until it works: /)]);
       expect(worker.logged('log').filter((text) => text.includes('works again'))).toHaveLength(1);
       expect(worker.logged('error')).toEqual([]);
