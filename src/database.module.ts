@@ -34,23 +34,23 @@ import { linkedNest } from './peers/nest.copies.js';
 import { requireOneCopy } from './schema/copies.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 
-/** What `forFeature` takes. */
+/** The options of `forFeature`. */
 export interface FrameForgeFeatureOptions {
   /** The name of the application's data source; the default one if left out. */
   readonly dataSource?: string;
-  /** Keep plans by name, as the option of `forRoot`. Default what that says, where it opened the data source. */
+  /** Keep plans by name, as the option of `forRoot`. Default: the value of the `forRoot` that opened the data source. */
   readonly preparedStatements?: boolean;
-  /** How long to wait for a connection and for a reply, in ms, as the option of `forRoot`. Default what that says, else 30,000. */
+  /** How long to wait for a connection and for a reply, in ms, as the option of `forRoot`. Default: that value, else 30,000. */
   readonly replyTimeoutMs?: number;
-  /** The schemes that URLs may have, as the option of `forRoot`. Default what that says, else https, http, s3, gs, file. */
+  /** The schemes that URLs may have, as the option of `forRoot`. Default: that value, else https, http, s3, gs, file. */
   readonly urlSchemes?: readonly string[];
-  /** A class that the parameters of new jobs must be like, as the option of `forRoot`. Default what that says. */
+  /** A class that checks the parameters of new jobs, as the option of `forRoot`. Default: that value. */
   readonly jobParameters?: new () => object;
-  /** Tells the transaction that a call joins, as the option of `forRoot`. Default what that says. */
+  /** Finds the transaction that a call joins, as the option of `forRoot`. Default: that value. */
   readonly currentManager?: CurrentManager;
   /** Wake up workers in other processes, as the option of `forRoot`. Default false. */
   readonly notifyWorkers?: boolean;
-  /** Let watchers hear other processes, as the option of `forRoot`. Default what that says, else false. */
+  /** Let watchers hear other processes, as the option of `forRoot`. Default: that value, else false. */
   readonly listen?: boolean;
 }
 
@@ -64,8 +64,8 @@ export interface FrameForgeDatabaseOptionsFactory {
 const GIVEN_OPTIONS = Symbol('FrameForgeDatabaseOptions');
 
 /**
- * Holds the options of one data source for whoever needs them: TypeORM's module, which opens it, and
- * every module that has services on it. Global under the data source's name, like TypeORM's own.
+ * Provides the options of one data source: for TypeORM's module, which opens it, and for every module with
+ * services on it. It is global, under a token with the data source's name.
  */
 @Module({})
 class OptionsModule {}
@@ -91,7 +91,7 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
         const connection = TypeOrmModule.forRootAsync({
           name,
           inject: [token],
-          // Nest would retry whatever fails, a broken migration too: openDataSource knows better.
+          // Nest would retry every error, even a broken migration. openDataSource retries only what can pass.
           useFactory: ({ dataSource, boot, autoLoadEntities }: ResolvedOptions) => ({
             ...dataSource,
             // @nestjs/typeorm before 12 finds the data source that it closes by this name.
@@ -122,7 +122,7 @@ function open(given?: object): Promise<DataSource> {
 /**
  * A module with the repositories and services on one data source.
  *
- * @param wanted - what this module asks for; where that is left out, what the data source was opened with
+ * @param wanted - the options of this module; an option that is left out has the value of the data source's `forRoot`
  */
 function repositoriesAndServices(
   module: DynamicModule['module'],
@@ -163,12 +163,12 @@ function repositoriesAndServices(
   };
 }
 
-/** TypeORM's name of the data source that has none. */
+/** Whether this is the data source without a name, which TypeORM calls `default`. */
 const isDefault = (name?: string): boolean => name === undefined || name === 'default';
 
 const optionsToken = (name?: string): string => `${name ?? 'default'}FrameForgeDatabaseOptions`;
 
-/** The token of a service: its class, or on a named data source what `@nestjs/typeorm` would call it. */
+/** The token of a service: its class, or for a named data source a text in the form of `@nestjs/typeorm`. */
 function serviceToken(service: Type, name?: string): Type | string {
   return isDefault(name) ? service : `${name}${service.name}`;
 }
@@ -191,7 +191,7 @@ export const InjectUserService = (dataSource?: string): ParameterDecorator & Pro
   Inject(serviceToken(UserService, dataSource));
 
 /**
- * Refuses what has no meaning: a misspelt `dataSource` would quietly mean the default one.
+ * Refuses unknown options. A misspelt `dataSource` would silently mean the default data source.
  *
  * @param method - what the options were given to
  */
@@ -219,14 +219,14 @@ function refuseWrong(
  * The FrameForge database in a Nest application: its data source, migrated on boot, the repositories
  * (`@InjectRepository(VideoJob)`), `JobService`, `NotificationService` and `UserService`.
  *
- * On the default data source, `forRoot` makes them known in every module. Those of a named one are
- * known where it is imported, by their classes and by name (`@InjectJobService(name)`). In a module
- * that imports several, inject by name: by class it gets those of the first import.
+ * On the default data source, `forRoot` makes them available in every module. For a named data source they are
+ * available where the module is imported, by class and by name (`@InjectJobService(name)`). A module that
+ * imports several data sources must inject by name: by class it gets the services of the first import.
  */
 @Module({})
 export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   /**
-   * Opens a data source of the package's own. The options are checked at boot.
+   * Opens a data source. The options are checked at boot.
    *
    * @param options - see `FrameForgeDatabaseOptions`; `name` makes it a named data source
    */
@@ -237,8 +237,9 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   }
 
   /**
-   * Opens a data source of the package's own, with options that are made at boot: `{ imports, inject, useFactory }`, or `useClass` or
-   * `useExisting` with a `FrameForgeDatabaseOptionsFactory`; and `name`.
+   * Opens a data source with options that are made at boot. Pass `{ imports, inject, useFactory }`, or
+   * `useClass` or `useExisting` with a `FrameForgeDatabaseOptionsFactory`. `name` makes it a named data
+   * source.
    *
    * @throws ConfigurationError unless exactly one of the three ways is given
    */
@@ -262,12 +263,14 @@ export class FrameForgeDatabaseModule extends ConfigurableModuleClass {
   }
 
   /**
-   * Repositories and services on a data source that the application has already, or that a `forRoot` with
-   * a `name` opened: one of each for a data source, in however many modules this is imported. Options of the application's own need `frameForgeEntities` (or
-   * `autoLoadEntities`) and `frameForgeMigrations`; `installExtensions: false` and
-   * `uuidExtension: 'pgcrypto'` keep TypeORM from wanting an extension for keys that need none.
+   * Provides the repositories and services on a data source that the application opened itself, or that a
+   * `forRoot` with a `name` opened. However many modules import this, a data source has one of each service.
+   * The application's data source needs `frameForgeEntities` (or `autoLoadEntities`) and
+   * `frameForgeMigrations`. Also set `installExtensions: false` and `uuidExtension: 'pgcrypto'`; otherwise
+   * TypeORM asks for an extension that this package does not need.
    *
-   * @throws ConfigurationError at boot if the data source lacks the entities, or has others of their names
+   * @throws ConfigurationError at boot if the data source lacks the entities, or has other entities with their
+   *   names
    */
   static forFeature(options: FrameForgeFeatureOptions = {}): DynamicModule {
     refuseWrong('forFeature', options, {

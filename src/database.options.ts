@@ -14,21 +14,21 @@ import { frameForgeMigrations } from './schema/migrations/index.js';
 export const DEFAULT_SHUTDOWN_TIMEOUT_MS = 10_000;
 
 /**
- * Options of TypeORM that would let it change the schema behind the migrations' back; and `name`, which
- * TypeORM before 1.0 still has, and Nest needs beside the options.
+ * Options of TypeORM with which it would change the schema outside the migrations. And `name`, which belongs to
+ * TypeORM before 1.0: Nest needs it outside these options.
  */
 type Restricted = 'synchronize' | 'dropSchema' | 'entityPrefix' | 'name';
 
 /**
- * TypeORM's options for PostgreSQL, and this package's own. `entities` and `migrations` are added to
- * the package's. Without connection options (`url`, or `host` and its kin, or `replication`) the
- * environment is read: `DATABASE_URL`, else `DB_HOST`, `DB_PORT`, `DB_USER`, `DB_PASSWORD`,
- * `DB_NAME`, `DB_SSL`. A URL may name the `schema`.
+ * TypeORM's options for PostgreSQL, and this package's own. Your `entities` and `migrations` are added to those
+ * of the package. Without connection options (`url`, `replication`, or `host`, `port` and so on) the
+ * environment is read: `DATABASE_URL`, else `DB_HOST`, `DB_PORT`, `DB_USER`, `DB_PASSWORD`, `DB_NAME` and
+ * `DB_SSL`. A URL may name the `schema`.
  */
 export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions, Restricted>> {
-  /** The migrations own the schema: only what TypeORM's default is, too, is accepted. */
+  /** Only false, TypeORM's default, is accepted, because the migrations own the schema. */
   readonly synchronize?: false;
-  /** It would drop the data of every service: only TypeORM's default, false, is accepted. */
+  /** Only false, TypeORM's default, is accepted, because true would drop the data of every service. */
   readonly dropSchema?: false;
   /** Run pending migrations at boot, one replica at a time. Default true. */
   readonly migrationsRun?: boolean;
@@ -44,43 +44,43 @@ export interface FrameForgeDatabaseOptions extends Partial<Omit<PostgresOptions,
   /** How long running statements may take to finish when the application closes, in ms. Default 10,000. */
   readonly shutdownTimeoutMs?: number;
   /**
-   * Keep plans by name. Set false behind PgBouncer before 1.21 in transaction mode. Default true,
-   * unless the environment says `DB_PREPARED_STATEMENTS=false`.
+   * Use named prepared statements, whose plans PostgreSQL keeps. Set false behind PgBouncer before 1.21 in
+   * transaction mode. Default true, unless the environment has `DB_PREPARED_STATEMENTS=false`.
    */
   readonly preparedStatements?: boolean;
   /**
-   * How long to wait, in ms, for a connection and for the reply to a statement outside of a caller's
-   * transaction, before the database counts as unavailable. Default 30,000.
+   * How long to wait, in ms, for a connection, and for the reply to a statement outside a caller's transaction.
+   * Then the call fails with a `DatabaseUnavailableError`. Default 30,000.
    */
   readonly replyTimeoutMs?: number;
   /**
-   * Tell other processes by a `NOTIFY` after the commit, at most one each 10 ms: workers (`listen` of
-   * `FrameForgeWorkerModule`) of new work and of cancellations, and those that watch jobs (`listen` of
-   * this module) of changes. Without it they find out by themselves, later. Default false.
+   * Send other processes a `NOTIFY` after the commit, at most one every 10 ms. Workers with `listen` of
+   * `FrameForgeWorkerModule` then learn at once of new jobs and of cancellations. Watchers with `listen` of
+   * this module learn at once of changes. Without it they find out later, by polling. Default false.
    */
   readonly notifyWorkers?: boolean;
   /**
-   * Let `watchJob` and `watchJobs` hear at once what other processes with `notifyWorkers` change, instead
-   * of a second later. While somebody watches it takes a connection of its own, beside the pool, and a
-   * session, which a pooler in transaction mode cannot give. Default false.
+   * Let `watchJob` and `watchJobs` learn at once, instead of a second later, of changes by processes with
+   * `notifyWorkers`. While somebody watches, this takes one connection besides the pool. It needs a session,
+   * which a pooler in transaction mode cannot give. Default false.
    */
   readonly listen?: boolean;
   /**
-   * The schemes that the URLs of videos and results may have, without the colon. Any other is refused,
-   * such as `javascript`, which a page that shows the URL as a link would run. Default https, http, s3,
-   * gs, file.
+   * The schemes that the URLs of videos and results may have, without the colon. Any other scheme is refused.
+   * For example, a page that shows a `javascript` URL as a link would run it. Default https, http, s3, gs,
+   * file.
    */
   readonly urlSchemes?: readonly string[];
   /**
-   * A class whose `class-validator` rules the `parameters` of new jobs must meet, before any SQL runs.
-   * Default none: any JSON object.
+   * A class with `class-validator` rules. The `parameters` of new jobs are checked by them before any SQL
+   * runs. Default none: any JSON object is accepted.
    */
   readonly jobParameters?: new () => object;
   /**
-   * Tells the manager of the transaction that the caller is in, for a library that carries transactions
-   * along (nestjs-cls, typeorm-transactional): a call that names no `manager` joins it. Undefined, or a
-   * manager without a transaction, means none. Not for what never joins one: `claimJobs`, `startJob` and
-   * `extendLeases` are transactions of their own. Default none.
+   * Returns the manager of the transaction that the caller is in, for libraries such as nestjs-cls and
+   * typeorm-transactional. A call without a `manager` joins this transaction. Undefined, or a manager without
+   * a transaction, means that there is none. Calls that never join a transaction do not ask for it, such as
+   * `claimJobs`, `startJob` and `extendLeases`. Default none.
    */
   readonly currentManager?: CurrentManager;
   /** Also load the entities that `TypeOrmModule.forFeature` names. Default false. */
@@ -155,8 +155,8 @@ export function resolveOptions(
       migrationsTransactionMode: 'each',
       connectTimeoutMS: 30_000,
       ...typeorm,
-      // So that a connection whose other end has vanished is noticed, and one that is idle while a
-      // migration takes its time is not forgotten by what is between. The system's delay is 2 h.
+      // Keep-alive finds connections whose other end has vanished. It also keeps a firewall from dropping a
+      // connection that is idle during a long migration. The system's own delay is 2 h.
       extra: {
         keepAlive: true,
         keepAliveInitialDelayMillis: 10_000,
@@ -195,7 +195,9 @@ function problemsOf(options: FrameForgeDatabaseOptions): string[] {
     problems.push(`\`url\` and \`${given.join('`, `')}\` contradict each other: give one of them`);
   }
   if (replication !== undefined && (url !== undefined || given.length > 0)) {
-    problems.push('`replication` names its own servers: remove `url`, `host` and its kin');
+    problems.push(
+      '`replication` names its own servers: remove `url`, `host`, `port`, `username`, `password` and `database`',
+    );
   }
   if (migrationsRun === false && migrationsLockTimeoutMs !== undefined) {
     problems.push('`migrationsLockTimeoutMs` does nothing with `migrationsRun: false`: remove one');
@@ -218,7 +220,7 @@ function connectionOf(
     if (read !== undefined) problems.push(...sslProblems('`url`', read.url, '`ssl`', ssl));
     connection = { ...read };
   } else if (CREDENTIALS.every((key) => options?.[key] === undefined)) {
-    // Where the options are wrong, what the environment lacks is beside the point.
+    // If the options are wrong, report only these, and not what the environment lacks.
     refuse(problems);
     connection = connectionFrom(env, ssl, problems);
   }
@@ -234,7 +236,7 @@ function connectionOf(
 
 type Replication = NonNullable<PostgresOptions['replication']>;
 
-/** The servers of a replication, whose URLs are read as one of a single server is. */
+/** The servers of a replication. Each URL is read like the URL of a single server. */
 function replicationOf(
   given: Replication | undefined,
   problems: string[],

@@ -25,7 +25,7 @@ const port: OptionRule = (value) =>
 
 const logLevels = ['query', 'schema', 'error', 'warn', 'info', 'log', 'migration'];
 
-/** Options that not every TypeORM has that this package works with. */
+/** Options that only some of the supported TypeORM versions have. */
 type Newer =
   'extensions' | 'isolationLevel' | 'isolateWhereStatements' | 'invalidWhereValuesBehavior';
 
@@ -124,6 +124,6 @@ const REMEDIES: Readonly<Record<string, string>> = {
   toRetry: 'use `connectRetryMs`: only what can heal is retried',
 };
 
-/** What to do about an option that there is not. */
+/** The remedy for an unknown option. */
 export const remedyOf = (key: string): string =>
   Object.hasOwn(REMEDIES, key) ? `${REMEDIES[key]}` : 'remove it, or correct its spelling';

@@ -35,8 +35,8 @@ interface Made {
 const made = new WeakMap<DataSource, Made[]>();
 
 /**
- * The service of a data source: one, however many modules ask for it, so that a process has one worker id
- * and its calls share statements. Modules that ask for other settings get one with those.
+ * The service of a data source. All modules get the same instance, so that a process has one worker id and its
+ * calls share statements. A module with other settings gets an instance with those settings.
  *
  * @param wanted - what the module asks for
  * @param options - what the data source was opened with, if this package opened it

@@ -311,7 +311,7 @@ describe('options', () => {
     ],
     [
       { url: DATABASE, replication: { master: {}, slaves: [] } },
-      '`replication` names its own servers: remove `url`, `host` and its kin.',
+      '`replication` names its own servers: remove `url`, `host`, `port`, `username`, `password` and `database`.',
     ],
     [
       { migrationsRun: false, migrationsLockTimeoutMs: 1 },
