@@ -269,6 +269,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
         () => {
           loops.jobs?.wake();
           loops.notifications?.wake();
+          this.jobQueue?.keeper.checkAll();
         },
       );
       listener.start();

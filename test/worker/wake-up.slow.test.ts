@@ -1,9 +1,12 @@
 import { JobService } from '../../src/jobs/job.service.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
 import { FrameForgeWorker } from '../../src/worker/index.js';
+import { HOUR_MS } from '../jobs/fixtures.js';
 import { query } from '../support/query.js';
 import { onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { bootWorker } from './app.js';
+import type { WorkerProcess } from './worker.process.js';
 import { World } from './world.js';
 
 /** Longer than any test lasts: what starts has been woken up. */
@@ -85,6 +88,47 @@ it('work that another process creates starts by its NOTIFY, also after the liste
   expect(listening.logged('warn')).toEqual([
     expect.stringMatching(/^Listening for wake-ups failed, .*the connection ended/),
   ]);
+});
+
+describe('a handler whose job is cancelled in another process is told', () => {
+  const aborted = (worker: WorkerProcess, { jobId }: VideoJob) =>
+    worker.next('aborted', (event) => event.jobId === jobId);
+
+  it('by its NOTIFY, long before a heartbeat; and by what is asked when the listener is back', async () => {
+    const options = { pollMs: 20, leaseMs: HOUR_MS, listen: true };
+    const listening = await world.worker({ worker: options }, onServer(world.harness.url));
+    const cancelling = await world.worker({
+      processes: false,
+      database: { notifyWorkers: true },
+      worker: NO_POLLS,
+    });
+    const jobs = await world.create('wait', 'wait');
+    // It may not listen yet, and finds them when it does.
+    for (const job of jobs) await listening.started(job);
+    cancelling.ask({ type: 'cancel', jobId: jobs[0]!.jobId });
+    expect((await aborted(listening, jobs[0]!)).reason).toContain('was cancelled');
+
+    // This process notifies nobody.
+    await world.harness.jobs.cancelJob(jobs[1]!.jobId);
+    const ended = await query(
+      world.harness.url,
+      `SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+       WHERE datname = current_database() AND query LIKE 'LISTEN%'`,
+    );
+    expect(ended).toHaveLength(1);
+    expect((await aborted(listening, jobs[1]!)).reason).toContain('was cancelled');
+    expect((await listening.stats()).counts).toMatchObject({ 'jobs.cancelled': 2, 'jobs.lost': 0 });
+  });
+
+  it('by its next heartbeat, without a NOTIFY', async () => {
+    const worker = await world.worker({ worker: { leaseMs: 3_000 } });
+    const [job] = await world.create('wait');
+    await worker.started(job!);
+    await world.harness.jobs.cancelJob(job!.jobId);
+    expect((await aborted(worker, job!)).reason).toContain('was cancelled');
+    await until(async () => (await worker.stats()).counts['jobs.cancelled'] === 1);
+    expect(worker.all('ended')).toEqual([]);
+  });
 });
 
 it('many jobs that are created at once make few notifications', async () => {

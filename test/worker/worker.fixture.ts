@@ -134,6 +134,7 @@ const app = await NestFactory.createApplicationContext(Service, { logger });
 app.enableShutdownHooks();
 process.on('message', (request: WorkerRequest) => {
   if (request.type === 'create') void app.get(JobService).createJobs(request.jobs);
+  if (request.type === 'cancel') void app.get(JobService).cancelJob(request.jobId);
   if (request.type === 'block') blockEventLoop(request.ms);
   if (request.type === 'stats') tell({ type: 'stats', stats: app.get(FrameForgeWorker).stats() });
 });

@@ -44,6 +44,7 @@ export type WorkerEvent = { readonly at: number } & (
 /** What the process is asked to do. */
 export type WorkerRequest =
   | { readonly type: 'create'; readonly jobs: readonly CreateJobInput[] }
+  | { readonly type: 'cancel'; readonly jobId: string }
   | { readonly type: 'block'; readonly ms: number }
   | { readonly type: 'stats' };
 

@@ -137,6 +137,12 @@ export class LeaseKeeper {
     this.schedule();
   }
 
+  /** Asks the database at once about all jobs, because messages about them may have been missed. */
+  checkAll(): void {
+    this.nextExtension = 0;
+    this.schedule();
+  }
+
   /** Ends the care for a lease. The lease itself ends by what is written about the job. */
   remove(lease: Lease): void {
     const { place } = lease;
