@@ -90,10 +90,10 @@ it('work that another process creates starts by its NOTIFY, also after the liste
   ]);
 });
 
-describe('a handler whose job is cancelled in another process is told', () => {
-  const aborted = (worker: WorkerProcess, { jobId }: VideoJob) =>
-    worker.next('aborted', (event) => event.jobId === jobId);
+const aborted = (worker: WorkerProcess, { jobId }: VideoJob) =>
+  worker.next('aborted', (event) => event.jobId === jobId);
 
+describe('a handler whose job is cancelled in another process is told', () => {
   it('by its NOTIFY, long before a heartbeat; and by what is asked when the listener is back', async () => {
     const options = { pollMs: 20, leaseMs: HOUR_MS, listen: true };
     const listening = await world.worker({ worker: options }, onServer(world.harness.url));
