@@ -43,7 +43,7 @@ async function saveEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   if (!saved) return;
   if (job.status === 'processing' && status !== 'processing') job.worker = null;
   if (job.status === 'failed' && status === 'pending') {
-    Object.assign(job, { attempts: 0, cancelled: false });
+    Object.assign(job, { attempts: 0, cancelled: false, due: true });
   }
   // It never issues a run again, and never logs a notification.
   Object.assign(job, { status, resultUrl, frameCount, errorMessage });

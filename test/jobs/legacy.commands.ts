@@ -70,8 +70,9 @@ async function retryJob(job: ModelJob, r: Real): Promise<void> {
      WHERE "jobId" = $1 AND status = 'failed'`,
     [job.jobId],
   );
-  // It does not know of the attempts: the database gives them all back.
-  Object.assign(job, { status: 'pending', errorMessage: null, attempts: 0, cancelled: false });
+  // It does not know of the attempts, nor when the job is due: the database does.
+  const fresh = { attempts: 0, cancelled: false, due: true };
+  Object.assign(job, { status: 'pending', errorMessage: null, ...fresh });
   count(r, 'legacy retry');
 }
 

@@ -43,8 +43,9 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           ADD COLUMN "deliveryNumber" integer NOT NULL DEFAULT 0,
           ADD COLUMN "runNumber" integer`);
       // A service that does not know "workerId" leaves it behind when it ends a leased run: its next
-      // start would look leased, and be taken from it. One that does not know "attempts" and
-      // "cancelledAt" leaves them behind when it retries a failed job.
+      // start would look leased, and be taken from it. One that does not know "attempts", "cancelledAt" and
+      // "availableAt" leaves them behind when it retries a failed job, which would then be due only when
+      // the lease of the failed run would have ended.
       await queryRunner.query(`
         CREATE OR REPLACE FUNCTION ${setColumns}() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -53,6 +54,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           ELSE
             NEW."attempts" := 0;
             NEW."cancelledAt" := NULL;
+            NEW."availableAt" := ${NOW};
           END IF;
           RETURN NEW;
         END $$`);
@@ -62,7 +64,8 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
             (OLD."status" = 'processing' AND NEW."status" <> 'processing'
               AND NEW."workerId" IS NOT NULL)
             OR (OLD."status" = 'failed' AND NEW."status" = 'pending'
-              AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL)))
+              AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL
+                OR NEW."availableAt" = OLD."availableAt")))
           EXECUTE FUNCTION ${setColumns}()`);
       // A row that was read long ago and is saved whole would issue a fencing token twice, or run a
       // finished job again.
