@@ -1,5 +1,5 @@
 /**
- * Makes an entity of a row, by a list of columns. The names of columns and properties are the same.
+ * Makes an entity from a row, by a list of columns. Columns and properties have equal names.
  *
  * @param prefix - what stands before the names in the row
  */

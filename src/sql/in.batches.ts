@@ -3,11 +3,11 @@ import { batchStatement, countStatement, singleStatement } from './in.batches.sq
 import type { SqlRunner } from './sql.runner.js';
 import type { Statement } from './statement.js';
 
-/** What became of many rows at once. */
+/** The result of a bulk change. */
 export interface BulkOutcome {
-  /** How many rows were as the filter says. */
+  /** How many rows matched the filter. */
   readonly matched: number;
-  /** How many of them were changed; the others were changed by somebody else meanwhile. */
+  /** How many of them this call changed. Another process changed the others meanwhile. */
   readonly changed: number;
 }
 

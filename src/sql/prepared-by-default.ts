@@ -1,6 +1,6 @@
 /**
- * Whether plans are kept by name where no option says so: `DB_PREPARED_STATEMENTS` tells, because it
- * depends on what is between application and server, which differs from deployment to deployment.
+ * Whether named prepared statements are used if no option says so. The variable `DB_PREPARED_STATEMENTS` decides,
+ * because it depends on the pooler between the application and the server, which differs between deployments.
  *
  * @param problems - gets what is wrong with the variable
  */

@@ -4,14 +4,14 @@ class UnansweredError extends Error {
   readonly code = 'ETIMEDOUT';
 }
 
-/** Whether a reply was waited for in vain, so that the connection is of no use any more. */
+/** Whether the error means that no reply came in time, so that the connection must be replaced. */
 export const isUnanswered = (error: unknown): boolean => error instanceof UnansweredError;
 
 /**
- * Sends a statement and waits for its reply. By a callback and a timer of its own: what `pg` makes for a
- * promise or its `query_timeout` keeps the rows in memory until the next full garbage collection.
+ * Sends a statement and waits for its reply. Uses a callback and its own timer, because the promise and the
+ * `query_timeout` of `pg` keep the rows in memory until the next full garbage collection.
  *
- * @param timeoutMs - after which the caller has to give up the connection; for ever if left out
+ * @param timeoutMs - how long to wait; then the caller must give up the connection. For ever if left out
  */
 export function reply(client: PgClient, query: PgQuery, timeoutMs?: number): Promise<PgResult> {
   return new Promise((resolve, reject) => {

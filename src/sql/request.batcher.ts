@@ -1,13 +1,13 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { DatabaseUnavailableError } from '../errors.js';
 
-/** How requests of one kind are made. */
+/** What a batcher needs to know about one kind of request. */
 export interface BatchedRequests<Input, Output> {
   /** The method that asks, for an error's message. */
   readonly operation: string;
   /**
-   * Makes several requests by one statement, which must not wait for anybody's lock: the requests have
-   * nothing to do with each other. Undefined for each that the statement passed over.
+   * Makes several requests with one statement. The statement must not wait for a lock, because the requests
+   * are independent of each other. Returns undefined for each request that the statement passed over.
    */
   together(inputs: readonly Input[]): Promise<(Output | undefined)[]>;
   /** Makes one request, however long it takes. */
@@ -31,23 +31,23 @@ interface Pending<Input, Output> {
   readonly reject: (error: unknown) => void;
 }
 
-/** What stands for the output of a request that is to be made alone. */
+/** The output of a request that must be made alone. */
 const ALONE = Symbol('alone');
 
-/** How many statements of a kind are under way at once: enough for their commits to overlap. */
+/** How many statements of a kind run at once: enough for their commits to overlap. */
 const MAX_STATEMENTS = 4;
-/** After this time, in ms, a statement without an answer lets others pass. */
+/** After this time, in ms, other statements may start although a statement has no answer yet. */
 const PATIENCE_MS = 1_000;
 
 /**
- * Makes requests that come at the same time by one statement, so that they share its round trip and its
- * commit. A request goes at once if it can; those that come while four statements are under way are in
- * the next one. Nothing waits for a timer, and a statement that has no answer after a second (its
- * connection may be dead) holds up nobody but its own requests.
+ * Makes requests that come at the same time with one statement, so that they share its round trip and its
+ * commit. A request is sent at once if fewer than four statements are running. Otherwise it goes into the next
+ * statement. Nothing waits for a timer. A statement that has no answer after a second (its connection may be
+ * dead) delays only its own requests.
  *
- * A request that the statement passed over, because its row was locked or because it is to be refused,
- * is in one more statement, and is then made alone. So is one whose statement failed: what one request
- * cannot do, the others shall not suffer for.
+ * The statement may pass over a request, because its row is locked or the request must be refused. Such a request
+ * goes into one more statement, and is then made alone. If a statement fails, each of its requests is made alone,
+ * so that one bad request does not fail the others.
  */
 export class RequestBatcher<Input, Output> {
   private readonly queue: Pending<Input, Output>[] = [];
@@ -56,7 +56,7 @@ export class RequestBatcher<Input, Output> {
   private pending = 0;
   private statements = 0;
   private isStarting = false;
-  /** Statements belong to no request: they run in the asynchronous context of this batcher's maker. */
+  /** A statement belongs to no single request, so it runs in the asynchronous context in which the batcher was made. */
   private readonly inOwnContext = AsyncLocalStorage.snapshot();
 
   constructor(
@@ -68,7 +68,7 @@ export class RequestBatcher<Input, Output> {
   }
 
   /**
-   * @throws whatever becomes of this request, whatever becomes of the others
+   * @throws the error of this request alone, whatever happens to the other requests
    * @throws DatabaseUnavailableError if too many requests wait already
    */
   async run(input: Input): Promise<Output> {
@@ -91,7 +91,7 @@ export class RequestBatcher<Input, Output> {
   private start(): void {
     if (this.isStarting || this.queue.length === 0 || this.statements >= MAX_STATEMENTS) return;
     this.isStarting = true;
-    // What else is asked for in this turn of the event loop comes along.
+    // Other requests of this turn of the event loop go into this statement, too.
     this.inOwnContext(() => {
       process.nextTick(() => {
         this.isStarting = false;
@@ -148,8 +148,8 @@ export class RequestBatcher<Input, Output> {
 }
 
 /**
- * Whether the server has answered with an error, so that nothing was written. Without an answer the
- * statement may be done, and made again it would be done twice.
+ * Whether the server has answered with an error, so that nothing was written. Without an answer the statement may
+ * have been done, and a second try would do it twice.
  */
 function wasUndone(error: unknown): boolean {
   if (error instanceof DatabaseUnavailableError) return false;

@@ -3,13 +3,13 @@ import { onSetting } from '../peers/pg.internals.js';
 import type { PgClient } from '../peers/pg.internals.js';
 import { reply } from './reply.js';
 
-/** What a connection's session is set to, as far as it matters to this package's statements. */
+/** The settings of a session that matter to the statements of this package. */
 export interface Session {
   /** Whether a transaction that names no level is stricter than READ COMMITTED. */
   readonly isStrict: boolean;
   /** How times are written. */
   dateStyle: string;
-  /** Whether plans are kept by name: no more after one was lost, or did not fit any more. */
+  /** Whether named prepared statements may be used. False after a plan was lost or became out of date. */
   keepsPlans: boolean;
 }
 
@@ -37,5 +37,5 @@ export async function sessionOf(client: PgClient, timeoutMs: number | undefined)
   return session;
 }
 
-/** Whether times are written in the one style that leaves no doubt. */
+/** Whether the server writes times in the unambiguous ISO style. */
 export const writesIso = ({ dateStyle }: Session): boolean => dateStyle.startsWith('ISO');

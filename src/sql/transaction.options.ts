@@ -2,11 +2,11 @@ import type { EntityManager } from 'typeorm';
 import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { CheckedBy } from '../input/input.js';
 
-/** The option that most methods take last. */
+/** The last argument of most methods. */
 export class TransactionOptions {
   /**
-   * Makes the call part of this manager's transaction; without it the call is one of its own. A key that
-   * is there and undefined is refused: it would commit what the caller may mean to roll back.
+   * Makes the call part of this manager's transaction. Without it the call is a separate transaction. A key that
+   * is present but undefined is refused: the call would commit, although the caller may mean to roll back.
    */
   @CheckedBy(
     {
@@ -26,7 +26,7 @@ export class TransactionOptions {
   manager?: EntityManager;
 }
 
-/** The option that reading methods take last. */
+/** The last argument of methods that read. */
 export class ReadOptions extends TransactionOptions {
   /**
    * Reads from one of the replicas of the `replication` option, which may be a moment behind; from

@@ -12,5 +12,5 @@ export function backoffMs(attempt: number, { baseMs, maxMs }: BackoffOptions): n
   return Math.round(wait / 2 + (Math.random() * wait) / 2);
 }
 
-/** How a worker waits for a database that is away. */
+/** The backoff while the database cannot be reached. */
 export const OUTAGE_BACKOFF: BackoffOptions = { baseMs: 100, maxMs: 5_000 };

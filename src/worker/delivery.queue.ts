@@ -17,7 +17,7 @@ import type { FoundHandler } from './worker.decorators.js';
 import type { QueueContext } from './queue.context.js';
 import type { NotificationHandler } from './worker.types.js';
 
-/** How long, in ms, a handler whose lease has ended has to heed its signal. */
+/** How long, in ms, a handler may go on after its lease has ended and its signal was aborted. */
 const HEED_MS = 100;
 
 const tellOfHanging = ({ handle: { notificationId, deliveryNumber } }: Delivery): string =>
@@ -32,11 +32,11 @@ interface Claimed {
   readonly job: JobView;
 }
 
-/** The queue of deliveries, as a worker works on it. */
+/** How a worker claims and runs deliveries. */
 export class DeliveryQueue implements WorkQueue<Delivery> {
   readonly concurrency: number;
   readonly pollMs: number;
-  /** Those whose handlers are at work. */
+  /** Deliveries whose handlers are running. */
   private readonly running: Delivery[] = [];
   private readonly runner: NotificationRunner;
   private readonly claimer: Claimer<Claimed>;
@@ -104,7 +104,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
         logger.warn(tellOfHanging(delivery));
         resolve();
       };
-      // A handler that heeds its signal ends within this grace.
+      // A handler that stops at its signal ends within this time.
       const ms = delivery.deadline + HEED_MS - performance.now();
       const timer = setTimeout(leaseEnded, ms);
       const onHandled = (): void => {
@@ -121,12 +121,12 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
     });
   }
 
-  /** A claim counts as a try: they are made, for as long as the shutdown lasts. */
+  /** A claim counts as a try, so claimed deliveries are still made while the shutdown lasts. */
   async giveBack(deliveries: readonly Delivery[]): Promise<void> {
     await Promise.all(deliveries.map((delivery) => this.run(delivery)));
   }
 
-  /** Aborts what is at work: each records by itself that it failed. @returns how many they are */
+  /** Aborts the running handlers; each delivery records its own failure. @returns how many there are */
   abort(reason: Error): number {
     for (const delivery of this.running) {
       delivery.released = true;

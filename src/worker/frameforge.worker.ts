@@ -40,7 +40,7 @@ import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
  * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
  * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
  */
-/** What to say where wake-ups do not arrive. */
+/** The warning if wake-ups cannot arrive. */
 const DEAF =
   '`listen` does nothing here: a pooler is between that keeps no session (PgBouncer with pool_mode = ' +
   'transaction), so that no wake-up arrives, and new work is found by polling. Connect the worker to the ' +
@@ -48,16 +48,16 @@ const DEAF =
 
 const REPLY_TIMEOUT_MS = 10_000;
 
-/** How long, in ms, the application's start waits for a database that is slow, and its end for a start. */
+/** How long, in ms, the application's start waits for a slow database, and its end for an unfinished start. */
 const START_GRACE_MS = 500;
 
 /** How long, in ms, handlers that were aborted at shutdown have to end before their jobs are released. */
 const ABORT_GRACE_MS = 100;
 
 /**
- * Processes jobs and delivers notifications in the background, from the application's start to its
- * end. Nothing that goes wrong in it ends the process: handlers' errors fail the attempt, and a
- * database that is away is waited for.
+ * Processes jobs and delivers notifications in the background, from the start of the application to its end. No
+ * problem in it ends the process: an error of a handler fails the attempt, and the worker waits for a database
+ * that cannot be reached.
  */
 export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy {
   private readonly logger = new Logger('FrameForgeWorker');
@@ -69,7 +69,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   private jobLoop: WorkLoop<Lease> | undefined;
   private deliveryLoop: WorkLoop<Delivery> | undefined;
   private starting: Promise<void> | undefined;
-  /** The application has started: what goes wrong from here on does not end it. */
+  /** Whether the application has started. Errors after that do not end it. */
   private hasBooted = false;
   private stopping: Promise<void> | undefined;
 
@@ -91,7 +91,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /**
-   * What works here; nothing until the worker has started.
+   * What this worker runs; nothing until it has started.
    *
    * @internal for tests that wait for it
    * @returns the workerId of its jobs, and whether it delivers
@@ -107,8 +107,8 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /**
-   * Starts to work. A database that is away meanwhile is waited for by the worker, and not by the
-   * application: its start comes to an end, so that it can be told to close.
+   * Starts to work. If the database cannot be reached, only the worker waits for it. The start of the application
+   * goes on, so that the application can be closed.
    */
   async onApplicationBootstrap(): Promise<void> {
     const { processors, deliverers } = findHandlers(this.discovery);

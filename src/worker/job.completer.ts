@@ -17,20 +17,20 @@ import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 
 /** How many jobs one statement completes at the most. */
 const MAX_BATCH = 1_000;
-/** How often a statement of several jobs is tried, if it fails for another reason than an outage. */
+/** How often a statement for several jobs is tried, if the reason of its failure is not an outage. */
 const BATCH_TRIES = 3;
-/** How often a transaction with the application's own writes is broken off, which takes some 20 s. */
+/** How often a transaction with the application's own writes is tried again. All tries take some 20 s. */
 const TRANSACTION_TRIES = 10;
 
-/** A run whose handler has come to its end. */
+/** A run whose handler has ended. */
 interface Finished {
   readonly lease: Lease;
   readonly result: JobResult;
 }
 
 /**
- * Completes jobs. It waits out a database that is away, and tries again what the server could not do; a
- * completion whose reply was lost is repeated, and the fence tells whether it had been done.
+ * Completes jobs. It waits while the database cannot be reached, and tries again what the server could not do. It
+ * repeats a completion whose reply was lost, and the fence tells whether the first one was done.
  */
 export class JobCompleter {
   private readonly completions: RequestBatcher<Finished, true>;
@@ -64,10 +64,10 @@ export class JobCompleter {
   }
 
   /**
-   * Completes a job. What ends while statements are under way is completed by the next one.
+   * Completes a job. Jobs that end while statements are running are completed by the next statement.
    *
-   * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError, NotRecordedError, and what the
-   *   database says of this result
+   * @throws JobNotFoundError, LeaseLostError, InvalidJobTransitionError, NotRecordedError, or an
+   *   error of the database about this result
    */
   async complete(lease: Lease, result: JobResult): Promise<void> {
     await this.completions.run({ lease, result });
@@ -84,9 +84,9 @@ export class JobCompleter {
   }
 
   /**
-   * Completes a job in a transaction with the application's own writes. Those count as the handler's
-   * work, so that the lease can be lost in the middle of them. A transaction that the database undid,
-   * or whose connection broke, is run again.
+   * Completes a job in a transaction with the application's own writes. These writes are part of the handler's
+   * work, so the lease can be lost during them. If the database rolls the transaction back, or the connection
+   * breaks, the transaction runs again.
    *
    * @param write - resolves to the result
    * @throws whatever `write` throws, and as `complete` does; nothing was written
@@ -133,7 +133,7 @@ export class JobCompleter {
       const result = await write(manager).catch((error: unknown) => {
         throw reasonOfBreak(error, manager);
       });
-      // An application that caught the error does not know of the break.
+      // The application may have caught the error of the broken connection, and may not know of it.
       if (isBroken(manager)) throw broken();
       attempt.writing = false;
       lease.abort.throwIfAborted();
@@ -142,7 +142,7 @@ export class JobCompleter {
     });
   }
 
-  /** Whether a commit that nobody heard of was done after all. */
+  /** Whether a commit whose reply was lost was done. */
   private async wasCompleted({ run }: Lease): Promise<boolean> {
     const current = await this.jobs.getJob(run.jobId);
     return current.runNumber === run.runNumber && current.status === JobStatus.COMPLETED;
@@ -155,12 +155,12 @@ const broken = (cause: unknown = new Error('the connection of the transaction br
 const isBroken = (manager: EntityManager): boolean => manager.queryRunner?.isReleased === true;
 
 /**
- * Why the application's own code failed in a transaction: because the database did, or its connection, or
- * for a reason of its own. What it got from a service of its own is no matter of this database.
+ * Why the application's code failed in a transaction: because of the database, its connection, or another
+ * reason. An error of another service of the application does not count as an error of this database.
  */
 function reasonOfBreak(error: unknown, manager: EntityManager): unknown {
   if (error instanceof UnrecoverableJobError || error instanceof RetryJobError) return error;
-  // Whatever it was told by then: TypeORM has many words for a connection that is gone.
+  // Do not look at the error itself: TypeORM has many different errors for a broken connection.
   if (isBroken(manager)) return broken(error);
   const isOfDatabase = error instanceof TypeORMError || error instanceof FrameForgeError;
   const reason = isOfDatabase ? fromDriver(error, 'completeJob') : error;

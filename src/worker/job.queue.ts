@@ -18,12 +18,12 @@ import type { FoundHandler } from './worker.decorators.js';
 import type { QueueContext } from './queue.context.js';
 import type { VideoJobHandler } from './worker.types.js';
 
-/** How long, in ms, a worker whose last claim found its fill goes without a look for lost jobs. */
+/** How long, in ms, a worker does not look for lost jobs after a claim that found as many jobs as it asked for. */
 const LOST_LOOK_MS = 500;
-/** How long, in ms, a worker that found no suspect goes without a look for one. */
+/** How long, in ms, a worker does not look for a suspect job after it found none. */
 const SUSPECT_LOOK_MS = 1_000;
 
-/** The queue of jobs, as a worker works on it. */
+/** How a worker claims, runs and releases jobs. */
 export class JobQueue implements WorkQueue<Lease> {
   readonly concurrency: number;
   readonly pollMs: number;
@@ -34,12 +34,12 @@ export class JobQueue implements WorkQueue<Lease> {
   private readonly pending: Pick<Claimer<VideoJob>, 'next'>;
   readonly workerId: string;
   private readonly terms: Omit<Claim, 'limit'>;
-  /** Those that have ended, but for their handlers. */
+  /** Jobs whose leases have ended although their handlers go on. */
   private readonly hanging = new Set<Lease>();
-  /** What runs here of those jobs that may be what ends their workers. */
+  /** The running suspect: a job that may kill its worker, which runs alone. */
   private suspect: Lease | undefined;
   private nextSuspectLook = 0;
-  /** The last claim found its fill: there may be more due than the workers can do. */
+  /** Whether the last claim found as many jobs as it asked for, so that more may be due. */
   private foundItsFill = false;
   private nextLostLook = 0;
 
@@ -53,7 +53,7 @@ export class JobQueue implements WorkQueue<Lease> {
     this.concurrency = concurrency;
     this.pollMs = options.pollMs;
     const jobs = new JobService(db.dataSource, context.settings);
-    // What takes a third of a lease is given up in time for another try.
+    // A statement is given up after a third of a lease, in time for another try.
     const replyTimeoutMs = Math.ceil(options.leaseMs / 3);
     const { preparedStatements } = context.settings;
     const leaseDb = new SqlRunner(db.dataSource, preparedStatements, {
@@ -115,12 +115,12 @@ export class JobQueue implements WorkQueue<Lease> {
     const rotation = new Rotation();
     return new FairClaimer(
       (limit) => claimInTurn(db, { ...this.terms, limit }, rotation, cap),
-      // By age nobody counts what runs of a user.
+      // In the order of age nobody counts the running jobs of a user.
       cap === undefined ? byAge : undefined,
     );
   }
 
-  /** What lost workers had begun goes before what is pending. */
+  /** Claims jobs of lost workers first, then pending jobs. */
   async claim(limit: number, woken: boolean): Promise<ClaimedWork<Lease>> {
     const lost = await this.claimLost(limit);
     if (lost.length > 0) return { items: lost, more: true, lookAgainMs: woken ? 0 : undefined };
@@ -140,8 +140,8 @@ export class JobQueue implements WorkQueue<Lease> {
   }
 
   /**
-   * A job that was lost up to its last try may be what ends its workers. Never two of them at once:
-   * they would take each other along.
+   * Claims a job that has only its last try left because its workers were lost. It may kill this worker, too.
+   * So a worker runs only one such job at a time: a second one would be lost together with the first.
    */
   private async claimSuspect(): Promise<Lease[]> {
     const sentAt = performance.now();
@@ -176,7 +176,7 @@ export class JobQueue implements WorkQueue<Lease> {
     }
     if (this.hanging.delete(lease)) this.context.telemetry.hangs('jobs', -1);
     if (lease === this.suspect) this.suspectEnded();
-    // Its user may have another job that was waiting for just this.
+    // With a limit for each user, another job of this user may be waiting for this place.
     if (this.context.options.maxRunningPerUser !== undefined) this.onDue();
     // Those are counted where they are released: a handler may never end.
     if (outcome !== 'released') this.context.telemetry.count(`jobs.${outcome}`);
@@ -188,7 +188,7 @@ export class JobQueue implements WorkQueue<Lease> {
     this.onDue();
   }
 
-  /** Lets what is still at work go on without this process: its leases run out. */
+  /** Stops extending the leases of the running jobs, so that other workers get these jobs when the leases end. */
   clear(): void {
     this.progress.stop();
     this.keeper.clear();
@@ -199,7 +199,7 @@ export class JobQueue implements WorkQueue<Lease> {
     return this.runner.release(leases);
   }
 
-  /** Aborts what is at work. @returns what is to be released */
+  /** Aborts the running handlers. @returns the leases to release */
   abort(reason: Error): Lease[] {
     const leases = this.keeper.leases.filter(({ settling }) => !settling);
     for (const lease of leases) {

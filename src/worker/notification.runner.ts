@@ -16,7 +16,7 @@ import type { ResolvedWorkerOptions } from './worker.options.js';
 import { RetryJobError } from './worker.types.js';
 import type { NotificationHandler } from './worker.types.js';
 
-/** What became of a delivery, as the statistics count it. */
+/** The outcome of a delivery, as the statistics count it. */
 export type DeliveryOutcome = 'sent' | 'retried' | 'failed' | 'lost';
 
 /** A claimed notification in this process. */
@@ -24,7 +24,7 @@ export interface Delivery {
   readonly notification: NotificationLog;
   /** As it was when it ended. */
   readonly job: JobView;
-  /** What names the delivery: a handler can change its notification, and nothing of this. */
+  /** The frozen handle of the delivery. A handler can change its notification object, but not this handle. */
   readonly handle: Readonly<NotificationHandle>;
   readonly abort: LazyAbort;
   /** When its lease ends, on this process's monotonic clock. */
@@ -33,7 +33,7 @@ export interface Delivery {
   released: boolean;
 }
 
-/** Delivers claimed notifications by their handler, and records what came of it. Nothing escapes it. */
+/** Calls the handler for claimed notifications, and records the outcomes. Its methods never reject. */
 export class NotificationRunner {
   constructor(
     private readonly handler: NotificationHandler,
@@ -44,7 +44,7 @@ export class NotificationRunner {
     private readonly logger: Logger,
   ) {}
 
-  /** @param onHandled - is told when there is no more to do than to record the outcome */
+  /** @param onHandled - is called when the handler has ended and only the outcome must be recorded */
   async run(delivery: Delivery, onHandled: () => void): Promise<DeliveryOutcome> {
     const { notificationId, deliveryNumber } = delivery.handle;
     try {
@@ -99,7 +99,7 @@ export class NotificationRunner {
     const { notificationId, deliveryNumber } = handle;
     const attempt = tryOf(deliveryNumber);
     const final = attempt >= this.options.maxDeliveryAttempts;
-    // What was broken off here can go on elsewhere at once: nothing is wrong with the provider.
+    // The delivery was aborted by the shutdown, not by the provider. So another worker may try it at once.
     const backoff = backoffMs(attempt, this.options.deliveryBackoff);
     const wait = cause instanceof RetryJobError ? cause.inMs : backoff;
     const retryInMs = final ? undefined : released ? 0 : wait;
@@ -115,7 +115,7 @@ export class NotificationRunner {
     );
   }
 
-  /** Writes an outcome, waiting out a database that is away. */
+  /** Writes an outcome. Waits while the database cannot be reached. */
   private async record(
     { deadline }: Delivery,
     write: () => Promise<NotificationLog>,

@@ -1,14 +1,14 @@
 import type { DataSource } from 'typeorm';
 import { poolsOf } from '../peers/typeorm.internals.js';
 
-/** How many connections a worker needs at once for claims and outcomes, beside those of its handlers. */
+/** How many connections a worker needs for claims and outcomes, besides those of its handlers. */
 const OF_ITS_OWN = 5;
 
 /**
- * What to say of a pool that has fewer connections than a worker runs handlers.
+ * The warning about a pool that has fewer connections than a worker runs handlers.
  *
  * @param handlers - how many run at once
- * @returns undefined if each can have one
+ * @returns undefined if each handler can have a connection
  */
 export function tooSmallPool(dataSource: DataSource, handlers: number): string | undefined {
   const max = poolsOf(dataSource)[0]?.options.max ?? Infinity;

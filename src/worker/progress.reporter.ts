@@ -14,9 +14,9 @@ interface Progress {
 }
 
 /**
- * Reports how far the handlers of this process have come. A handler only leaves its latest value here:
- * once a second those that changed go in one statement, on the connection that extends the leases, and
- * never beside an extension. A value that could not be written is written with the next.
+ * Writes the progress of the handlers of this process. A handler only leaves its latest value here. Once a
+ * second one statement writes the values that changed. It uses the connection that extends the leases, and never
+ * runs at the same time as an extension. A value that could not be written is written with the next ones.
  */
 export class ProgressReporter {
   private readonly latest = new Map<Lease, Progress>();
@@ -31,7 +31,7 @@ export class ProgressReporter {
     private readonly reporting: Activity,
   ) {}
 
-  /** @param percent - cut to 0 to 100; what is no number is not reported, but its message is */
+  /** @param percent - set to the bound if it is outside 0 to 100; if it is not a number, only the message is written */
   report(lease: Lease, percent: number, message?: string): void {
     const before = this.latest.get(lease)?.percent ?? lease.progress?.percent ?? 0;
     const value = Math.floor(Math.min(Math.max(Number(percent), 0), 100));
@@ -90,13 +90,13 @@ export class ProgressReporter {
   }
 }
 
-/** Not of a run that has ended, or whose outcome is being written; nor what is reported already. */
+/** Whether the value must be written: the run is at work, its outcome is not being written, and the value is new. */
 const isWanted = ({ place, settling, progress }: Lease, { percent, message }: Progress): boolean =>
   place !== -1 &&
   !settling &&
   (progress === undefined || progress.percent !== percent || progress.message !== message);
 
-/** As PostgreSQL can store it; a text without a character counts as none. */
+/** The message in a form that PostgreSQL can store. An empty text counts as no message. */
 function messageOf(message: string | undefined): string | undefined {
   if (message === undefined) return undefined;
   const text = [...storable(message)].slice(0, MAX_MESSAGE).join('');

@@ -9,8 +9,8 @@ import type { RetentionOptions } from './worker.options.js';
 const INTERVAL_MS = 300_000;
 
 /**
- * Removes completed and failed jobs after their time, while the worker works. A batch is a statement of its
- * own, which one worker of the fleet sends at a time. After each it rests for as long as that took.
+ * Removes completed and failed jobs whose retention is over, in batches. Only one worker of all processes does
+ * this at a time. After each batch it rests for as long as the batch took.
  */
 export class Retention {
   private readonly over = new AbortController();
@@ -40,7 +40,7 @@ export class Retention {
         await this.sweep('failed', this.options.failedMs);
         this.removing.succeeded();
       } catch (error) {
-        // It is tried again after the interval, and nobody waits for it.
+        // The removal is tried again after the interval. Nothing waits for it.
         this.removing.failed(error);
         this.removing.forget();
       }

@@ -1,22 +1,22 @@
 import { RunTimeoutError } from '../errors.js';
 import type { Lease } from '../jobs/leases/lease.keeper.js';
 
-/** How long, in ms, a handler has to heed its signal when its run has reached its limit. */
+/** How long, in ms, a handler may go on after its signal was aborted by the time limit. */
 const HEED_MS = 5_000;
 
 /**
- * The time that the handler of one run may take. When it is over, the run's signal is aborted, and whatever
- * the handler does from then on comes to a `RunTimeoutError`. A handler that goes on is given up after 5 s.
- * Only the application's own code is timed, and not how long it takes to record what came of it.
+ * Limits the time of the handler of one run. When the time is over, the signal of the run is aborted, and the
+ * attempt fails with a `RunTimeoutError`, whatever the handler does then. A handler that goes on is given up after
+ * 5 s. Only the application's own code counts, and not the time in which the outcome is recorded.
  */
 export class RunLimit {
-  /** Why the run failed; undefined while it is in time, and if it was aborted for another reason. */
+  /** The error of a run that took too long; undefined in all other cases. */
   error: RunTimeoutError | undefined;
   private leftMs: number;
 
   /**
    * @param maxRunMs - in ms; Infinity for none
-   * @param onGivenUp - is told of a handler that is given up, and gets a promise of its end
+   * @param onGivenUp - is called for a handler that is given up, with a promise of its end
    */
   constructor(
     private readonly lease: Lease,
@@ -30,7 +30,7 @@ export class RunLimit {
    * Runs a part of the handler.
    *
    * @param part - the application's code
-   * @param cutOff - takes from that code what it could still write by
+   * @param cutOff - cuts the connection with which that code could still write
    * @throws RunTimeoutError when the time is over
    */
   run<T>(part: () => Promise<T>, cutOff: () => void = () => {}): Promise<T> {

@@ -19,24 +19,24 @@ export interface QueueState {
   readonly queue: string;
   /** How many rows are due. */
   readonly depth: number;
-  /** How long the one that waits longest has been due, in ms. */
+  /** How long the job or notification that waits longest has been due, in ms. */
   readonly ageMs: number;
 }
 
-/** Of `frameforge.claim.duration`: from half a millisecond, which the default ones cannot tell. */
+/** The buckets of `frameforge.claim.duration`. They begin at half a millisecond; the default buckets are too coarse. */
 const CLAIM_BUCKETS_S = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 ];
 
-/** Of what jobs wait for, and of what they take: from 10 ms to two hours. */
+/** The buckets of waiting and running times: from 10 ms to two hours. */
 const WAIT_BUCKETS_S = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 600, 1_800, 3_600, 7_200];
 const RUN_BUCKETS_S = [0.1, 0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1_800, 3_600, 7_200];
 const DELIVERY_BUCKETS_S = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 
-/** Notes in a span what went wrong. */
+/** Records an error in a span. */
 export type RecordError = (error: unknown) => void;
 
-/** Counts what happens, for `worker.stats()` and, where it is installed, for OpenTelemetry. */
+/** Counts events for `worker.stats()`, and for OpenTelemetry if it is installed. */
 export class Telemetry {
   readonly counts: Record<Count, number> = {
     'jobs.created': 0,
@@ -57,9 +57,9 @@ export class Telemetry {
   /** How many handlers go on although their leases have ended. */
   readonly hanging = { jobs: 0, deliveries: 0 };
 
-  /** How long the jobs that were started had been due, since the last report. */
+  /** Waiting times of the jobs that were started since the last report. */
   readonly waited = new Durations();
-  /** How long the runs had taken that ended since the last report. */
+  /** Running times of the runs that ended since the last report. */
   readonly ran = new Durations();
 
   private readonly hangingCounter: UpDownCounter | undefined;
@@ -114,7 +114,7 @@ export class Telemetry {
   count(name: Count, by = 1): void {
     if (by === 0) return;
     this.counts[name] += by;
-    // Those are counted where they are created, with or without a worker.
+    // Created jobs are counted in job.metrics.ts, with or without a worker.
     if (this.meter === undefined || name === 'jobs.created') return;
     const unit = name.startsWith('jobs.') ? '{job}' : '{delivery}';
     const counter =
@@ -123,7 +123,7 @@ export class Telemetry {
     counter.add(by);
   }
 
-  /** @param by - 1 for a handler whose lease has ended without it, -1 once it has ended too */
+  /** @param by - 1 for a handler that goes on after the end of its lease, -1 when it ends */
   hangs(what: 'jobs' | 'deliveries', by: 1 | -1): void {
     this.hanging[what] += by;
     this.hangingCounter?.add(by, { queue: what === 'jobs' ? what : 'notifications' });
@@ -140,13 +140,13 @@ export class Telemetry {
     this.waits?.record(Math.max(ms, 0) / 1_000);
   }
 
-  /** @param ms - how long a run took whose outcome is known */
+  /** @param ms - how long a run took */
   jobRan(ms: number, outcome: string): void {
     this.ran.record(ms);
     this.runs?.record(ms / 1_000, { outcome });
   }
 
-  /** @param ms - how long a delivery took whose outcome is known */
+  /** @param ms - how long a delivery took */
   delivered(ms: number, outcome: string): void {
     this.deliveries?.record(ms / 1_000, { outcome });
   }
@@ -182,7 +182,7 @@ export class Telemetry {
     };
   }
 
-  /** Whether the application has registered an SDK: without one, spans are made for nobody. */
+  /** Whether the application has registered an SDK. Without one nobody reads spans, so none are made. */
   private get isTraced(): boolean {
     const provider = this.api?.trace.getTracerProvider();
     const { ProxyTracerProvider } = this.api ?? {};
@@ -193,7 +193,7 @@ export class Telemetry {
     );
   }
 
-  /** Runs work in a span of its own, if there are any; its outcome is an attribute, an error is recorded. */
+  /** Runs work in a span, if the application has an SDK. The outcome is an attribute, and an error is recorded. */
   span<T extends string>(
     name: 'process' | 'deliver',
     id: string,

@@ -5,7 +5,7 @@ import type { Tables } from '../schema/tables.js';
 /** No parameter: the database's time. */
 export const databaseTime = (): Statement => sql`SELECT ${NOW} AS "now"`;
 
-/** What a minute's report holds beside its key, and the columns' types. */
+/** The columns of a report besides its key, and their types. */
 const FIGURES = {
   places: 'integer',
   running: 'integer',
@@ -22,8 +22,8 @@ const FIGURES = {
 const names = Object.keys(FIGURES).map((name) => `"${name}"`);
 
 /**
- * $1 workerId, $2 when the worker started, $3 the reports of some minutes, as JSON. A report replaces what
- * was written of its minute before: one whose reply was lost can be sent again.
+ * $1 workerId, $2 when the worker started, $3 the reports of some minutes, as JSON. A report
+ * replaces the earlier report of its minute, so a report whose reply was lost can be sent again.
  */
 export const writeReports = (t: Tables): Statement => sql`
   INSERT INTO ${t.workerReports} ("workerId", "startedAt", "minute", ${names.join(', ')})

@@ -9,7 +9,7 @@ import { databaseTime, removeOldReports, writeReports } from './worker.report.sq
 /** How often the report of the current minute is written, in ms. */
 const REPORT_MS = 15_000;
 const MINUTE_MS = 60_000;
-/** How many minutes are kept for a database that is away; what is older is added to the next one. */
+/** How many minutes are kept while the database cannot be reached; older ones are added to the next minute. */
 const MAX_MINUTES = 60;
 /** How long reports are kept, in days: longer than the week that the console shows. */
 const KEPT_DAYS = 8;
@@ -20,7 +20,7 @@ const REMOVE_MS = 3_600_000;
 /** How long, in ms, the last report may take. */
 const LAST_REPORT_MS = 1_000;
 
-/** What a worker is doing at the moment. */
+/** The present load of a worker. */
 export interface WorkerLoad {
   /** How many jobs it can run at once. */
   readonly places: number;
@@ -39,8 +39,8 @@ type Figure = 'completed' | 'failed' | 'retried' | 'delivered' | 'undelivered';
 
 /**
  * Writes what this worker does into `worker_reports`: one row for each minute, which is kept for eight days.
- * It reads what is counted anyhow, a few times a minute, so that it costs a handler nothing. A report that
- * cannot be written is written later; nothing else waits for it.
+ * It reads counters that exist anyway, a few times a minute, so it costs the handlers nothing. A report that
+ * cannot be written is written later. Nothing else waits for it.
  */
 export class WorkerReporter {
   private readonly minutes: MinuteReport[] = [];
@@ -113,7 +113,7 @@ export class WorkerReporter {
       await this.removeOld();
       this.warned = undefined;
     } catch (error) {
-      // Of an outage the claims tell; this is about what lasts, such as a missing right.
+      // Claims already log an outage. This warning is for lasting problems, such as a missing right.
       if (canHeal(error)) return;
       const reason = reasonOf(error);
       if (this.warned !== reason && !this.stopped) {
@@ -129,7 +129,7 @@ export class WorkerReporter {
     this.ahead = now.getTime() - Date.now();
   }
 
-  /** Adds what was counted since the last time to the minute in which that was. */
+  /** Adds the counts since the last call to the minute in which they happened. */
   private collect(): void {
     const minute = Math.floor(this.since / MINUTE_MS) * MINUTE_MS;
     this.since = Math.max(this.since, Date.now() + this.ahead);
@@ -171,7 +171,7 @@ const figuresOf = ({ counts }: Telemetry): Record<Figure, number> => ({
   undelivered: counts['deliveries.failed'] + counts['deliveries.retried'],
 });
 
-/** Two reports as one, in the minute of the later, and with its load. */
+/** Adds up two reports. The sum has the minute and the load of the later one. */
 function sum(earlier: MinuteReport, later: MinuteReport): MinuteReport {
   const counts = { ...later.counts };
   for (const figure of FIGURES) counts[figure] += earlier.counts[figure];
