@@ -28,7 +28,7 @@ export class BackgroundStory {
 
   private async isDone(): Promise<void> {
     this.narrator.chapter(
-      'The application boots again with a worker in the background, and Ada uploads a video',
+      'The application boots with a worker in the background, and Ada uploads a video',
     );
     const users = this.app.get<Repository<User>>(getRepositoryToken(User));
     const { userId } = await users.findOneByOrFail({ username: 'ada' });
@@ -36,14 +36,14 @@ export class BackgroundStory {
     const all = await this.untilDelivered(jobId);
     const job = await this.jobs.getJob(jobId);
     const errors = await this.jobs.listAttemptErrors(jobId);
-    this.narrator.claim(`attempt 1 goes wrong: ${errors[0]?.errorMessage}`, errors.length === 1);
+    this.narrator.claim(`attempt 1 fails: ${errors[0]?.errorMessage}`, errors.length === 1);
     this.narrator.claim(
-      `attempt ${job.attempts} goes well: ${job.filename} is ${job.status}, ${job.frameCount} frames`,
+      `attempt ${job.attempts} succeeds: ${job.filename} is ${job.status} with ${job.frameCount} frames`,
       job.attempts === 2 && job.status === 'completed' && job.frameCount === 120,
     );
     const { outbox } = this.app.get(Mailer);
     this.narrator.claim(
-      `all ${outbox.length} notifications are delivered, the earlier ones too`,
+      `all ${outbox.length} notifications are delivered, also those of the earlier jobs`,
       outbox.length === all.length && all.every((one) => one.deliveryStatus === 'sent'),
     );
   }
@@ -63,7 +63,7 @@ export class BackgroundStory {
       );
     }
     this.narrator.claim(
-      'every finished job has exactly one notification, that of its outcome',
+      'every finished job has exactly one notification, and it matches the outcome',
       pairs,
     );
     this.narrator.quote(lines);

@@ -58,7 +58,7 @@ export class Story {
     this.narrator.chapter('Ada registers, and uploads a video');
     const user = await this.uploads.register('ada');
     this.narrator.claim(
-      `she is ${user.username} <${user.email}>; no JSON of her has the password hash`,
+      `the user is ${user.username} <${user.email}>; her JSON does not contain the password hash`,
       !JSON.stringify(user).includes('argon2'),
     );
     return user;
@@ -75,7 +75,7 @@ export class Story {
   }
 
   private async competes({ jobId }: VideoJob): Promise<VideoJob> {
-    this.narrator.chapter('Two workers claim it at once, and the winner completes it');
+    this.narrator.chapter('Two workers claim the job at once, and one of them completes it');
     const workers = ['worker-1', 'worker-2'];
     const claims = await Promise.all(
       workers.map((workerId) => this.jobs.claimJobs({ workerId, limit: 1 })),
@@ -83,7 +83,7 @@ export class Story {
     const winner = claims.flat()[0];
     if (winner === undefined) throw new Error('Nobody got the job.');
     this.narrator.claim(
-      `one of them gets it, as run ${winner.runNumber}; the other gets nothing`,
+      `one worker gets the job, as run ${winner.runNumber}; the other gets nothing`,
       claims.flat().length === 1 && winner.jobId === jobId,
     );
     return winner;
@@ -94,7 +94,7 @@ export class Story {
     const { job } = await this.jobs.completeJob(run, result);
     const [told, ...more] = await this.notificationsOf(job);
     this.narrator.claim(
-      `it is ${job.status}: ${job.frameCount} frames, and in the same transaction the notification "${told?.notificationType}"`,
+      `the job is ${job.status} with ${job.frameCount} frames; the same transaction wrote the notification "${told?.notificationType}"`,
       job.status === 'completed' &&
         more.length === 0 &&
         told?.notificationType === 'success' &&
@@ -116,7 +116,7 @@ export class Story {
   }
 
   private async isRefused({ userId }: User): Promise<void> {
-    this.narrator.chapter('Jobs that must not exist are refused');
+    this.narrator.chapter('Invalid jobs are refused');
     const before = await this.countAll();
     const nobody = await errorOf(this.uploads.upload(randomUUID(), 'cat.mp4'));
     this.narrator.claim(
@@ -128,7 +128,7 @@ export class Story {
     );
     const problems = noUrl instanceof InvalidInputError ? noUrl.problems : [];
     this.narrator.claim(
-      `without a file name, and with a URL that is none: ${nameOf(noUrl)}; nothing was written`,
+      `without a file name and without a valid URL: ${nameOf(noUrl)}; nothing was written`,
       problems.map(({ property }) => property).join() === 'filename,videoUrl' &&
         (await this.countAll()) === before,
     );
@@ -145,7 +145,7 @@ export class Story {
       }),
     );
     this.narrator.claim(
-      `"${(error as Error).message}" Nobody else ever saw the two, and they are gone`,
+      `"${(error as Error).message}" No other connection ever saw the two jobs, and they do not exist`,
       (error as Error).message === 'The payment was declined.' &&
         inside === before &&
         (await this.countAll()) === before,
@@ -153,7 +153,7 @@ export class Story {
   }
 
   private async isFencedOff({ userId }: User): Promise<void> {
-    this.narrator.chapter('A worker stalls, and comes back when another one has taken over');
+    this.narrator.chapter('A worker stalls, and comes back after another worker has taken over');
     const { jobId } = await this.uploads.upload(userId, 'dog.mp4');
     const late = await this.claim(jobId, 'worker-1', 1);
     this.narrator.claim(
@@ -162,19 +162,19 @@ export class Story {
     );
     const next = await this.claim(jobId, 'worker-2', 30_000);
     this.narrator.claim(
-      `${next.workerId} claims it, as run ${next.runNumber}`,
+      `${next.workerId} claims the job, as run ${next.runNumber}`,
       next.runNumber === 2,
     );
     const wrong = { resultUrl: 's3://frames/half-a-dog.zip', frameCount: 7 };
     const error = await errorOf(this.jobs.completeJob(late, wrong));
     this.narrator.claim(
-      `${late.workerId} wakes up, and completes run ${late.runNumber}: ${nameOf(error)}, nothing is written`,
+      `${late.workerId} wakes up, and tries to complete run ${late.runNumber}: ${nameOf(error)}, nothing is written`,
       error instanceof LeaseLostError && (await this.jobs.getJob(jobId)).status === 'processing',
     );
     const right = { resultUrl: 's3://frames/dog.zip', frameCount: 90 };
     const { job } = await this.jobs.completeJob(next, right);
     this.narrator.claim(
-      `${next.workerId} completes run ${next.runNumber}: ${job.frameCount} frames, one notification`,
+      `${next.workerId} completes run ${next.runNumber} with ${job.frameCount} frames and one notification`,
       job.frameCount === 90 && (await this.notificationsOf(job)).length === 1,
     );
   }

@@ -11,9 +11,9 @@ import { resolveConsoleOptions } from './console.options.js';
 import type { FrameForgeConsoleOptions } from './console.options.js';
 
 /**
- * The operator's pages, as a part of the application: what the queues hold, what is stuck, since when, why and
- * whose; and, with `actions: true`, another try. They work on Express and Fastify, below a global prefix and
- * behind a reverse proxy.
+ * Adds the operator's pages to the application. They show the queues, and which jobs are stuck, since when, why and
+ * whose they are. With `actions: true` an operator can try jobs again and cancel them. The pages work on Express and
+ * Fastify, below a global prefix and behind a reverse proxy.
  *
  * @example FrameForgeConsoleModule.forRoot({ path: 'frameforge', guards: [AdminGuard] })
  */

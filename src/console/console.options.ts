@@ -8,21 +8,20 @@ export interface FrameForgeConsoleOptions {
   /** Where the pages are, below the application's global prefix. Default `frameforge`. */
   readonly path?: string;
   /**
-   * Who gets in: guards of the application, as classes or instances. All of them must let a request pass,
-   * for each page, each file and each action.
+   * Guards of the application, as classes or instances. Each page, each file and each action must pass all of
+   * them.
    */
   readonly guards?: readonly (Type<CanActivate> | CanActivate)[];
   /** The modules that export what the guards need. */
   readonly imports?: ModuleMetadata['imports'];
   /**
-   * Lets everybody in who reaches the application, without guards. Refused where `NODE_ENV` is
-   * `production`. Default false.
+   * Lets everybody in, without guards. Refused if `NODE_ENV` is `production`. Default false.
    */
   readonly unguarded?: boolean;
   /** Whether jobs can be retried and cancelled, and notifications delivered again. Default false. */
   readonly actions?: boolean;
   /**
-   * Who has sent a request, for the log line of each action.
+   * Returns the name of the user who sent a request, for the log line of each action.
    *
    * @param request - the request of Express or Fastify, after the guards
    */

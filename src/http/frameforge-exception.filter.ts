@@ -25,30 +25,30 @@ export const FRAMEFORGE_HTTP_STATUS: Readonly<Record<FrameForgeErrorCode, HttpSt
   CONFIGURATION_INVALID: HttpStatus.INTERNAL_SERVER_ERROR,
 };
 
-/** What a client is told where the error's own message is about the inside: hosts, roles, SQL. */
+/** The messages for clients that replace messages about hosts, roles and SQL. */
 const PUBLIC_MESSAGE: Partial<Record<number, string>> = {
   [HttpStatus.SERVICE_UNAVAILABLE]: 'The service is temporarily unavailable. Try again later.',
   [HttpStatus.INTERNAL_SERVER_ERROR]: 'Internal server error',
 };
 
-/** What a caller is told of an error, by whatever transport. */
+/** The answer to a caller, for every transport. */
 export interface FrameForgeErrorAnswer {
   /** The stable code of the error. */
   readonly code: FrameForgeErrorCode;
-  /** What happened and what to do; a general sentence where that is about the inside. */
+  /** What happened and what to do. A general sentence if the message of the error names hosts, roles or SQL. */
   readonly message: string;
   /** What is wrong with an input, by property. */
   readonly problems?: readonly InputProblem[];
 }
 
-/** What {@link FrameForgeExceptionFilter} takes. */
+/** The options of {@link FrameForgeExceptionFilter}. */
 export interface FrameForgeExceptionFilterOptions {
   /**
-   * Makes the body of an HTTP answer, such as the one that the rest of the application has. Default: the
-   * `answer` as it is.
+   * Makes the body of an HTTP answer, for instance in the form that the application uses for its other errors.
+   * Default: the `answer` unchanged.
    *
    * @param answer - `statusCode`, `code`, `message` and, for invalid input, `problems`
-   * @param error - which may tell of the inside: its `cause`, and the message of a 503 or 500
+   * @param error - the error. Its `cause`, and the message of a 503 or 500, may name hosts, roles or SQL
    * @param host - the request and its response
    */
   readonly body?: (
@@ -67,8 +67,8 @@ interface HttpResponse {
 }
 
 /**
- * Tells callers of this package's errors, by each transport in its own way. Nothing of the database is in
- * it: the messages of what only an operator can mend are general, and what happened is logged.
+ * Answers callers with this package's errors, in the form of each transport. The answer contains nothing about the
+ * database. If only an operator can solve the problem, the message is general, and the log has the details.
  *
  * - HTTP: the status 400, 404, 409, 503 or 500, and a body with `statusCode`, `code`, `message` and, for
  *   invalid input, `problems`.
@@ -113,7 +113,7 @@ export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeErro
     const response = host.switchToHttp().getResponse<HttpResponse>();
     const raw = response.raw ?? response;
     if (raw.headersSent === true) {
-      // The answer had begun: it ends here, cut off.
+      // A part of the answer was sent already. It can only be cut off.
       raw.end();
       return;
     }
@@ -121,7 +121,7 @@ export class FrameForgeExceptionFilter implements ExceptionFilter<FrameForgeErro
     try {
       body = this.bodyOf?.(answer, error, host) ?? answer;
     } catch (thrown) {
-      // Thrown from here, it would be no answer at all, or the end of the process.
+      // If this were thrown, the client would get no answer, or the process would end.
       this.log.error(
         `The option \`body\` of FrameForgeExceptionFilter failed: ${reasonOf(thrown)}`,
       );

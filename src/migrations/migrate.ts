@@ -9,18 +9,18 @@ import { runMigrations } from './migration.runner.js';
 import { migrationStatus } from './migration.status.js';
 import { olderDatabaseError } from './older.database.js';
 
-/** How {@link migrate} does its work. */
+/** The options of {@link migrate}. */
 export interface MigrateOptions {
   /** How long to wait, in ms, for another replica that is migrating. Default 300,000. */
   readonly lockTimeoutMs?: number;
-  /** Is told what was migrated, and what is being waited for. Default Nest's. */
+  /** Logs what was migrated, and what the call waits for. Default: Nest's logger. */
   readonly logger?: BootLogger;
 }
 
 /**
- * Runs the pending migrations of a data source of the application's own, one replica at a time, as
- * `forRoot` does: instead of TypeORM's `migrationsRun`, which fails when replicas start together.
- * Where nothing is pending it takes no lock and costs one round trip.
+ * Runs the pending migrations of the application's own data source, one replica at a time, as `forRoot` does. Use it
+ * instead of TypeORM's `migrationsRun`, which fails when replicas start together. If nothing is pending, it takes no
+ * lock and costs one round trip.
  *
  * @param dataSource - an initialized one, with `frameForgeMigrations` among its migrations
  * @throws MigrationError if a migration fails, or another replica holds the lock for too long
@@ -58,7 +58,7 @@ type Options = Pick<
 >;
 
 /**
- * Compares the migrations of the database with this release's, and does about it what the options say.
+ * Compares the migrations of the database with those of this release, and migrates, warns or refuses, by the options.
  *
  * @param online - build indexes while writes go on, before the migration that needs them
  * @throws MigrationError if a migration fails, or the schema is not current and must be
@@ -103,7 +103,7 @@ export async function bringUpToDate(
 
 const OLDEST_POSTGRESQL = 13;
 
-/** Refuses a server that lacks what the first migration needs, before that fails for a lesser reason. */
+/** Refuses a server that is too old, before the first migration fails with an error that is harder to understand. */
 function requireServerVersion({ driver: { version } }: DataSource): void {
   // One that does not tell its version as PostgreSQL does is not judged by it.
   if (!(Number.parseInt(version ?? '', 10) < OLDEST_POSTGRESQL)) return;
@@ -113,7 +113,7 @@ function requireServerVersion({ driver: { version } }: DataSource): void {
   );
 }
 
-/** The lock of migrations, waited for in the open. */
+/** The options of the migration lock, which log what the boot waits for. */
 export function lockOptions(timeoutMs: number, logger: BootLogger): LockOptions {
   return {
     timeoutMs,

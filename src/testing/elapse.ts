@@ -6,7 +6,7 @@ import { frameForgeEntities } from '../schema/entities/index.js';
 /**
  * Lets time pass without waiting: makes all times in this package's tables older. Leases and backoffs
  * end, scheduled jobs come due, finished jobs grow old enough to be pruned. Time differences between rows stay as they are.
- * A worker that runs meanwhile learns that it has lost its lease as it would from the database.
+ * A worker that runs meanwhile loses its leases, and learns of it from the database.
  *
  * @param db - the data source, or the manager of a transaction
  * @param ms - how long, in milliseconds

@@ -1,13 +1,13 @@
 import type { DataSource, EntityManager } from 'typeorm';
 
-/** Something to test with: valid, unlike any other, and not in the database yet. */
+/** Valid and unique values for a test, which are not in the database yet. */
 export interface Fixture<Values, Entity> {
-  /** What was given, and defaults for the rest. */
+  /** The values that were given, and defaults for the others. */
   readonly values: Values;
   /**
-   * Writes it, and what it depends on: all in one transaction, or in that of the manager.
+   * Writes the row and the rows that it depends on, in one transaction, or in the manager's transaction.
    *
-   * @returns the row as it is then
+   * @returns the row as it is in the database
    */
   persist(db: DataSource | EntityManager): Promise<Entity>;
 }

@@ -15,25 +15,25 @@ import { videoJobFixture } from './video-job.fixture.js';
 export interface NotificationValues {
   /** Default `pending`. */
   deliveryStatus: DeliveryStatus;
-  /** Default: what became of the job; `success` of a new one. */
+  /** Default: by the status of the job; `success` for a new job. */
   notificationType?: NotificationType;
   /** An existing job that is completed or failed; a new one if left out. */
   jobId?: string;
   /** The user of the new job; a new one too if left out. */
   userId?: string;
-  /** How many deliveries have failed before, each to be tried again. Default 0. */
+  /** How many deliveries have failed already, each with another try to come. Default 0. */
   attempts: number;
-  /** What went wrong at the failed deliveries. */
+  /** The error of the failed deliveries. */
   errorMessage: string;
-  /** How long the next try is put off after the last failed delivery, in ms. Default 0. */
+  /** The wait after the last failed delivery, in ms. Default 0. */
   retryInMs: number;
-  /** With a `pending` one: it is being delivered, under a lease of so many ms. */
+  /** For a `pending` notification: it is being delivered under a lease of this length, in ms. */
   leaseMs?: number;
 }
 
 /**
- * A notification in any state of its life. The services bring it there: it tells of a job that has
- * ended so, and its row is the handle to settle its delivery by.
+ * A notification in any state of its life. The services bring it into this state. Its job has ended with the
+ * matching status. Use its row as the handle for `markSent` and `markFailed`.
  */
 export function notificationFixture(
   given: Partial<NotificationValues> = {},

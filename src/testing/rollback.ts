@@ -4,18 +4,18 @@ import { NotificationService } from '../notifications/notification.service.js';
 import { dataSourceOf } from '../peers/typeorm.internals.js';
 import { SqlRunner } from '../sql/sql.runner.js';
 
-/** The services, every call of which is part of one transaction. */
+/** Services whose calls all join one transaction. */
 export interface JoinedServices {
   readonly jobs: JobService;
   readonly notifications: NotificationService;
 }
 
 /**
- * Runs a test in a transaction, and rolls that back, whatever comes of the test: the database is as it
- * was. It is faster than `truncate()`, for code that takes a manager and needs no commit.
+ * Runs a test in a transaction, and always rolls the transaction back, so the database stays unchanged. It is
+ * faster than `truncate()`. Use it for code that takes a manager and needs no commit.
  *
- * @param work - is given the transaction's manager, and services of which every call joins it:
- *   also those that outside of tests never join one, such as `claimJobs`
+ * @param work - the test. It gets the manager of the transaction, and services whose calls all join it, even
+ *   those that never join a transaction outside tests, such as `claimJobs`
  * @returns what `work` returns
  */
 export async function withRollback<T>(

@@ -28,13 +28,13 @@ export type TestDatabaseOptions = Omit<FrameForgeDatabaseOptions, (typeof CONNEC
 export interface TestDatabase extends AsyncDisposable {
   /** The connection string of the database. */
   readonly url: string;
-  /** What to give to `FrameForgeDatabaseModule.forRoot`. */
+  /** Options for `FrameForgeDatabaseModule.forRoot`. */
   readonly options: FrameForgeDatabaseOptions;
   /** An open data source on it; the same one at each call. */
   dataSource(): Promise<DataSource>;
   /** Empties all tables but those in which TypeORM keeps its records. */
   truncate(): Promise<void>;
-  /** Removes the database, and ends what is connected to it. May be called again. */
+  /** Removes the database and ends its connections. May be called again. */
   drop(): Promise<void>;
 }
 
@@ -87,7 +87,7 @@ class Database implements TestDatabase {
     this.#session = session;
     this.#name = name;
     this.url = session.url(name);
-    // A test that forgets a data source ends all the same.
+    // A test that forgets to close a data source still ends.
     const extra = { allowExitOnIdle: true, ...(options.extra as object | undefined) };
     this.options = { ...options, url: this.url, extra };
     closeAtEndOfFile(this.#close);

@@ -11,7 +11,7 @@ import { closeAtEndOfFile, isClosed } from './end.of.file.js';
 import { createTestDatabase } from './test.database.js';
 import type { TestDatabase, TestDatabaseOptions } from './test.database.js';
 
-/** What `createTestingApp` boots: a module's `imports`, `controllers` and `providers`, and more. */
+/** The options of `createTestingApp`: those of a module, and some for the test. */
 export interface TestingAppOptions extends Pick<
   ModuleMetadata,
   'imports' | 'controllers' | 'providers'
@@ -21,9 +21,9 @@ export interface TestingAppOptions extends Pick<
    * `(builder) => builder.overrideProvider(Mailer).useValue(fake)`.
    */
   overrides?: (builder: TestingModuleBuilder) => unknown;
-  /** Does what the application's `main.ts` does before it listens, such as to add global pipes. */
+  /** A function for the steps that the application's `main.ts` does before it listens, such as adding global pipes. */
   configure?: (app: INestApplication) => unknown;
-  /** Options of the database, over those that the application gives. */
+  /** Options of the database. They replace those that the application gives. */
   database?: TestDatabaseOptions;
   /** Another HTTP adapter than that of Express. */
   adapter?: AbstractHttpAdapter;
@@ -31,15 +31,15 @@ export interface TestingAppOptions extends Pick<
 
 /** An application that is ready for requests. Closing it, also by `await using`, drops its database. */
 export interface TestingApp extends INestApplication, AsyncDisposable {
-  /** The database that the application has to itself. */
+  /** The application's own database. */
   readonly database: TestDatabase;
 }
 
 /**
- * Boots an application on a database of its own. Where its modules import
- * `FrameForgeDatabaseModule.forRoot` or `forRootAsync`, those options hold, except what names a
- * database; where none does, the module is added. The application is closed by `close()` or
- * `await using`, else at the end of the test file, where the runner has a hook for that.
+ * Boots an application on its own new database. If its modules import `FrameForgeDatabaseModule.forRoot` or
+ * `forRootAsync`, their options are used, except those that name a database. If no module does, the module is
+ * added. Close the application with `close()` or `await using`. Otherwise it is closed at the end of the test
+ * file, if the test runner has a hook for that.
  *
  * @throws ConfigurationError if `@nestjs/testing` is missing, or the application opens its data
  *   source by itself (`forFeature`); and what `createTestDatabase` and the application throw
@@ -83,7 +83,7 @@ async function prepare(
       inject,
       factory: async (given: FrameForgeDatabaseOptions): Promise<ResolvedOptions> => {
         const { url, host, port, username, password, database, ssl, replication, ...rest } = given;
-        // The database is another one; the schema that its URL names is meant all the same.
+        // The test has another database, but keeps the schema that the URL of the application names.
         const { schema } = url === undefined ? {} : (readUrl('`url`', url, []) ?? {});
         const named = schema === undefined ? {} : { schema };
         const made = await createTestDatabase({ ...named, ...rest, ...own });

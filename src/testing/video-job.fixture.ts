@@ -22,28 +22,28 @@ export interface VideoJobValues {
   videoUrl: string;
   /** When the job is due, before its first attempt; now if left out. */
   availableAt?: Date;
-  /** What to do, as the application defines it; none if left out. */
+  /** What the handler should do, in the application's own form; none if left out. */
   parameters?: object;
-  /** How many attempts have failed before, each to be tried again. Default 0. */
+  /** How many attempts have failed already, each with another try to come. Default 0. */
   attempts: number;
-  /** What went wrong at the failed attempts. */
+  /** The error of the failed attempts. */
   errorMessage: string;
-  /** How long the next try is put off after the last failed attempt, in ms. Default 0. */
+  /** The wait after the last failed attempt, in ms. Default 0. */
   retryInMs: number;
   /** How long the lease of a started job is, in ms; null for no lease. Default 30,000. */
   leaseMs: number | null;
   /** Who holds the lease; made up if left out. */
   workerId?: string;
-  /** What came of a completed job. */
+  /** Where the frames of a completed job are. */
   resultUrl: string;
   /** How many frames a completed job has. */
   frameCount: number;
-  /** What else came of a completed job; nothing if left out. */
+  /** Further results of a completed job; none if left out. */
   output?: object;
 }
 
 /**
- * A job in any state of its life. `JobService` brings it there, so that all is as in production: a
+ * A job in any state of its life. `JobService` brings it into this state, as in production: a
  * `processing` job is leased, and its row is the handle to finish it by; a `completed` or `failed` one
  * has its notification.
  */

@@ -8,7 +8,7 @@ import { SqlRunner } from '../sql/sql.runner.js';
 import { FrameForgeWorker } from '../worker/frameforge.worker.js';
 import { openWork } from './work.off.sql.js';
 
-/** How long to wait, in ms, unless the caller says otherwise: less than a runner gives a test. */
+/** The default wait, in ms: less than the time limit of a test in Jest and Vitest. */
 const DEFAULT_TIMEOUT_MS = 4_000;
 
 const LOOK_MS = 10;
@@ -26,14 +26,14 @@ interface OpenWork {
 }
 
 /**
- * Lets the worker of an application run everything that is due, to its end: jobs, what becomes due by them,
- * and the deliveries of their notifications. What is to be tried again later, or scheduled for later, is not
- * due. Jobs count if the application has a `@VideoJobProcessor`, deliveries if it has a
+ * Waits until the worker of an application has run everything that is due: jobs, further jobs that these
+ * create, and the deliveries of their notifications. A job that waits for its next try, or is scheduled for later,
+ * is not due. Jobs count if the application has a `@VideoJobProcessor`, and deliveries if it has a
  * `@NotificationDeliverer`.
  *
  * @param app - with `FrameForgeWorkerModule`
  * @throws ConfigurationError if it has no worker
- * @throws Error naming what is left when the time is over
+ * @throws Error when the time is over; its message says how many jobs and deliveries are left
  */
 export async function workOff(
   app: INestApplicationContext,
@@ -71,7 +71,7 @@ export async function workOff(
  * @param app - with `FrameForgeDatabaseModule`, whoever works on the job
  * @returns the job in its final state
  * @throws JobNotFoundError if there is no such job
- * @throws Error naming the job's state when the time is over
+ * @throws Error when the time is over; its message has the job's state
  */
 export async function waitForJob(
   app: INestApplicationContext,

@@ -7,21 +7,21 @@ import type { JobHandle } from '../job.inputs.js';
 import { LeaseKeeper } from './lease.keeper.js';
 import type { Lease } from './lease.keeper.js';
 
-/** How a lease is kept. */
+/** The options of `keepLease`. */
 export class KeepLeaseOptions {
-  /** How long the lease is, in ms, each time that it is extended; 1,000 or more; 30,000 if left out. */
+  /** The length of the lease at each extension, in ms: 1,000 or more; 30,000 if left out. */
   @CheckedBy(integer(1_000), 'optional') leaseMs?: number;
 }
 
-/** A lease that is extended until its work is done. */
+/** A lease that is extended until `stop()` is called. */
 export interface KeptLease {
-  /** Aborted when the lease is lost, or the job was cancelled or deleted: stop, nothing will be recorded. */
+  /** Is aborted when the lease is lost, or the job is cancelled or deleted. Stop the work then: nothing will be recorded. */
   readonly signal: AbortSignal;
-  /** Ends the care for the lease, which then runs out by itself, unless the job was finished. */
+  /** Stops extending the lease. It then ends by itself, unless the job was finished. */
   stop(): void;
 }
 
-/** The leases that consumers of a broker keep: one keeper for each length, and one statement for all of it. */
+/** The leases that consumers of a broker keep. All leases of one length share a keeper and its statements. */
 export class KeptLeases {
   private readonly keepers = new Map<number, LeaseKeeper>();
 
@@ -33,7 +33,7 @@ export class KeptLeases {
     this.keepers.set(leaseMs, keeper);
     const job = Object.assign(new VideoJob(), handle);
     const [lease] = keeper.add([job], performance.now()) as [Lease];
-    // How much is left of it is not known here: it is extended at once.
+    // It is not known how much of the lease is left, so it is extended at once.
     keeper.check(handle.jobId);
     return {
       get signal() {
@@ -44,11 +44,11 @@ export class KeptLeases {
   }
 
   private newKeeper(leaseMs: number): LeaseKeeper {
-    // What takes a third of a lease is given up in time for another try.
+    // A statement is given up after a third of a lease, in time for another try.
     const db = this.runnerOf(Math.ceil(leaseMs / 3));
     return new LeaseKeeper(db, leaseMs, UNWATCHED, () => {});
   }
 }
 
-/** Failures are told by the signal's reason, when the lease has ended by them. */
+/** Failures to extend are not logged: if the lease ends by them, the `reason` of the signal says so. */
 const UNWATCHED = { succeeded: () => {}, failed: () => Infinity, forget: () => {} };

@@ -5,19 +5,19 @@ import { extendLeases } from '../job.claiming.js';
 import type { JobHandle } from '../job.inputs.js';
 import { LazyAbort } from './lazy-abort.js';
 
-/** Is told whether leases could be extended. */
+/** Callbacks about the extension of leases. */
 export interface ExtensionWatch {
-  /** They could. */
+  /** The leases were extended. */
   succeeded(): void;
-  /** They could not. @returns how long to wait before the next try, in ms; at most a tenth of a lease */
+  /** The leases could not be extended. @returns how long to wait before the next try, in ms; at most a tenth of a lease */
   failed(error: unknown): number;
-  /** There are none left to extend. */
+  /** No lease is left to extend. */
   forget(): void;
 }
 
 /**
- * Why a lease's signal was aborted: the lease was lost, or the process shuts down. Its `cause` is why the
- * lease could not be extended, if that is the reason.
+ * The `reason` of an aborted signal: the lease was lost, or the process shuts down. If the lease could not be
+ * extended, `cause` says why.
  */
 export class LeaseEndedError extends Error {
   static {
@@ -28,21 +28,21 @@ export class LeaseEndedError extends Error {
 /** The lease of one job in this process. */
 export class Lease {
   readonly abort = new LazyAbort();
-  /** The outcome is being written: from here on the row in the database tells who holds the job. */
+  /** The outcome is being written. From now on only the row in the database says who holds the job. */
   settling = false;
   /** The process shuts down, and gives the job back. */
   released = false;
   /** The job was cancelled or deleted. */
   cancelled = false;
-  /** Why it could not be extended in time, if this process itself is the reason. */
+  /** Why the lease could not be extended in time, if this process was too busy. */
   overslept: string | undefined;
 
-  /** What was last reported of its progress. */
+  /** The progress that was last written. */
   progress: { readonly percent: number; readonly message: string | undefined } | undefined;
 
-  /** What names the run: a handler can change its job, and nothing of this. */
+  /** The frozen handle of the run. A handler can change its job object, but not this handle. */
   readonly run: Readonly<JobHandle & Pick<VideoJob, 'attempts'>>;
-  /** Its place among those that are kept; -1 when it is not. */
+  /** Its index in the list of kept leases; -1 if it is not in the list. */
   place = -1;
 
   /** @param deadline - when the lease ends, on this process's monotonic clock */
@@ -54,7 +54,7 @@ export class Lease {
     this.run = Object.freeze({ jobId, runNumber, workerId, attempts });
   }
 
-  /** Whether it has not ended, as far as is known here. */
+  /** Whether the lease is still held, as far as this process knows. */
   get isHeld(): boolean {
     return Number.isFinite(this.deadline) && performance.now() < this.deadline;
   }
@@ -64,30 +64,29 @@ export class Lease {
 const BATCH = 1_000;
 
 /**
- * Holds the leases of all jobs that this process works on. One statement extends a thousand of them,
- * three times as often as they end, on a connection of its own, which a full pool or a slow transaction
- * of a handler cannot keep from it. A lease whose row is locked keeps its deadline, and is tried again
- * after a tenth of its time.
+ * Holds the leases of all jobs that this process works on. Every third of a lease, one statement extends up to a
+ * thousand leases. It uses its own connection, so neither a full pool nor a slow transaction of a handler delays it.
+ * A lease whose row is locked keeps its deadline, and is tried again after a tenth of its time.
  *
- * A lease ends by this process's monotonic clock, counted from before the statement that granted it was
- * sent: whatever the network and the clocks do, it ends here before anybody else can be granted it.
+ * The end of a lease is measured with this process's monotonic clock, from before the statement that granted it was
+ * sent. So, whatever the network and the clocks do, a lease ends here before another worker can get it.
  */
 export class LeaseKeeper {
-  /** Those that have not ended, as far as is known here. */
+  /** The leases that are still held, as far as this process knows. */
   readonly leases: Lease[] = [];
   private timer: NodeJS.Timeout | undefined;
   /** Its connection is in use. */
   private isBusy = false;
   private turn: Promise<unknown> = Promise.resolve();
   private nextExtension = 0;
-  /** Why leases could not be extended the last time, if they could not. */
+  /** The error of the last extension, if it failed. */
   private failure: unknown;
-  /** When it was to wake up, on the monotonic clock. */
+  /** When the timer should fire, on the monotonic clock. */
   private due = Infinity;
-  /** Those whose rows were locked, and those that somebody asks about; and when to try them again. */
+  /** Leases to try before the next regular extension, because their rows were locked or somebody asks about them; and when. */
   private passedOver: Lease[] = [];
   private nextRetry = Infinity;
-  /** Somebody asks, and does not want to wait. */
+  /** Whether somebody asks about a lease and does not want to wait. */
   private isAsked = false;
 
   /** @param db - on connections of its own */
@@ -101,7 +100,7 @@ export class LeaseKeeper {
   /** @param sentAt - `performance.now()` before the claim was sent */
   add(jobs: readonly VideoJob[], sentAt: number): Lease[] {
     if (this.leases.length === 0) this.nextExtension = sentAt + this.leaseMs / 3;
-    // Whoever claims a job that it holds has lost the run before.
+    // If this process claims a job that it holds already, it has lost the earlier run.
     const again = new Map(
       jobs.filter(({ runNumber }) => runNumber > 1).map((job) => [job.jobId, job.runNumber]),
     );
@@ -143,11 +142,11 @@ export class LeaseKeeper {
     this.schedule();
   }
 
-  /** Ends the care for a lease. The lease itself ends by what is written about the job. */
+  /** Stops keeping a lease. The write about the job ends the lease itself. */
   remove(lease: Lease): void {
     const { place } = lease;
     if (place === -1) return;
-    // The last one takes its place: the list has no order.
+    // The last lease of the list takes its index. The order of the list does not matter.
     const last = this.leases.pop() as Lease;
     if (last !== lease) this.leases[place] = last;
     last.place = place;
@@ -155,7 +154,7 @@ export class LeaseKeeper {
     if (this.leases.length === 0) this.clear();
   }
 
-  /** Lets all leases run out. */
+  /** Stops extending all leases. */
   clear(): void {
     for (const lease of this.leases.splice(0)) lease.place = -1;
     this.passedOver = [];
@@ -171,7 +170,7 @@ export class LeaseKeeper {
     for (const { deadline } of this.leases) next = Math.min(next, deadline);
     this.due = next;
     if (next === Infinity) return;
-    // Behind the timer comes what has arrived meanwhile: a reply that extends is read first.
+    // A reply that has arrived meanwhile is read before the leases are checked, because it may have extended them.
     const tick = (): unknown => setImmediate(() => this.tick());
     this.timer = setTimeout(tick, Math.max(next - performance.now(), 0));
   }

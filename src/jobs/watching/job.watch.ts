@@ -11,12 +11,12 @@ import { watchedJobs } from './job.watch.sql.js';
 
 /** How often all that is watched is looked at, in ms. */
 const LOOK_EVERY_MS = 1_000;
-/** The least time between two looks at what is known to have changed, in ms. */
+/** The least time, in ms, between two looks at jobs that are known to have changed. */
 const COALESCE_MS = 50;
 /** How long a look may take, in ms, before the next is made on another connection. */
 const REPLY_TIMEOUT_MS = 5_000;
 
-/** Who is told of one job. */
+/** A watcher of one job. */
 export interface JobWatcher {
   onState(job: VideoJob): void;
   onMissing(): void;
@@ -24,7 +24,7 @@ export interface JobWatcher {
   onEnd(error: unknown): void;
 }
 
-/** Who is told of a user's jobs. */
+/** A watcher of a user's jobs. */
 export interface UserWatcher {
   readonly userId: string;
   /** Behind which job of the user the next look begins; null for the first look, which finds the newest. */
