@@ -30,10 +30,10 @@ async function inEnvironment<T>(env: NodeJS.ProcessEnv, work: () => Promise<T>):
   }
 }
 
-async function socketUrl(database: string): Promise<string> {
-  await query(server.url, `CREATE DATABASE ${database}`);
+async function socketUrl(name: string): Promise<string> {
+  await query(server.url, `CREATE DATABASE ${name}`);
   const { username, password, port } = new URL(server.url);
-  return `postgresql://${username}:${password}@/${database}?host=${server.socketFolder}&port=${port}`;
+  return `postgresql://${username}:${password}@/${name}?host=${server.socketFolder}&port=${port}`;
 }
 
 const throughSocket = `SELECT inet_server_addr() IS NULL AS "socket", current_database() AS "name"`;
@@ -109,17 +109,17 @@ const WAYS: Record<string, (said: Said) => Promise<Outcome>> = {
   },
 };
 
+async function database(): Promise<URL> {
+  const name = `db_${randomUUID().replaceAll('-', '')}`;
+  await query(server.url, `CREATE DATABASE ${name}`);
+  const url = new URL(server.url);
+  url.pathname = name;
+  return url;
+}
+
 describe.each(Object.keys(WAYS))('by %s', (way) => {
   const outcomeOf = (said: Said): Promise<Outcome> => WAYS[way]!(said);
   const ofFile = way === 'a data source of the command line';
-
-  async function database(): Promise<URL> {
-    const name = `db_${randomUUID().replaceAll('-', '')}`;
-    await query(server.url, `CREATE DATABASE ${name}`);
-    const url = new URL(server.url);
-    url.pathname = name;
-    return url;
-  }
 
   it('a schema in the URL is used, or refused by name', async () => {
     const url = await database();

@@ -2,8 +2,6 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { AbstractLogger } from 'typeorm';
-import type { QueryRunner } from 'typeorm';
 import { run } from '../../src/cli/cli.commands.js';
 import { resolveOptions } from '../../src/database.options.js';
 import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
@@ -12,6 +10,7 @@ import { openDataSource } from '../../src/migrations/open-data-source.js';
 import { UserService } from '../../src/users/user.service.js';
 import { Boot, migration } from '../connection/boot.js';
 import type { Harness } from '../support/harness.js';
+import { EveryLevel } from '../support/every-level.js';
 import { openHarness } from '../support/harness.js';
 
 /** Passwords and hashes of this test: nothing that is printed or thrown may have one. */
@@ -23,22 +22,6 @@ let printed: string[] = [];
 const note = (...parts: unknown[]): void => {
   printed.push(parts.map((part) => inspect(part, { depth: 10 })).join(' '));
 };
-
-/** TypeORM's log at its highest level, as it is given to it. */
-class EveryLevel extends AbstractLogger {
-  protected writeLog(...parts: unknown[]): void {
-    note(...parts);
-  }
-  override logQuery(query: string, parameters?: unknown[], runner?: QueryRunner): void {
-    note('query', query, parameters, runner === undefined);
-  }
-  override logQueryError(error: string | Error, query: string, parameters?: unknown[]): void {
-    note('error', error, query, parameters);
-  }
-  override logQuerySlow(time: number, query: string, parameters?: unknown[]): void {
-    note('slow', time, query, parameters);
-  }
-}
 
 /** All that a host can print of an error: its text, its properties as JSON, and those of its causes. */
 function told(error: unknown, depth = 0): string {
@@ -70,7 +53,7 @@ async function failed(work: Promise<unknown>): Promise<Error & { code?: string }
 
 let h: Harness;
 beforeAll(async () => {
-  h = await openHarness({ logger: new EveryLevel('all'), logging: 'all' });
+  h = await openHarness({ logger: new EveryLevel(note), logging: 'all' });
 });
 afterAll(() => h.close());
 beforeEach(() => {
