@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BadRequestException,
   Body,
@@ -42,6 +43,8 @@ interface HttpRequest {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
+/** How long, in ms, the end of an answer takes until its connection is idle. */
+const IDLE_MS = 50;
 const PAGES: ReadonlySet<string> = new Set(['overview', 'jobs', 'notifications']);
 const ACTIONS: ReadonlySet<string> = new Set<ActionName>(['retry', 'cancel', 'redeliver']);
 /** A file's address changes with its content. */
@@ -171,9 +174,12 @@ class ConsoleController implements OnModuleDestroy {
     });
   }
 
-  /** The server is about to wait for its answers. */
-  onModuleDestroy(): void {
+  /** The server is about to close what is idle, and to wait for the rest. */
+  async onModuleDestroy(): Promise<void> {
+    const hasStreams = this.live.size > 0;
     this.live.close();
+    // A connection is idle a moment after its answer has ended.
+    if (hasStreams) await sleep(IDLE_MS);
   }
 
   private sendPage(request: HttpRequest, response: unknown, depth: number): void {

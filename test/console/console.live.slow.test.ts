@@ -1,5 +1,5 @@
-import { get as httpGet } from 'node:http';
-import type { IncomingMessage } from 'node:http';
+import { Agent, get as httpGet } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { jest } from '@jest/globals';
 import { map } from 'rxjs';
@@ -40,10 +40,14 @@ async function boot(...args: Parameters<typeof bootConsole>) {
   return booted;
 }
 
+/** Keeps connections for long, as browsers do. */
+const agent = new Agent({ keepAlive: true });
+afterAll(() => agent.destroy());
+
 /** Opens a stream, and collects its events. */
 async function listen(url: string) {
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
-    httpGet(url, resolve).on('error', reject);
+    httpGet(url, { agent }, resolve).on('error', reject);
   });
   closing.push(() => response.destroy());
   const events: Event[] = [];
@@ -137,6 +141,8 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 
   it('ends all streams when the application closes, which waits for none', async () => {
     const { app, url } = await boot(h.url, adapter, { waits: true });
+    // Nor for the connections that they leave behind.
+    (app.getHttpServer() as Server).keepAliveTimeout = 600_000;
     const streams = await Promise.all(
       ['overview', 'jobs', 'jobs'].map((path) => listen(`${url}/frameforge/api/live/${path}`)),
     );
