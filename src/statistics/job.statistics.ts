@@ -1,6 +1,5 @@
 import type { DataSource } from 'typeorm';
 import { InvalidInputError, JobNotFoundError } from '../errors.js';
-import { decodeCursor, encodeCursor } from '../input/cursor.js';
 import { DEFAULT_LIMIT } from '../input/defaults.js';
 import { readId, readInput } from '../input/input.js';
 import { migrationStatus } from '../migrations/migration.status.js';
@@ -17,20 +16,21 @@ import type { JobWalk } from './search.sql.js';
 import * as statements from './statistics.sql.js';
 import { observeFigures } from './statistics.metrics.js';
 import type * as types from './statistics.types.js';
+import {
+  idAfterAllOfToday,
+  olderPage,
+  placeAmongNotifications,
+  placeOfNotification,
+} from './older.notifications.js';
+import type { EndOfOlder, ReadOlder } from './older.notifications.js';
+import { beforeTime, pageOf, positionOf } from './search.pages.js';
+import type { End } from './search.pages.js';
 import { WorkHistory } from './work.history.js';
 
 /** A worker that has not reported for so long, in seconds, is not at work. */
 const SILENT_S = 180;
-const MAX_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
 type Make = (t: Tables) => Statement;
-
-/** Where a search ended. */
-interface End {
-  /** When it was created. */
-  readonly createdAt: Date;
-  readonly id: string;
-}
 
 /**
  * The figures of the queues and of the workers, and searches for an operator. No statement reads more than
@@ -153,47 +153,69 @@ export class JobStatistics {
         ? 'newest'
         : 'newestOfUser';
     const time = waits ? 'availableAt' : 'createdAt';
-    const cursorOf = (job: types.FoundJob) => encodeCursor({ createdAt: job[time], id: job.jobId });
+    const placeOf = (job: types.FoundJob) => ({ createdAt: job[time], id: job.jobId });
     if (
       walk === 'newest' &&
       status !== undefined &&
       !(await this.count(statements.countJobs[status])).more
     ) {
       const rows = await this.run<types.FoundJob>(searches.searchJobsOfStatus[status], values);
-      return pageOf(rows, limit, cursorOf);
+      return pageOf(rows, limit, placeOf);
     }
     const rows = await this.walk<types.FoundJob>(searches.searchJobs[walk], values, walk);
-    return pageOf(rows, limit, cursorOf, () =>
-      this.walk<End>(searches.endOfJobs[walk], where, walk),
-    );
+    return pageOf(rows, limit, placeOf, {
+      direction: waits ? 'ASC' : 'DESC',
+      read: () => this.walk<End>(searches.endOfJobs[walk], where, walk),
+    });
   }
 
-  /** Finds notifications, newest first, in the same way as `searchJobs`. */
+  /**
+   * Finds notifications, newest first, in the same way as `searchJobs`. Those that services of before this package
+   * have logged have random ids, and come after all others.
+   */
   async searchNotifications(
     search: NotificationSearch = {},
   ): Promise<types.Found<types.FoundNotification>> {
     const input = readInput('searchNotifications', NotificationSearch, search);
     const { deliveryStatus: status, text, from, to, limit = DEFAULT_LIMIT } = input;
-    const position = positionOf(input.cursor) ?? ['infinity', MAX_ID];
-    const values = [
+    const place = placeAmongNotifications(input.cursor);
+    const valuesOf = (position: readonly string[], count: number): unknown[] => [
       ...position,
       from?.toISOString() ?? '-infinity',
       to?.toISOString() ?? 'infinity',
-      limit + 1,
+      count + 1,
       status ?? null,
       text?.toLowerCase() ?? null,
     ];
     if (status !== undefined && !(await this.count(statements.countNotifications[status])).more) {
       const rows = await this.run<types.FoundNotification>(
         searches.searchNotificationsOfStatus[status],
-        values,
+        valuesOf(place.position ?? beforeTime(undefined), limit),
       );
-      return pageOf(rows, limit, cursorOfNotification);
+      return pageOf(rows, limit, placeOfNotification);
     }
-    const rows = await this.walk<types.FoundNotification>(searches.searchNotifications, values);
-    return pageOf(rows, limit, cursorOfNotification, () =>
-      this.walk<End>(searches.endOfNotifications, position.slice(1)),
+    const firstRandomId = idAfterAllOfToday();
+    const readOlder: ReadOlder = (startId, position, count) =>
+      this.walk(searches.searchOlderNotifications, [
+        ...valuesOf(position, count),
+        startId,
+        firstRandomId,
+      ]);
+    const endOfOlder = (startId: string): Promise<EndOfOlder[]> =>
+      this.walk(searches.endOfOlderNotifications, [startId, firstRandomId]);
+    if (place.startId !== undefined) return olderPage(place, limit, readOlder, endOfOlder);
+    const position = place.position ?? ['infinity', firstRandomId];
+    const rows = await this.walk<types.FoundNotification>(
+      searches.searchNotifications,
+      valuesOf(position, limit),
     );
+    const page = await pageOf(rows, limit, placeOfNotification, {
+      direction: 'DESC',
+      read: () => this.walk<End>(searches.endOfNotifications, position.slice(1)),
+    });
+    if (page.nextCursor !== null) return page;
+    const older = await olderPage({}, limit - page.found.length, readOlder, endOfOlder);
+    return { ...older, found: [...page.found, ...older.found] };
   }
 
   /** The user with an id, a name or an e-mail address; null if there is none. */
@@ -275,32 +297,3 @@ const bounded = (count: number): types.BoundedCount => ({
   count: Math.min(count, statements.EXACT),
   more: count > statements.EXACT,
 });
-
-/** What comes before a time, as a position after which a search goes on. */
-const beforeTime = (to: Date | undefined): string[] =>
-  to === undefined ? ['infinity', MAX_ID] : [to.toISOString(), searches.NIL_ID];
-
-function positionOf(cursor: string | null | undefined): string[] | undefined {
-  const position = typeof cursor === 'string' ? decodeCursor(cursor) : undefined;
-  return position && [position.createdAt.toISOString(), position.id];
-}
-
-const cursorOfNotification = ({ createdAt, notificationId }: types.FoundNotification): string =>
-  encodeCursor({ createdAt, id: notificationId });
-
-/** @param end - asks where the search was stopped; left out where it looked at all */
-async function pageOf<T>(
-  rows: readonly T[],
-  limit: number,
-  cursorOf: (row: T) => string,
-  end: () => Promise<End[]> = () => Promise.resolve([]),
-): Promise<types.Found<T>> {
-  const found = rows.slice(0, limit);
-  const last = found.at(-1);
-  if (rows.length > limit && last !== undefined) {
-    return { found, nextCursor: cursorOf(last), stoppedAt: null };
-  }
-  const [stopped] = await end();
-  if (stopped === undefined) return { found, nextCursor: null, stoppedAt: null };
-  return { found, nextCursor: encodeCursor(stopped), stoppedAt: stopped.createdAt };
-}

@@ -12,8 +12,8 @@ export const LOOKED_AT = 19_950;
  * What is read in the rest of the transaction is read in the order of an index, up to a limit. The planner
  * takes a walk's conditions for narrower than they are, and would read all that meets them, to sort it.
  *
- * $1 whether rows of the same time may be sorted by their ids, where the index has none. Not where a walk goes
- * through one user's rows: all of them are the same to the index of the user alone.
+ * $1 whether what was read may be sorted by ids within the same time. Not where a walk goes through one user's
+ * rows: the planner would sort all of them, which are the same to the index of the user alone.
  */
 export const readInOrder = (): Statement => sql`
   SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
@@ -67,12 +67,18 @@ export const FOUND_NOTIFICATION_COLUMNS = [
 
 export const NIL_ID = '00000000-0000-0000-0000-000000000000';
 
-/** A way through a table: which rows, in which order, and after which row to go on. */
+/**
+ * A way through a table, in the order of an index. Where the index has no id, rows of the same time are read in
+ * any order, and put in the order of their ids after that: to read them in it would mean to read them all, which
+ * may be any number.
+ */
 interface Walk {
-  /** What orders the rows. */
+  /** The columns of the index. */
   readonly order: readonly string[];
   readonly direction: 'ASC' | 'DESC';
   readonly where: string;
+  /** Which of the rows are after the position, where the index does not tell. */
+  readonly after?: string;
 }
 
 const ordered = ({ order, direction }: Walk, alias: string, ...more: string[]): string =>
@@ -84,10 +90,11 @@ const ordered = ({ order, direction }: Walk, alias: string, ...more: string[]): 
  */
 const JOB_WALKS = {
   newest: {
-    order: ['createdAt', 'jobId'],
+    order: ['createdAt'],
     direction: 'DESC',
-    where: `("createdAt", "jobId") < ($1::timestamptz, $2::uuid) AND "createdAt" >= $3::timestamptz
-      AND $4::uuid IS NULL`,
+    where: `"createdAt" <= $1::timestamptz AND "createdAt" >= $3::timestamptz
+      AND $2::uuid IS NOT NULL AND $4::uuid IS NULL`,
+    after: `(w."createdAt", w."jobId") < ($1::timestamptz, $2::uuid)`,
   },
   newestOfUser: {
     order: ['userId', 'createdAt', 'jobId'],
@@ -96,18 +103,18 @@ const JOB_WALKS = {
       AND ("userId", "createdAt") >= ($4::uuid, $3::timestamptz)`,
   },
   waiting: {
-    order: ['availableAt', 'jobId'],
+    order: ['availableAt'],
     direction: 'ASC',
-    where: `${IS_PENDING} AND ("availableAt", "jobId") > ($1::timestamptz, $2::uuid)
-      AND $3::timestamptz IS NOT NULL AND $4::uuid IS NULL`,
+    where: `${IS_PENDING} AND "availableAt" >= $1::timestamptz
+      AND $2::uuid IS NOT NULL AND $3::timestamptz IS NOT NULL AND $4::uuid IS NULL`,
+    after: `(w."availableAt", w."jobId") > ($1::timestamptz, $2::uuid)`,
   },
-  // Without the id: with it, the planner sorts all of the user's rows instead of following this index. So
-  // where it was stopped it goes on with all jobs of that time.
   waitingOfUser: {
     order: ['userId', 'availableAt'],
     direction: 'ASC',
-    where: `${IS_PENDING} AND ("userId", "availableAt", "jobId") > ($4::uuid, $1::timestamptz, $2::uuid)
-      AND "userId" <= $4::uuid AND $3::timestamptz IS NOT NULL`,
+    where: `${IS_PENDING} AND ("userId", "availableAt") >= ($4::uuid, $1::timestamptz)
+      AND "userId" <= $4::uuid AND $2::uuid IS NOT NULL AND $3::timestamptz IS NOT NULL`,
+    after: `(w."availableAt", w."jobId") > ($1::timestamptz, $2::uuid)`,
   },
 } as const satisfies Record<string, Walk>;
 
@@ -120,14 +127,15 @@ const byId = (walk: Walk, alias: string): string =>
   ordered(walk, alias, ...(walk.order.includes('jobId') ? [] : ['jobId']));
 
 /** $5 how many to find, $6 status or null, $7 what is in the file's name or the error, in lower case. */
-const found = (walk: Walk, rows: string, t: Tables, more = ''): Statement => sql`
+const found = (walk: Walk, rows: string, t: Tables, more = walk.after ?? 'true'): Statement => sql`
   SELECT ${columns(FOUND_JOB_COLUMNS, 'f')}, u."username", u."email"
   FROM (
     SELECT w.*
     FROM (${rows}) AS w
     WHERE ($6::varchar IS NULL OR w."status" = $6::varchar)
       AND ($7::text IS NULL OR strpos(lower(w."filename"), $7::text) > 0
-        OR strpos(lower(w."errorMessage"), $7::text) > 0)${more}
+        OR strpos(lower(w."errorMessage"), $7::text) > 0)
+      AND ${more}
     ORDER BY ${byId(walk, 'w')}
     LIMIT $5::integer
   ) AS f
@@ -156,23 +164,27 @@ export const searchJobsOfStatus = forEach(Object.values(JobStatus), (status, t) 
       ORDER BY j."status"
       LIMIT ${String(EXACT)}`,
     t,
-    `
-      AND (w."createdAt", w."jobId") < ($1::timestamptz, $2::uuid)
+    `(w."createdAt", w."jobId") < ($1::timestamptz, $2::uuid)
       AND w."createdAt" >= $3::timestamptz AND ($4::uuid IS NULL OR w."userId" = $4::uuid)`,
   ),
 );
 
-/** The row at which a search of jobs ended, if it came to the end of what it looks at. */
+/**
+ * Where a walk ended, if it came to the end of what it looks at: the times of the first and the last row, and the
+ * id of the last one where rows are in the order of their ids.
+ */
 export const endOfJobs = forEach(WALKS, (name, t) => {
   const walk: Walk = JOB_WALKS[name];
   const time = walk.order.find((column) => column.endsWith('At')) ?? '';
-  const hasId = walk.order.includes('jobId');
+  const row = (offset: number): string => `
+    SELECT j."${time}" AS "at", j."jobId" FROM ${t.videoJobs} j
+    WHERE ${walk.where}
+    ORDER BY ${ordered(walk, 'j')}
+    OFFSET ${String(offset)} LIMIT 1`;
   return sql`
-  SELECT j."${time}" AS "createdAt", ${hasId ? 'j."jobId"' : `'${NIL_ID}'`} AS "id"
-  FROM ${t.videoJobs} j
-  WHERE ${walk.where}
-  ORDER BY ${ordered(walk, 'j')}
-  OFFSET ${String(LOOKED_AT - 1)} LIMIT 1`;
+  SELECT first."at" AS "begin", last."at" AS "end",
+    ${walk.order.includes('jobId') ? 'last."jobId"' : 'NULL::uuid'} AS "id"
+  FROM (${row(0)}) AS first, (${row(LOOKED_AT - 1)}) AS last`;
 });
 
 /** $1 a name or an e-mail address. */
@@ -204,7 +216,10 @@ const foundNotifications = (rows: string, order: string, t: Tables, more = ''): 
 
 const notification = columns(FOUND_NOTIFICATION_COLUMNS, 'n');
 
-/** In the order of the ids, newest first: new ids are in the order of time, and no index has the time. */
+const BEFORE = `
+      AND (w."createdAt", w."notificationId") < ($1::timestamptz, $2::uuid)`;
+
+/** In the order of the ids, newest first: they are in the order of time, and no index has the time. */
 export const searchNotifications = (t: Tables): Statement =>
   foundNotifications(
     `SELECT ${notification} FROM ${t.notificationLog} n
@@ -215,6 +230,25 @@ export const searchNotifications = (t: Tables): Statement =>
     t,
   );
 
+/** $8 from which id on to look, downwards, $9 to which: the notifications with random ids, in the order of time. */
+export const searchOlderNotifications = (t: Tables): Statement =>
+  foundNotifications(
+    `SELECT ${notification} FROM ${t.notificationLog} n
+      WHERE n."notificationId" <= $8::uuid AND n."notificationId" >= $9::uuid
+      ORDER BY n."notificationId" DESC
+      LIMIT ${String(LOOKED_AT)}`,
+    'f."createdAt" DESC, f."notificationId" DESC',
+    t,
+    BEFORE,
+  );
+
+/** $1 from which id on, $2 to which: where a search of notifications with random ids ended, if it came to its end. */
+export const endOfOlderNotifications = (t: Tables): Statement => sql`
+  SELECT n."createdAt" AS "at", n."notificationId" AS "id" FROM ${t.notificationLog} n
+  WHERE n."notificationId" <= $1::uuid AND n."notificationId" >= $2::uuid
+  ORDER BY n."notificationId" DESC
+  OFFSET ${String(LOOKED_AT)} LIMIT 1`;
+
 /** The notifications of a status that few have: all of them are looked at. */
 export const searchNotificationsOfStatus = forEach(Object.values(DeliveryStatus), (status, t) =>
   foundNotifications(
@@ -224,14 +258,14 @@ export const searchNotificationsOfStatus = forEach(Object.values(DeliveryStatus)
       LIMIT ${String(EXACT)}`,
     'f."createdAt" DESC, f."notificationId" DESC',
     t,
-    `
-      AND (w."createdAt", w."notificationId") < ($1::timestamptz, $2::uuid)`,
+    BEFORE,
   ),
 );
 
 /** $1 notificationId after which the search began: the row at which it ended, if it came to its end. */
 export const endOfNotifications = (t: Tables): Statement => sql`
-  SELECT n."createdAt", n."notificationId" AS "id" FROM ${t.notificationLog} n
+  SELECT n."createdAt" AS "end", n."createdAt" AS "begin", n."notificationId" AS "id"
+  FROM ${t.notificationLog} n
   WHERE n."notificationId" < $1::uuid
   ORDER BY n."notificationId" DESC
   OFFSET ${String(LOOKED_AT - 1)} LIMIT 1`;

@@ -3,6 +3,7 @@ import { MAX_LIMIT } from '../input/defaults.js';
 import { CheckedBy } from '../input/input.js';
 import { instant, integer, oneOf, text, uuid } from '../input/rules.js';
 import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
+import { notificationCursor } from './older.notifications.js';
 
 /** Which jobs to find. */
 export class JobSearch {
@@ -37,5 +38,5 @@ export class NotificationSearch {
   /** 1 to 1,000; 50 if left out. */
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
   /** The `nextCursor` of the page before. */
-  @CheckedBy(cursor, 'optional') cursor?: string | null;
+  @CheckedBy(notificationCursor, 'optional') cursor?: string | null;
 }

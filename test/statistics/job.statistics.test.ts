@@ -365,3 +365,79 @@ it('is a provider of forRoot, and by name', async () => {
     await testing.close();
   }
 });
+
+describe('more of the same time than one search looks at', () => {
+  const insert = (userId: string, from: number, to: number, at: string) =>
+    h.dataSource.query(
+      `INSERT INTO video_jobs ("jobId", "userId", filename, "videoUrl", "createdAt", "availableAt")
+       SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, $1, i::text, 's3://videos/1', $2::timestamptz, $2::timestamptz
+       FROM generate_series($3::integer, $4::integer) AS i`,
+      [userId, at, from, to],
+    );
+
+  it('shows those of a time in the order of ids, goes past what it cannot look at, and shows each once', async () => {
+    const { userId } = await h.user();
+    // The search stops in the midst of the jobs of one time, and then has more of one time than it looks at.
+    await insert(userId, 1, 15_000, '2026-01-03');
+    await insert(userId, 15_001, 25_000, '2026-01-02');
+    await insert(userId, 25_001, 47_000, '2026-01-01');
+    await insert(userId, 47_001, 47_003, '2025-12-31');
+    await h.dataSource.query('ANALYZE video_jobs');
+    for (const search of [{}, { order: 'waiting' }, { order: 'waiting', userId }] as const) {
+      const seen: string[] = [];
+      let cursor: string | null = null;
+      let stops = 0;
+      do {
+        const page: Awaited<ReturnType<JobStatistics['searchJobs']>> = await statistics.searchJobs({
+          ...search,
+          limit: 1_000,
+          cursor,
+        });
+        seen.push(...names(page));
+        cursor = page.nextCursor;
+        if (page.stoppedAt !== null) stops += 1;
+      } while (cursor !== null);
+      expect(new Set(seen).size).toBe(seen.length);
+      // Of 22,000 jobs of one time it looks at 19,950.
+      expect(seen).toHaveLength(25_000 + 19_950 + 3);
+      expect(stops).toBeGreaterThan(0);
+      for (const few of ['1', '15000', '15001', '25000', '47001', '47003']) {
+        expect(seen).toContain(few);
+      }
+    }
+  });
+});
+
+it('shows notifications of older services, whose ids are random, after the others and by their time', async () => {
+  const { completed, failed } = makers(h);
+  const jobs = [await completed(), await failed(), await completed()];
+  const older = (count: number, days: number) =>
+    h.dataSource.query(
+      `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "createdAt")
+       SELECT $1, 'success', 'old' || i, now() - $3::integer * interval '1 day' - i * interval '1 s'
+       FROM generate_series(1, $2::integer) AS i`,
+      [jobs[0]!.jobId, count, days],
+    );
+  await older(5, 30);
+  const read = async (limit: number) => {
+    const seen: string[] = [];
+    let cursor: string | null = null;
+    do {
+      const page: Awaited<ReturnType<JobStatistics['searchNotifications']>> =
+        await statistics.searchNotifications({ limit, cursor });
+      seen.push(...page.found.map(({ recipientEmail }) => recipientEmail));
+      cursor = page.nextCursor;
+    } while (cursor !== null);
+    return seen;
+  };
+  const all = await read(50);
+  expect(all).toHaveLength(8);
+  // One random id in a hundred is before those in the order of time.
+  expect(all.slice(3).toSorted()).toEqual(['old1', 'old2', 'old3', 'old4', 'old5']);
+  for (const limit of [1, 2, 3, 4]) expect(await read(limit)).toEqual(all);
+  await older(21_000, 60);
+  const many = await read(1_000);
+  expect(many).toHaveLength(21_008);
+  expect(new Set(many).size).toBe(21_003);
+  expect(many.slice(0, 3)).toEqual(all.slice(0, 3));
+});
