@@ -86,16 +86,25 @@ const histogram = (column: string): string => {
   return `to_jsonb(ARRAY[${buckets.join(', ')}]) AS "${column}"`;
 };
 
+/** How many reports one statement reads at the most. */
+export const REPORTS_READ = 20_000;
+
 /**
- * $1 the begin, $2 the end, $3 the length of a step in seconds: what all workers did in each step in which
- * one of them reported.
+ * $1 minutes, $2 the length of a step in seconds: what all workers did in each step in which one of them reported
+ * in one of these minutes. `"reports"` is how many of their reports were read: with {@link REPORTS_READ} of them in
+ * all there may be more.
  */
 export const work = (t: Tables): Statement => sql`
-  SELECT (floor(EXTRACT(EPOCH FROM "minute") / $3::integer) * $3::integer)::double precision AS "at",
+  SELECT (floor(EXTRACT(EPOCH FROM "minute") / $2::integer) * $2::integer)::double precision AS "at",
+    count(*)::integer AS "reports",
     ${COUNTS.map((name) => `sum("${name}")::double precision AS "${name}"`).join(', ')},
     ${histogram('waitedHistogram')},
     ${histogram('ranHistogram')}
-  FROM ${t.workerReports}
-  WHERE "minute" >= $1::timestamptz AND "minute" < $2::timestamptz
+  FROM (
+    SELECT "minute", ${COUNTS.map((name) => `"${name}"`).join(', ')}, "waitedHistogram", "ranHistogram"
+    FROM ${t.workerReports}
+    WHERE "minute" = ANY($1::timestamptz[])
+    LIMIT ${String(REPORTS_READ)}
+  ) AS r
   GROUP BY 1
   ORDER BY 1`;

@@ -44,6 +44,8 @@ export interface WorkPoint {
   readonly waited: Times;
   /** How long the runs took that ended. */
   readonly ran: Times;
+  /** More than 20,000 reports are of this step: it is worked out from those of some of its minutes. */
+  readonly isEstimated: boolean;
 }
 
 /** A worker process that reported within the last three minutes. */

@@ -5,6 +5,8 @@ import type { Times, WorkPoint } from './statistics.types.js';
 export interface WorkRow {
   /** The begin of the step, in seconds since 1970. */
   readonly at: number;
+  /** How many reports it is the sum of. */
+  readonly reports: number;
   readonly completed: number;
   readonly failed: number;
   readonly retried: number;
@@ -25,17 +27,24 @@ function timesOf(sumMs: number, histogram: readonly number[]): Times {
   };
 }
 
-/** @param row - undefined where no worker reported anything */
-export const toPoint = (atMs: number, row: WorkRow | undefined): WorkPoint => ({
-  at: new Date(atMs),
-  completed: row?.completed ?? 0,
-  failed: row?.failed ?? 0,
-  retried: row?.retried ?? 0,
-  delivered: row?.delivered ?? 0,
-  undelivered: row?.undelivered ?? 0,
-  waited: timesOf(row?.waitedMs ?? 0, row?.waitedHistogram ?? []),
-  ran: timesOf(row?.ranMs ?? 0, row?.ranHistogram ?? []),
-});
+/**
+ * @param row - undefined where no worker reported anything
+ * @param share - one of how many reports of the step are in the row
+ */
+export function toPoint(atMs: number, row: WorkRow | undefined, share = 1): WorkPoint {
+  const all = (count = 0): number => Math.round(count * share);
+  return {
+    at: new Date(atMs),
+    completed: all(row?.completed),
+    failed: all(row?.failed),
+    retried: all(row?.retried),
+    delivered: all(row?.delivered),
+    undelivered: all(row?.undelivered),
+    waited: timesOf(row?.waitedMs ?? 0, row?.waitedHistogram ?? []),
+    ran: timesOf(row?.ranMs ?? 0, row?.ranHistogram ?? []),
+    isEstimated: share > 1,
+  };
+}
 
 /** Several rows as one. */
 export function sumOf(rows: readonly WorkRow[]): WorkRow | undefined {
@@ -44,6 +53,7 @@ export function sumOf(rows: readonly WorkRow[]): WorkRow | undefined {
   return others.reduce<WorkRow>(
     (a, b) => ({
       at: a.at,
+      reports: a.reports + b.reports,
       completed: a.completed + b.completed,
       failed: a.failed + b.failed,
       retried: a.retried + b.retried,

@@ -138,6 +138,30 @@ describe('what workers did', () => {
     expect(lastWeek.reduce((sum, { completed }) => sum + completed, 0)).toBe(5);
   });
 
+  it('reads the hours of many workers in parts, and works out those of the week from some minutes', async () => {
+    const fill = (workers: number, from: number, to: number) =>
+      h.dataSource.query(
+        `INSERT INTO worker_reports ("workerId", minute, "startedAt", places, running, completed)
+         SELECT 'w' || w, date_trunc('minute', now()) - m * interval '1 minute', now(), 4, 2, 1
+         FROM generate_series(1, $1::integer) AS w, generate_series($2::integer, $3::integer) AS m`,
+        [workers, from, to],
+      );
+    await fill(700, 0, 59);
+    await fill(700, 200, 320);
+    const { lastHour, hour, lastWeek } = await statistics.overview();
+    expect(lastHour.map(({ completed }) => completed)).toEqual(Array(60).fill(700));
+    expect(hour).toMatchObject({ completed: 42_000, isEstimated: false });
+    // One of the hours is there as a whole.
+    const whole = lastWeek.filter(({ completed }) => completed === 42_000);
+    expect(whole.length).toBeGreaterThan(0);
+    expect(whole.every(({ isEstimated }) => isEstimated)).toBe(true);
+    // With few workers again they are exact.
+    await h.dataSource.query(`DELETE FROM worker_reports`);
+    await fill(3, 0, 59);
+    const fresh = new JobStatistics(h.dataSource);
+    expect((await fresh.overview()).hour).toMatchObject({ completed: 180, isEstimated: false });
+  });
+
   it('leaves out workers that have been silent for three minutes', async () => {
     await report('a', '5 minutes', { completed: 7 });
     expect(await statistics.workers()).toEqual([]);

@@ -80,7 +80,7 @@ beforeAll(async () => {
   await client.query(
     `INSERT INTO worker_reports ("workerId", minute, "startedAt", places, running)
      SELECT 'w' || w, date_trunc('minute', now()) - m * interval '1 minute', now(), 4, 2
-     FROM generate_series(1, 200) AS w, generate_series(0, 300) AS m`,
+     FROM generate_series(1, 700) AS w, generate_series(0, 130) AS m`,
   );
   await client.query('VACUUM ANALYZE');
 }, 120_000);
@@ -140,6 +140,29 @@ it.each(['pending', 'sent', 'failed'] as const)(
     await expectFewRows(() => statistics.searchNotifications({ deliveryStatus, cursor }));
   },
 );
+
+it('reads few rows where more are of the same time than one search looks at', async () => {
+  await client.query(
+    `INSERT INTO video_jobs ("userId", filename, "videoUrl", "createdAt", "availableAt")
+     SELECT $1, 'tie.mp4', 's3://videos/tie.mp4', '2100-01-01', '2000-01-01' FROM generate_series(1, 30000)`,
+    [userId],
+  );
+  await client.query('VACUUM ANALYZE video_jobs');
+  for (const search of [{}, { text: 'dog' }, { userId }, { order: 'waiting' }] as const) {
+    await expectFewRows(() => statistics.searchJobs(search));
+    const { nextCursor: cursor } = await statistics.searchJobs(search);
+    await expectFewRows(() => statistics.searchJobs({ ...search, cursor }));
+  }
+  const waiting = { order: 'waiting', userId, text: 'dog' } as const;
+  await expectFewRows(() => statistics.searchJobs(waiting));
+});
+
+it('reads few rows for notifications with random ids', async () => {
+  const { nextCursor: cursor } = await statistics.searchNotifications({ limit: 1_000 });
+  expect(cursor).toContain('.');
+  await expectFewRows(() => statistics.searchNotifications({ cursor }));
+  await expectFewRows(() => statistics.searchNotifications({ cursor, text: 'nobody' }));
+});
 
 it('reads few rows for one job', async () => {
   const { found } = await statistics.searchJobs({ limit: 1 });

@@ -212,7 +212,11 @@ function Charts({ data: { lastHour, lastWeek } }: { data: Overview }): JSX.Eleme
       <h2 id="work">Work</h2>
       <div class="charts">
         <Chart title="Jobs per minute, last hour" times={minutes} lines={byMinute} />
-        <Chart title="Jobs per hour, last week" times={hours} lines={byHour} />
+        <Chart
+          title={`Jobs per hour, last week${lastWeek.some((p) => p.isEstimated) ? ', estimated' : ''}`}
+          times={hours}
+          lines={byHour}
+        />
         <Chart title="How long, last hour" times={minutes} lines={times} format={spanText} />
         <Chart title="Deliveries per minute, last hour" times={minutes} lines={deliveries} />
       </div>
