@@ -12,10 +12,12 @@ const TOGETHER = 1_000;
 
 const PAGES: readonly (readonly [string, (statistics: JobStatistics) => Promise<unknown>])[] = [
   ['overview', (statistics) => statistics.overview()],
+  ['migrations and drift', (statistics) => statistics.schema()],
   ['jobs', (statistics) => statistics.searchJobs()],
   ['pending jobs', (statistics) => statistics.searchJobs({ status: 'pending' })],
   ['completed jobs', (statistics) => statistics.searchJobs({ status: 'completed' })],
   ['failed jobs', (statistics) => statistics.searchJobs({ status: 'failed' })],
+  ["one user's jobs", jobsOfOneUser],
   ['longest waiting', (statistics) => statistics.searchJobs({ order: 'waiting' })],
   ['a text that no job has', (statistics) => statistics.searchJobs({ text: 'nothing' })],
   ['notifications', (statistics) => statistics.searchNotifications()],
@@ -34,6 +36,7 @@ export const consolePages: Scenario = {
     await fillFinished(url, growth.finished);
     const step = Math.min(TOGETHER, growth.pending);
     for (let count = step; count <= growth.pending; count += step) await fillPending(url, count);
+    await failSome(url);
     await fillReports(url);
     await vacuum(url);
     const statistics = new JobStatistics(jobs.dataSource);
@@ -55,11 +58,35 @@ export const consolePages: Scenario = {
   },
 };
 
+async function jobsOfOneUser(statistics: JobStatistics): Promise<unknown> {
+  const user = await statistics.findUser('user1');
+  if (user === null) throw new Error('There is no such user.');
+  return statistics.searchJobs({ userId: user.userId });
+}
+
 async function oneJob(statistics: JobStatistics): Promise<unknown> {
   const { found } = await statistics.searchJobs({ limit: 1 });
   const [job] = found;
   if (job === undefined) throw new Error('There are no jobs.');
   return statistics.jobLife(job.jobId);
+}
+
+/** One finished job in fifty has failed, and one of their notifications in ten. */
+async function failSome(url: string): Promise<void> {
+  await withClient(url, async (client) => {
+    // The database refuses a move out of `completed`.
+    await client.query('SET session_replication_role = replica');
+    await client.query(
+      `UPDATE video_jobs SET status = 'failed', "errorMessage" = 'The file has no video stream.',
+         "resultUrl" = NULL, "frameCount" = NULL
+       WHERE status = 'completed' AND random() < 0.02`,
+    );
+    await client.query(
+      `UPDATE notification_log n SET "notificationType" = 'failure',
+         "deliveryStatus" = CASE WHEN random() < 0.1 THEN 'failed' ELSE 'sent' END
+       FROM video_jobs j WHERE j."jobId" = n."jobId" AND j.status = 'failed'`,
+    );
+  });
 }
 
 /** The reports of ten workers in a week. */

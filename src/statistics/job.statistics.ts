@@ -4,7 +4,8 @@ import { DEFAULT_LIMIT } from '../input/defaults.js';
 import { readId, readInput } from '../input/input.js';
 import { migrationStatus } from '../migrations/migration.status.js';
 import { schemaDrift } from '../migrations/schema.drift.js';
-import { JobStatus } from '../schema/entities/index.js';
+import { frameForgeEntities, JobStatus } from '../schema/entities/index.js';
+import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import type { Tables } from '../schema/tables.js';
 import { preparedByDefault } from '../sql/prepared-by-default.js';
 import { SqlRunner } from '../sql/sql.runner.js';
@@ -109,11 +110,12 @@ export class JobStatistics {
   }
 
   /**
-   * Compares the database with what this release needs: migrations that are pending or unknown here, and
-   * what differs from the entities. It takes some hundred milliseconds.
+   * Compares the database with what this release needs: migrations of this package that are pending or unknown
+   * here, and in what its tables differ from the entities. It takes some hundred milliseconds.
    */
   async schema(): Promise<types.SchemaState> {
-    const { pending, unknown } = await migrationStatus(this.dataSource);
+    const { pending: all, unknown } = await migrationStatus(this.dataSource);
+    const pending = all.filter(isFrameForgeMigration);
     // Where migrations are pending, it is they that the tables lack.
     const drift = pending.length > 0 ? [] : await this.drift();
     return { pendingMigrations: pending, unknownMigrations: unknown, drift };
@@ -251,7 +253,8 @@ export class JobStatistics {
 
   private async drift(): Promise<string[] | null> {
     try {
-      return (await schemaDrift(this.dataSource)).map(({ what }) => what);
+      const drift = (await schemaDrift(this.dataSource)).map(({ what }) => what);
+      return drift.filter(isOfTables(tableNamesOf(this.dataSource)));
     } catch (error) {
       // It makes an empty copy of each table for a moment, which a role without CREATE may not.
       if ((error as { code?: string }).code === '42501') return null;
@@ -297,3 +300,13 @@ const bounded = (count: number): types.BoundedCount => ({
   count: Math.min(count, statements.EXACT),
   more: count > statements.EXACT,
 });
+
+const tableNamesOf = (dataSource: DataSource): string[] =>
+  frameForgeEntities.map((entity) => dataSource.getMetadata(entity).tableName);
+
+/** @returns whether a difference is one of these tables, or of one of them: an application has tables of its own */
+function isOfTables(tables: readonly string[]): (what: string) => boolean {
+  const names = `(?:"[^"]+"\\.)?"(?:${tables.join('|')})"`;
+  const expression = new RegExp(`(?:^table|of) ${names}$|column ${names}\\.`, 'i');
+  return (what) => expression.test(what);
+}

@@ -6,6 +6,8 @@ import {
   PeriodicExportingMetricReader,
 } from '@opentelemetry/sdk-metrics';
 import { Test } from '@nestjs/testing';
+import { Column, Entity, PrimaryColumn } from 'typeorm';
+import type { MigrationInterface } from 'typeorm';
 import { FrameForgeDatabaseModule, InjectJobStatistics } from '../../src/database.module.js';
 import { JobStatistics } from '../../src/statistics/job.statistics.js';
 import { makers } from '../jobs/fixtures.js';
@@ -328,6 +330,36 @@ it('compares the database with the entities', async () => {
   });
   await h.dataSource.query('ALTER TABLE users ALTER COLUMN username TYPE text');
   expect((await statistics.schema()).drift).toEqual([expect.stringContaining('username')]);
+});
+
+it('leaves out what an application has besides: its tables, and its migrations', async () => {
+  @Entity('accounts')
+  class Account {
+    @PrimaryColumn('integer') id!: number;
+    @Column('text') users!: string;
+  }
+  class AddNothing1600000000000 implements MigrationInterface {
+    async up(): Promise<void> {}
+    async down(): Promise<void> {}
+  }
+  const own = await openHarness({ entities: [Account], migrations: [AddNothing1600000000000] });
+  try {
+    const figures = new JobStatistics(own.dataSource);
+    await own.dataSource.query(`DELETE FROM migrations WHERE name = 'AddNothing1600000000000'`);
+    await own.dataSource.query('DROP TABLE IF EXISTS accounts');
+    const none = { pendingMigrations: [], unknownMigrations: [], drift: [] };
+    expect(await figures.schema()).toEqual(none);
+    await own.dataSource.query('CREATE TABLE accounts (id text)');
+    expect(await figures.schema()).toEqual(none);
+    await own.dataSource.query('DROP INDEX idx_jobs_created_at');
+    await own.dataSource.query('ALTER TABLE notification_log DROP COLUMN "sentAt"');
+    expect((await figures.schema()).drift?.toSorted()).toEqual([
+      'column "notification_log"."sentAt"',
+      'index "idx_jobs_created_at" of "video_jobs"',
+    ]);
+  } finally {
+    await own.close();
+  }
 });
 
 it('reports its figures to OpenTelemetry', async () => {
