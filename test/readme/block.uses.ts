@@ -151,7 +151,7 @@ export const USES: Record<string, Record<string, string>> = {
     const headers = { 'x-user': 'admin' };
     assert.match(await (await fetch(url, { headers })).text(), /assets.console.js/);
     const overview = await (await fetch(url + '/api/overview', { headers })).json();
-    assert.equal(overview.lastHour.length, 60);
+    assert.equal(overview.data.lastHour.length, 60);
     await app.close();`,
 
     'src/watch.ts': `

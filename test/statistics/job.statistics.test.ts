@@ -347,10 +347,10 @@ it('leaves out what an application has besides: its tables, and its migrations',
     const figures = new JobStatistics(own.dataSource);
     await own.dataSource.query(`DELETE FROM migrations WHERE name = 'AddNothing1600000000000'`);
     await own.dataSource.query('DROP TABLE IF EXISTS accounts');
-    const none = { pendingMigrations: [], unknownMigrations: [], drift: [] };
-    expect(await figures.schema()).toEqual(none);
+    const nothing = { pendingMigrations: [], unknownMigrations: [], drift: [] };
+    expect(await figures.schema()).toEqual(nothing);
     await own.dataSource.query('CREATE TABLE accounts (id text)');
-    expect(await figures.schema()).toEqual(none);
+    expect(await figures.schema()).toEqual(nothing);
     await own.dataSource.query('DROP INDEX idx_jobs_created_at');
     await own.dataSource.query('ALTER TABLE notification_log DROP COLUMN "sentAt"');
     expect((await figures.schema()).drift?.toSorted()).toEqual([
@@ -422,15 +422,15 @@ it('is a provider of forRoot, and by name', async () => {
   }
 });
 
-describe('more of the same time than one search looks at', () => {
-  const insert = (userId: string, from: number, to: number, at: string) =>
-    h.dataSource.query(
-      `INSERT INTO video_jobs ("jobId", "userId", filename, "videoUrl", "createdAt", "availableAt")
+const insert = (userId: string, from: number, to: number, at: string) =>
+  h.dataSource.query(
+    `INSERT INTO video_jobs ("jobId", "userId", filename, "videoUrl", "createdAt", "availableAt")
        SELECT ('00000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, $1, i::text, 's3://videos/1', $2::timestamptz, $2::timestamptz
        FROM generate_series($3::integer, $4::integer) AS i`,
-      [userId, at, from, to],
-    );
+    [userId, at, from, to],
+  );
 
+describe('more of the same time than one search looks at', () => {
   it('shows those of a time in the order of ids, goes past what it cannot look at, and shows each once', async () => {
     const { userId } = await h.user();
     // The search stops in the midst of the jobs of one time, and then has more of one time than it looks at.
@@ -464,6 +464,19 @@ describe('more of the same time than one search looks at', () => {
   });
 });
 
+/** Pages through all notifications. */
+const recipients = async (limit: number) => {
+  const seen: string[] = [];
+  let cursor: string | null = null;
+  do {
+    const page: Awaited<ReturnType<JobStatistics['searchNotifications']>> =
+      await statistics.searchNotifications({ limit, cursor });
+    seen.push(...page.found.map(({ recipientEmail }) => recipientEmail));
+    cursor = page.nextCursor;
+  } while (cursor !== null);
+  return seen;
+};
+
 it('shows notifications of older services, whose ids are random, after the others and by their time', async () => {
   const { completed, failed } = makers(h);
   const jobs = [await completed(), await failed(), await completed()];
@@ -475,24 +488,13 @@ it('shows notifications of older services, whose ids are random, after the other
       [jobs[0]!.jobId, count, days],
     );
   await older(5, 30);
-  const read = async (limit: number) => {
-    const seen: string[] = [];
-    let cursor: string | null = null;
-    do {
-      const page: Awaited<ReturnType<JobStatistics['searchNotifications']>> =
-        await statistics.searchNotifications({ limit, cursor });
-      seen.push(...page.found.map(({ recipientEmail }) => recipientEmail));
-      cursor = page.nextCursor;
-    } while (cursor !== null);
-    return seen;
-  };
-  const all = await read(50);
+  const all = await recipients(50);
   expect(all).toHaveLength(8);
   // One random id in a hundred is before those in the order of time.
   expect(all.slice(3).toSorted()).toEqual(['old1', 'old2', 'old3', 'old4', 'old5']);
-  for (const limit of [1, 2, 3, 4]) expect(await read(limit)).toEqual(all);
+  for (const limit of [1, 2, 3, 4]) expect(await recipients(limit)).toEqual(all);
   await older(21_000, 60);
-  const many = await read(1_000);
+  const many = await recipients(1_000);
   expect(many).toHaveLength(21_008);
   expect(new Set(many).size).toBe(21_003);
   expect(many.slice(0, 3)).toEqual(all.slice(0, 3));
