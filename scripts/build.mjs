@@ -1,5 +1,7 @@
 // Builds the package into dist/: ES modules for Node and all that can load them, and into dist/cjs/ the
 // same as CommonJS for tools that cannot, such as Jest without vm-modules. See docs/compatibility.md.
+//
+//   node scripts/build.mjs --esm    builds the ES modules alone, which is all that the demonstration needs
 import { rmSync, writeFileSync } from 'node:fs';
 import ts from 'typescript';
 import { buildConsole } from './console.mjs';
@@ -11,19 +13,23 @@ const COMMONJS_META = `require('node:url').pathToFileURL(__filename).href`;
 
 rmSync('dist', { recursive: true, force: true });
 build({}, sys.readFile);
-build(
-  {
-    outDir: 'dist/cjs',
-    module: ts.ModuleKind.CommonJS,
-    moduleResolution: ts.ModuleResolutionKind.Bundler,
-    esModuleInterop: true,
-  },
-  (path, encoding) => sys.readFile(path, encoding)?.replaceAll(META, COMMONJS_META),
-  // The command line is run and not imported: it stays an ES module.
-  (path) => !path.includes('/src/cli/'),
-);
-writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
-await buildConsole();
+if (!process.argv.includes('--esm')) await buildTheRest();
+
+async function buildTheRest() {
+  build(
+    {
+      outDir: 'dist/cjs',
+      module: ts.ModuleKind.CommonJS,
+      moduleResolution: ts.ModuleResolutionKind.Bundler,
+      esModuleInterop: true,
+    },
+    (path, encoding) => sys.readFile(path, encoding)?.replaceAll(META, COMMONJS_META),
+    // The command line is run and not imported: it stays an ES module.
+    (path) => !path.includes('/src/cli/'),
+  );
+  writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
+  await buildConsole();
+}
 
 function build(given, readFile, isWanted = () => true) {
   const config = ts.getParsedCommandLineOfConfigFile('tsconfig.build.json', given, {
