@@ -24,6 +24,21 @@ async function sample(): Promise<{ all: number; most: number }> {
   return row;
 }
 
+/** How many jobs of one user ran at the same time at the most, from when each began and ended. */
+async function mostAtOnce(): Promise<number> {
+  // Where one begins in the millisecond in which another ended, it has taken its place.
+  const [row] = await h.dataSource.query(
+    `SELECT max(running)::integer AS most FROM (
+       SELECT sum(step) OVER (PARTITION BY "userId" ORDER BY at, step) AS running FROM (
+         SELECT "userId", "startedAt" AS at, 1 AS step FROM video_jobs WHERE "startedAt" IS NOT NULL
+         UNION ALL
+         SELECT "userId", "completedAt", -1 FROM video_jobs WHERE "completedAt" IS NOT NULL
+       ) AS steps
+     ) AS counted`,
+  );
+  return row.most;
+}
+
 it.each([
   ['fewer places than claimers', 4],
   ['more places than claimers', 20],
@@ -53,6 +68,7 @@ it.each([
     await Promise.all(peers.map((peer) => peer.close()));
   }
   expect(Math.max(...samples.map(({ most }) => most))).toBe(CAP);
+  expect(await mostAtOnce()).toBe(CAP);
   expect(done).toBeLessThan(40_000);
   const all = samples.map((one) => one.all).toSorted((a, b) => a - b);
   const places = Math.min(CLAIMERS, CAP * userCount);
