@@ -36,16 +36,16 @@ import { WorkerReporter } from './worker.reporter.js';
 import type { WorkerStats } from './worker.stats.js';
 import type { NotificationHandler, VideoJobHandler } from './worker.types.js';
 
-/**
- * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
- * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
- */
 /** The warning if wake-ups cannot arrive. */
 const DEAF =
   '`listen` does nothing here: a pooler is between that keeps no session (PgBouncer with pool_mode = ' +
   'transaction), so that no wake-up arrives, and new work is found by polling. Connect the worker to the ' +
   'server itself, or by a pool in session mode; or set `listen: false`.';
 
+/**
+ * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
+ * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
+ */
 const REPLY_TIMEOUT_MS = 10_000;
 
 /** How long, in ms, the application's start waits for a slow database, and its end for an unfinished start. */

@@ -34,6 +34,7 @@ export interface Tally {
   writes: number;
   /** Runs whose time was over. */
   limits: number;
+  cancellations: number;
 }
 
 /** A database on which schedules are played, one after the other. */
@@ -45,6 +46,7 @@ export class SchedulePlayer {
     lateWrites: 0,
     writes: 0,
     limits: 0,
+    cancellations: 0,
   };
   private jobs: ModelJob[] = [];
   private runs: Run[] = [];
@@ -117,9 +119,11 @@ export class SchedulePlayer {
         return this.endAll(this.worker(step.worker), step.how);
       case 'lapse':
       case 'steal':
+      case 'cancel':
       case 'retryJob': {
         const job = this.jobs[step.job % this.jobs.length] ?? fail('no such job');
         if (step.do === 'retryJob') return this.retryJob(job);
+        if (step.do === 'cancel') return this.cancel(job);
         await this.lapse(job);
         if (step.do === 'steal') await this.claim(this.worker(step.worker), this.jobs.length);
         return;
@@ -200,6 +204,14 @@ export class SchedulePlayer {
     Object.assign(job, { status: 'pending', attempts: 0 });
   }
 
+  private async cancel(job: ModelJob): Promise<void> {
+    if (job.status !== 'pending' && job.status !== 'processing') return;
+    await this.h.jobs.cancelJob(job.jobId);
+    this.tally.cancellations += 1;
+    job.run += 1;
+    this.settle(job, 'failed');
+  }
+
   private async end(run: Run, how: Ending): Promise<void> {
     this.ended(run, how, await run.end(how));
   }
@@ -230,7 +242,7 @@ export class SchedulePlayer {
     const own = job.status === next || job.status === 'completed';
     const repeated = job.holder !== run && job.run === run.job.runNumber && own;
     if (repeated) return;
-    const accepted = this.judge(run, outcome !== 'lost' && outcome !== 'released');
+    const accepted = this.judge(run, !['lost', 'released', 'cancelled'].includes(outcome));
     if (!accepted) return;
     equal(outcome, next === 'pending' ? 'retried' : next, 'the outcome of a run');
     this.settle(job, next);
@@ -265,6 +277,10 @@ export class SchedulePlayer {
         const held = await jobs.extendLeases([run.job], { leaseMs: LEASE_MS });
         if (held.length === 0) throw new LeaseLostError({ ...run.job });
       },
+      progress: async () => {
+        const held = await jobs.reportProgress([{ job: run.job, percent: 7 }]);
+        if (held.length === 0) throw new LeaseLostError({ ...run.job });
+      },
     };
     const error = await calls[call]().then(
       () => undefined,
@@ -272,6 +288,7 @@ export class SchedulePlayer {
     );
     if (error !== undefined && !(error instanceof LeaseLostError)) throw error;
     if (!this.judge(run, error === undefined)) return;
+    if (call === 'progress') return;
     if (call === 'extend') job.lapsed = false;
     else if (call === 'complete') this.settle(job, 'completed');
     else if (call === 'fail') this.settle(job, 'failed');

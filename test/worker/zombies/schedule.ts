@@ -6,7 +6,7 @@ export const ENDINGS = ['result', 'throw', 'unrecoverable', 'notNow', 'write'] a
 export type Ending = (typeof ENDINGS)[number];
 
 /** What a holder of a handle may try, however old the handle is. */
-export const CALLS = ['complete', 'fail', 'retryLater', 'release', 'extend'] as const;
+export const CALLS = ['complete', 'fail', 'retryLater', 'release', 'extend', 'progress'] as const;
 export type Call = (typeof CALLS)[number];
 
 /** Jobs, workers and runs go by number; a run's is that of its claim in the schedule, from the latest. */
@@ -27,6 +27,8 @@ export type Step =
   | { readonly do: 'release'; readonly run: number }
   /** A call of the service with the run's handle, past its worker. */
   | { readonly do: 'call'; readonly run: number; readonly call: Call }
+  /** A user cancels a job. */
+  | { readonly do: 'cancel'; readonly job: number }
   /** An operator makes a failed job pending again. */
   | { readonly do: 'retryJob'; readonly job: number };
 
@@ -61,6 +63,7 @@ export const schedules: Arbitrary<Schedule> = record({
       { weight: 2, arbitrary: step({ do: is('call'), run, call: constantFrom(...CALLS) }) },
       { weight: 3, arbitrary: step({ do: is('limit'), run }) },
       { weight: 1, arbitrary: step({ do: is('release'), run }) },
+      { weight: 2, arbitrary: step({ do: is('cancel'), job }) },
       { weight: 1, arbitrary: step({ do: is('retryJob'), job }) },
     ),
     { minLength: 4, maxLength: 16, size: 'max' },

@@ -7,4 +7,5 @@ it(`no late write is accepted in 200 schedules (seed ${SEED}; 2,000 by npm run t
   expect(tally.lateWrites).toBeGreaterThan(200);
   expect(tally.steals).toBeGreaterThan(100);
   expect(tally.limits).toBeGreaterThan(20);
+  expect(tally.cancellations).toBeGreaterThan(20);
 });

@@ -32,6 +32,7 @@ export async function playSchedules(count: number, seed: number): Promise<Tally>
     lateWrites: 0,
     writes: 0,
     limits: 0,
+    cancellations: 0,
   };
   for (const { tally } of players) {
     for (const key of Object.keys(total) as (keyof Tally)[]) total[key] += tally[key];
