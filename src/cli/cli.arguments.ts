@@ -17,7 +17,7 @@ export type Command = (typeof COMMANDS)[number];
 /** What the command line asks for. */
 export interface Arguments {
   readonly command: Command;
-  /** The file whose data source is meant; the environment's if left out. */
+  /** The file that exports the data source; the environment is read if it is left out. */
   readonly file?: string;
   readonly lockTimeoutMs?: number;
   /** Build indexes while writes go on. */

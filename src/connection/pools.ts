@@ -10,7 +10,7 @@ import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { requireValidatorParts } from '../peers/class-validator.internals.js';
 import { holdersOf, onEachPool, poolsOf, requireTypeormParts } from '../peers/typeorm.internals.js';
 
-/** Whether nobody uses, opens or waits for a connection of the pool. */
+/** Whether no connection of the pool is in use, being opened or waited for. */
 export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean =>
   totalCount === idleCount && waitingCount === 0;
 

@@ -9,7 +9,7 @@ import type { Guardian } from './guardian.js';
 import { createScratch } from './scratch.directory.js';
 import { type Account, canEnter, giveTo } from './server.account.js';
 
-/** The directories of one start, and whose they are. */
+/** The directories of one start, and their owner. */
 export interface Places {
   /** PostgreSQL's data directory. It exists only once it is complete. */
   cluster: string;

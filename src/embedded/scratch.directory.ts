@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import { binariesIn } from './binaries.locator.js';
 import type { Account } from './server.account.js';
 
-/** Containers may share a directory: what a number of a process means depends on where it runs. */
+/** Containers may share a directory, and the same process number can mean different processes in them. */
 const prefix = (): string => {
   const here = createHash('sha256').update(hostname() + processNamespace());
   return `frameforge-postgres-${here.digest('hex').slice(0, 8)}-`;

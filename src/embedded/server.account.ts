@@ -2,7 +2,7 @@ import { chownSync, existsSync, readFileSync, realpathSync, statSync } from 'nod
 import { dirname } from 'node:path';
 import { ConfigurationError } from '../errors.js';
 
-/** The account that the server runs under where it is not our own. */
+/** The account under which the server runs, if it is not the account of this process. */
 export interface Account {
   uid: number;
   gid: number;

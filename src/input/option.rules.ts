@@ -1,4 +1,4 @@
-/** What is wrong with the value of an option, such as `must be true or false`; undefined if nothing is. */
+/** Checks the value of an option. Returns the problem, such as `must be true or false`, or undefined if there is none. */
 export type OptionRule = (value: unknown) => string | undefined;
 
 /** The longest time that Node's timers and PostgreSQL's integers hold: 24.8 days, in ms. */

@@ -17,7 +17,7 @@ export const MAX_PASSED = 256;
 
 const IS_DUE = `"availableAt" <= statement_timestamp()`;
 
-/** How many jobs of a user are in anybody's hands, counted up to `most`. */
+/** Counts the processing jobs of a user, up to `most`. */
 const running = (t: Tables, userId: string, most: string): string => `(
         SELECT count(*)::integer FROM (
           SELECT FROM ${t.videoJobs} r
@@ -112,7 +112,7 @@ const oldestOfEach = (t: Tables, name: string): string =>
 
 const ORDER = ['turn', 'availableAt'];
 
-/** An equal share of what is looked at for each of the users; the first have what can't be divided. */
+/** Divides the number of rows equally between the users. The first users get the remainder. */
 const share = (look: string, users: string): string => `(${look} - "turn" + ${users}) / ${users}`;
 
 /** CTEs, the last of which is `name`: of one user after the other, the oldest jobs. $5 after which user. */
@@ -140,7 +140,7 @@ export const claimInTurn = (t: Tables): Statement =>
     },
   });
 
-/** Both: the jobs whose leases are over, and then those. */
+/** First the jobs whose leases have ended, and then the pending jobs in fair order. */
 export const claimAnyInTurn = (t: Tables): Statement => {
   const step = lostFirst(t, inTurn(t, 'due', PLACES_LEFT), ORDER);
   return claimStep(t, { ...step, found: `RECURSIVE ${step.found}`, about: WALKED });

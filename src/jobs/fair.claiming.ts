@@ -13,7 +13,7 @@ import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { Row } from './job.row.js';
 
-/** How many users that somebody else has locked may stand before those whose turn it is. */
+/** How many users may be locked by others before the users whose turn it is. */
 const LOCKED_USERS = 32;
 
 /** Whose turn it was last, in this process. It begins anywhere, so that processes do not follow each other. */
@@ -25,7 +25,7 @@ export class Rotation {
 export interface ClaimedInTurn extends Omit<Claimed<VideoJob>, 'dueUntil'> {
   /** How long its slowest statement searched for jobs, in ms. */
   readonly searchMs: number;
-  /** Somebody else was claiming for users whose turn it was: there may be more in a moment. */
+  /** Whether another claim had locked users whose turn it was, so that there may be more jobs in a moment. */
   readonly passedOver: boolean;
 }
 
@@ -37,7 +37,7 @@ interface Step {
   /** The last user that it came to; null if none has anything. */
   readonly walkedTo: string | null;
   readonly sawAllUsers: boolean;
-  /** A user got as many as it was offered, and may have more. */
+  /** Whether a user got its full share, so that it may have more jobs. */
   readonly mayHaveMore: boolean;
   readonly searchMs: number;
   readonly passedOver: boolean;
@@ -68,7 +68,7 @@ export async function claimInTurn(
     : goRound(db, upTo(db, maxRunningPerUser), claim, rotation);
 }
 
-/** Claims jobs whose leases are over, and then pending ones as `claimInTurn` does. */
+/** Claims jobs whose leases have ended, and then pending jobs as `claimInTurn` does. */
 export const claimAnyInTurn = (
   db: SqlRunner,
   claim: Claim,
@@ -163,7 +163,7 @@ function countsOf(jobs: readonly VideoJob[]): Map<string, number> {
   return counts;
 }
 
-/** The last user who got a job in the last round: those before it got as many. */
+/** The last user who got a job in the last round. The users before it got equally many. */
 function lastServed(jobs: readonly VideoJob[]): string | undefined {
   const counts = countsOf(jobs);
   const rounds = Math.max(...counts.values());
@@ -174,7 +174,7 @@ function lastServed(jobs: readonly VideoJob[]): string | undefined {
 const hasGotAll = (jobs: readonly VideoJob[], look: number, users: number): boolean =>
   Math.max(...countsOf(jobs).values()) >= Math.floor(look / users);
 
-/** In a short transaction: users are locked, and what runs of theirs is counted after that. */
+/** Claims in a short transaction: first locks the users, and then counts their running jobs. */
 const upTo =
   (db: SqlRunner, maxRunningPerUser: number): TakeStep =>
   ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) =>

@@ -5,7 +5,7 @@ import { afterCommit } from '../sql/after-commit.js';
 /** A job that has just changed. */
 export interface ChangedJob {
   readonly jobId: string;
-  /** Whose job it is, if it was created. */
+  /** The user of the job, if the job was created. */
   readonly userId?: string;
 }
 

@@ -7,7 +7,7 @@ import { job, JOB_COLUMNS, UNCHANGED } from './job.columns.js';
 /** When a lease that begins now is over; $2 is its length in ms. */
 const LEASE_END = `${NOW} + make_interval(secs => $2::double precision / 1000)`;
 
-/** What is kept of a run whose lease ended before it did. */
+/** Keeps an error row for each run whose lease ended before the run did. */
 const LOST_RUN = `format('The worker was lost: the lease of %s ended before its run did.', "workerId")`;
 
 /**
@@ -70,9 +70,9 @@ export interface ClaimStep {
   readonly found: string;
   /** The columns of `found` by which jobs are taken and returned. */
   readonly order: readonly string[];
-  /** What is told of a job that has no try left, where nothing else was told of it before. */
+  /** The error message of a job that has no try left, if it has no earlier one. */
   readonly lost: string;
-  /** A CTE that keeps more of what was taken. */
+  /** A further CTE that stores something about the claimed rows. */
   readonly noted?: string;
   /** What else the first row tells: the names of its columns, their types and expressions. */
   readonly about?: Readonly<Record<string, { readonly type: string; readonly value: string }>>;
@@ -175,13 +175,13 @@ const oldest = (t: Tables, name: string, due: string, limit: string): string =>
 
 const DUE_FROM = `"availableAt" >= $5::timestamptz`;
 
-/** The only ones of a step: $5 is the time from which jobs are due, $6 how many. */
+/** The parameters of a step with one part: $5 is the time from which jobs are due, $6 how many to take. */
 const oldestFrom = (t: Tables, due: string): Pick<ClaimStep, 'found' | 'order'> => ({
   found: oldest(t, 'found', `${due} AND ${DUE_FROM}`, '$6::integer'),
   order: ['availableAt'],
 });
 
-/** What is told of a job that has no try left, whose lease is over. */
+/** The error message of a job that has no try left and whose lease has ended. */
 const WORKER_WAS_LOST = `format('Gave up after attempt %s: its worker was lost.', "attempts")`;
 
 /** A CTE that notes the runs of which the workers were lost. @param taken - what was taken of these */
@@ -199,15 +199,15 @@ const claimLeased = (t: Tables, condition: string): Statement =>
     noted: noteLost(t, 'taken'),
   });
 
-/** The jobs whose leases are over; with $7 without those that have been tried just so often. */
+/** The jobs whose leases have ended. With $7, jobs with exactly that number of attempts are left out. */
 export const claimLost = (t: Tables): Statement =>
   claimLeased(t, `"attempts" IS DISTINCT FROM $7::integer`);
 
-/** The jobs whose leases are over and which have one try left. */
+/** The jobs whose leases have ended and that have one try left. */
 export const claimLastTries = (t: Tables): Statement =>
   claimLeased(t, `"attempts" = $4::integer - 1`);
 
-/** What is told of a pending job that has no try left. */
+/** The error message of a pending job that has no try left. */
 export const NO_TRY_LEFT = `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`;
 
 /** The pending jobs that are due. */
@@ -289,7 +289,7 @@ export const extendLeases = (t: Tables): Statement => sql`
   ) AS lease
   WHERE ("held" AND "lasts") OR "extended" OR "cancelled" OR "deleted"`;
 
-/** No parameter: how many jobs are due, and for how long the one that waits longest has been. */
+/** No parameter. Counts the due jobs, and says how long the job that waits longest has been due. */
 export const jobQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
     COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::bigint AS "ageMs"

@@ -21,7 +21,7 @@ export interface Claim {
   readonly maxAttempts: number;
 }
 
-/** Where a step of a claim begins: at what was due at this time; null for all that is due. */
+/** Where a step of a claim begins: with jobs that became due at this time; null for all due jobs. */
 export type DueFrom = Date | null;
 
 /**
@@ -37,7 +37,7 @@ export const claimLost = (
 ): Promise<Claimed<VideoJob>> =>
   take(db, statements.claimLost, claim, dueFrom, [exceptAttempts ?? null]);
 
-/** Claims jobs whose leases are over and which have one try left. */
+/** Claims jobs whose leases have ended and that have one try left. */
 export const claimLastTries = (db: SqlRunner, claim: Claim): Promise<Claimed<VideoJob>> =>
   take(db, statements.claimLastTries, claim, null);
 
@@ -97,7 +97,7 @@ export interface LeaseState {
   readonly runNumber: number;
   readonly extended: boolean;
   readonly cancelled: boolean;
-  /** The job is not there any more. */
+  /** The job no longer exists. */
   readonly deleted: boolean;
 }
 
@@ -121,7 +121,7 @@ export interface Begun extends ClaimRow {
   readonly leaseEnd: Date;
 }
 
-/** What a claim's statement returns: what it says of itself, and the jobs in their new runs. */
+/** The result of a claim's statement: the values of the whole claim, and the jobs in their new runs. */
 export function toClaimedJobs<About extends Begun>(
   [about, ...rows]: readonly Row[],
   workerId: string,
@@ -130,7 +130,7 @@ export function toClaimedJobs<About extends Begun>(
   return [begun, rows.map((row) => toClaimedJob(row, begun, workerId))];
 }
 
-/** A job in its new run: what all jobs of a claim have in common is sent, and read, only once. */
+/** A job in its new run. Values that all jobs of a claim share are sent and read only once. */
 function toClaimedJob(row: Row, { startedAt, leaseEnd }: Begun, workerId: string): VideoJob {
   const job = hydrate(VideoJob, JOB_COLUMNS, row);
   job.status = JobStatus.PROCESSING;

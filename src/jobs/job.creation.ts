@@ -12,7 +12,7 @@ import type { Row } from './job.row.js';
 import * as statements from './job.creation.sql.js';
 import { uuidV7 } from './uuid.js';
 
-/** How often a creation is tried that collides with simultaneous ones of the same ids. */
+/** How often a creation is tried if it collides with simultaneous creations of the same ids. */
 const TRIES = 5;
 
 /** A job to create, under an id. */
@@ -83,7 +83,7 @@ export async function createJobs(
   throw new TransactionConflictError(operation);
 }
 
-/** Creates one job, or finds the one that an earlier or simultaneous call created. */
+/** Creates one job, or finds the job that an earlier or simultaneous call has created. */
 export async function createJob(
   db: SqlRunner,
   input: CreateJobInput,
@@ -161,7 +161,7 @@ const columnsOf = (jobs: readonly Wanted[]): unknown[] => [
   jsonColumn(jobs.map(({ input }) => input.parameters)),
 ];
 
-/** The row of a new job, which is known without reading it: what was given, and the defaults. */
+/** Makes the row of a new job from the input and the defaults, without reading it from the database. */
 function newJob({ jobId, input }: Wanted, createdAt: Date): VideoJob {
   const job = new VideoJob();
   job.jobId = jobId;

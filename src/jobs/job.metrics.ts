@@ -8,7 +8,7 @@ export const INSTRUMENTATION = '@frameforge/shared-types';
 
 type OpenTelemetry = typeof import('@opentelemetry/api');
 
-/** OpenTelemetry's API if the application has it: it is an optional peer. */
+/** OpenTelemetry's API, if the application has installed this optional peer dependency. */
 export async function findOpenTelemetry(): Promise<OpenTelemetry | undefined> {
   try {
     const module = await import('@opentelemetry/api');

@@ -2,7 +2,7 @@ import type { ValidationError } from 'class-validator';
 import type { InputProblem } from '../errors.js';
 import { InvalidInputError } from '../errors.js';
 
-/** A class whose rules, of `class-validator`, the parameters of jobs must meet. */
+/** A class with `class-validator` rules for the parameters of jobs. */
 export type JobParametersClass = new () => object;
 
 /** The parameters of an input, and where they stand there. */

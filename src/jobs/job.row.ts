@@ -9,7 +9,7 @@ export type Row = Record<string, unknown>;
 export const toJob = (row: Row, prefix?: string): VideoJob =>
   hydrate(VideoJob, JOB_COLUMNS, row, prefix);
 
-/** Written out in UTC: `pg` writes dates in the process's own time zone. */
+/** Writes a time in UTC, because `pg` writes dates in the time zone of the process. */
 export const timestamp = (date: Date | undefined): string | null => date?.toISOString() ?? null;
 
 /** JSON objects as an array for a statement; null if there are none, which costs nothing. */

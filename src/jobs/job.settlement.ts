@@ -38,7 +38,7 @@ export interface Completion {
   readonly result: JobResult;
 }
 
-/** A job after such a move, and the notification of it if the move was final. */
+/** A job after a move out of `processing`, and its notification if the move was final. */
 export interface SettledJob {
   /** The job as it is now. */
   readonly job: VideoJob;

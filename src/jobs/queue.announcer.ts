@@ -10,7 +10,7 @@ import type { Wanted } from './while-wanted.js';
 
 const senders = new WeakMap<DataSource, Wanted<WakeUpSender>>();
 
-/** Tells the world outside of this process what it puts into the queues, until the application ends. */
+/** Tells other processes what this process puts into the queues, until the application ends. */
 export class QueueAnnouncer implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly counting: () => void;
   private readonly wakeUps: { readonly running: WakeUpSender; end(): void } | undefined;

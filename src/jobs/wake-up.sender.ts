@@ -17,7 +17,7 @@ const CANCELLED = 'cancelled ';
 export const cancelledJobOf = (message: string): string | undefined =>
   message.startsWith(CANCELLED) ? message.slice(CANCELLED.length) : undefined;
 
-/** The channel of those who watch jobs; the payload is a list of jobs that have changed. */
+/** The channel for watchers of jobs. The payload is a list of jobs that have changed. */
 export const CHANGES_CHANNEL = 'frameforge_changes';
 
 /** How many jobs a message names: the server takes no payload of 8,000 bytes. */
@@ -37,7 +37,7 @@ export const readChanges = (message: string): ChangedJob[] =>
 /** The least time between two notifications of a process, in ms. */
 const COALESCE_MS = 10;
 
-/** How long one may take, in ms: it is worth less than an application that ends in time. */
+/** How long one wake-up may take, in ms. It is short, so that it does not delay the end of the application. */
 const TIMEOUT_MS = 5_000;
 
 /**

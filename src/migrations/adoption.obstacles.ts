@@ -4,7 +4,7 @@ import type { FirstColumn, FirstTable } from './first.tables.js';
 import { FIRST_TABLES } from './first.tables.js';
 import type { FoundColumn } from './older.database.js';
 
-/** A condition that a row of the table must not meet, and what is wrong with one that does. */
+/** A condition that no row of the table may meet, and a description of the problem. */
 interface Fault {
   readonly words: string;
   readonly condition: string;
@@ -166,7 +166,7 @@ async function repeated(
   return problems;
 }
 
-/** Rows whose user or job is not there. */
+/** Rows whose user or job does not exist. */
 async function orphans(
   runner: QueryRunner,
   table: FirstTable,

@@ -13,7 +13,7 @@ import { olderDifferences } from './older.database.js';
 
 /** What cannot be known of an older database, and has to be said. */
 export interface AdoptionChoices {
-  /** The time zone in which the services wrote times without one, such as `UTC`. */
+  /** The time zone of the times that the services wrote without a zone, such as `UTC`. */
   readonly timeZone: string;
   /** Jobs that were being processed: run them again, or leave them as they are. */
   readonly processing: 'retry' | 'keep';
@@ -100,7 +100,7 @@ async function rowsOf(
   return row?.rows ?? 0;
 }
 
-/** What nobody can know of some rows, and what is decided about it. */
+/** The operator's decisions about things that the command cannot know. */
 async function unknownSteps(
   runner: QueryRunner,
   table: FirstTable,

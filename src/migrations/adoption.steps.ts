@@ -4,7 +4,7 @@ import type { FirstColumn, FirstTable } from './first.tables.js';
 import { snake } from './first.tables.js';
 import type { FoundColumn } from './older.database.js';
 
-/** A statement, and what it does in words; without a statement, something that has to be known. */
+/** A statement and its description. Without a statement, the description is information for the operator. */
 export interface Step {
   readonly words: string;
   readonly sql?: string;
@@ -23,7 +23,7 @@ export function columnFor(
   return names.flatMap((each) => found.filter((column) => column.name === each))[0];
 }
 
-/** The table that keeps what has no place in this one. */
+/** The table that keeps the values of columns that have no place in the new table. */
 export const besideOf = ({ name }: FirstTable): string => `${name}_before_adoption`;
 
 /** The name of a table as SQL, in the schema that the data source is configured with. */

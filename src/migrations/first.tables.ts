@@ -1,10 +1,10 @@
-/** A column, in PostgreSQL's own words. */
+/** A column, in the form of PostgreSQL's catalog. */
 export interface FirstColumn {
   readonly name: string;
   readonly type: string;
   readonly nullable?: true;
   readonly default?: string;
-  /** What it was called in databases of before, besides its name in snake case. */
+  /** Its name in older databases, besides its name in snake case. */
   readonly was?: string;
 }
 

@@ -11,7 +11,7 @@ type Work<T> = () => Promise<T>;
 
 /** What a migration of this package may have, to do a part of its work while writes go on. */
 interface OnlineMigration {
-  /** Runs before `up`, outside of a transaction; `up` takes what it has made as it is. */
+  /** Runs before `up`, outside a transaction. `up` then keeps what this has made. */
   upOnline?(runner: QueryRunner): Promise<void>;
 }
 
@@ -22,7 +22,7 @@ interface OnlineMigration {
  * only then looks whether its migration is still to be run.
  */
 export class LockedMigrationExecutor {
-  /** The migration that runs, or the last one that did. */
+  /** The migration that runs now, or the one that ran last. */
   current?: { readonly name: string; readonly inTransaction: boolean; readonly online?: true };
   /** Whether migrations share one transaction, have one each, or none. */
   readonly mode: 'all' | 'each' | 'none';

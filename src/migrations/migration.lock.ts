@@ -13,7 +13,7 @@ const POLL_MS = 50;
 export interface LockOptions {
   /** How long to wait for it, in ms. */
   readonly timeoutMs: number;
-  /** Is told once who holds it, when it is not free. */
+  /** Is called once with the name of the holder, if the lock is not free. */
   readonly onWait: (holder: string) => void;
   /** Whether there is nothing left to take it for, asked after each refusal. */
   readonly isDone?: () => Promise<boolean>;

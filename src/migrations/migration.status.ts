@@ -11,7 +11,7 @@ export interface MigrationStatus {
   readonly applied: readonly string[];
   /** Of this package, applied, and unknown here: a newer release was at work. */
   readonly unknown: readonly string[];
-  /** In what the tables that are there differ from those that the first three migrations make. */
+  /** The differences between the existing tables and those that the first three migrations make. */
   readonly older: readonly string[];
   /** Applied, and of another service that shares the record. */
   readonly others: readonly string[];

@@ -2,9 +2,9 @@
 export interface Difference {
   /** Such as `column "users"."email"`. */
   readonly what: string;
-  /** What the entities say; undefined if they have no such thing. */
+  /** The definition by the entities; undefined if they do not have it. */
   readonly should?: string;
-  /** What the database has; undefined if it has no such thing. */
+  /** The definition in the database; undefined if it does not have it. */
   readonly is?: string;
   /** Whether the way that TypeORM would go, which is to drop it and make it again, would lose data. */
   readonly losesData?: boolean;

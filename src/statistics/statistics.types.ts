@@ -16,7 +16,7 @@ export interface Due extends BoundedCount {
   readonly oldest: Date | null;
 }
 
-/** Times, in ms; null where none was measured. Percentiles are those of the histogram's buckets. */
+/** Times in ms; null if none was measured. Percentiles are bounds of the histogram's buckets. */
 export interface Times {
   /** The mean. */
   readonly mean: number | null;

@@ -7,7 +7,7 @@ import { announce } from '../job.events.js';
 import type { CancelJobsFilter, RetryJobsFilter } from './bulk.inputs.js';
 import { cancelLocked, retryLocked } from './job.bulk.sql.js';
 
-/** Makes failed jobs pending again; those that were cancelled stay. */
+/** Makes failed jobs pending again. Cancelled jobs stay cancelled. */
 export function retryJobs(db: SqlRunner, filter: RetryJobsFilter): Promise<BulkOutcome> {
   return run(db, filter, {
     operation: 'retryJobs',

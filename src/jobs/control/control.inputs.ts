@@ -15,7 +15,7 @@ const percent: Rule = {
 /** How many characters a message about progress has at the most. */
 export const MAX_MESSAGE = 255;
 
-/** Whose job is cancelled, and why. */
+/** The user and the reason of a cancellation. */
 export class CancelJobInput {
   /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
@@ -31,7 +31,7 @@ export class PauseProcessingInput {
 
 /** How far a run has come. */
 export class JobProgress {
-  /** 0 to 100; what is behind the decimal point is dropped. */
+  /** 0 to 100; decimals are dropped. */
   @CheckedBy(percent) percent!: number;
   /** 1 to 255 characters; without one the job has no message. */
   @CheckedBy(text(MAX_MESSAGE), 'optional') message?: string | null;
@@ -43,13 +43,13 @@ export interface ProgressReport extends JobProgress {
   readonly job: JobHandle;
 }
 
-/** Whose job is watched. */
+/** The user of a watched job. */
 export class WatchJobInput {
   /** Only this user's job; any other is "not found". Leave the key out to mean every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
 }
 
-/** Whose jobs are watched. */
+/** The user whose jobs are watched. */
 export class WatchJobsInput {
   /** The user. */
   @CheckedBy(uuid) userId!: string;

@@ -2,7 +2,7 @@ import { sql } from '../../sql/statement.js';
 import type { Statement } from '../../sql/statement.js';
 import type { Tables } from '../../schema/tables.js';
 
-/** $1 jobId. Its state, which nobody else changes until the transaction ends. */
+/** $1 jobId. Locks the job until the transaction ends, and returns its state. */
 export const lockJob = (t: Tables): Statement => sql`
   SELECT "status", "runNumber", "workerId", "cancelledAt" IS NOT NULL AS "isCancelled"
   FROM ${t.videoJobs}

@@ -14,7 +14,7 @@ export async function pauseProcessing(db: SqlRunner, reason: string | undefined)
   );
 }
 
-/** Lets workers claim again, and wakes those that wait. */
+/** Lets workers claim again, and wakes idle workers. */
 export async function resumeProcessing(db: SqlRunner): Promise<void> {
   const [wasPaused] = await db.run('resumeProcessing', statements.resumeProcessing, []);
   if (wasPaused !== undefined) announce(db.dataSource, 'jobs', 1, undefined, false);

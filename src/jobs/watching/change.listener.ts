@@ -11,7 +11,7 @@ const CHECK_MS = 5_000;
 /** How long to wait before another try to connect, in ms. */
 const RETRY_MS = 1_000;
 
-/** The data sources whose watchers listen, and who is told that they cannot. */
+/** The data sources whose watchers listen, and the logger for problems. */
 const listening = new WeakMap<DataSource, (error: unknown) => void>();
 
 /** Lets the watchers of a data source hear what other processes change. @returns how to end that */

@@ -3,7 +3,7 @@ import type { Statement } from '../../sql/statement.js';
 import type { Tables } from '../../schema/tables.js';
 import { JOB_COLUMNS } from '../job.columns.js';
 
-/** What a watcher is told the changes of, as one text. */
+/** The watched columns of a job as one text, to compare states. */
 const STATE = `format('%s %s %s %s', j."status", j."runNumber", j."progress", j."progressMessage")`;
 
 const OTHERS = JOB_COLUMNS.filter((name) => name !== 'jobId');

@@ -22,7 +22,7 @@ const LOOK_BACK_EVERY_MS = 10_000;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 const watches = new WeakMap<DataSource, JobWatch>();
-/** Those whose application has ended. */
+/** Data sources whose application has ended. */
 const over = new WeakSet<DataSource>();
 
 /** What all watchers of a data source share. */
@@ -73,7 +73,7 @@ export const watchJob = (
     watch.addJob(jobId, watcher);
   });
 
-/** A user's 100 newest jobs and those that come: the present state of each, then its changes. */
+/** Watches a user's 100 newest jobs and all later jobs: the present state of each, then its changes. */
 export const watchJobs = (watch: JobWatch, read: () => { userId: string }): Observable<JobView> =>
   new Observable((subscriber) => {
     const { userId } = readOr(subscriber, read) ?? {};
@@ -83,7 +83,7 @@ export const watchJobs = (watch: JobWatch, read: () => { userId: string }): Obse
     watch.addUser(jobs);
   });
 
-/** The jobs that one subscriber of `watchJobs` is told of. */
+/** The jobs that one subscriber of `watchJobs` watches. */
 class JobsOfUser implements UserWatcher {
   after: UserWatcher['after'] = null;
   isBehind = true;
