@@ -260,8 +260,8 @@ function idsOf(body: unknown): string[] {
 }
 
 /** The controller at a path, behind guards. */
-export function consoleController({ path, guards }: ResolvedConsoleOptions): Type {
-  @Controller(path)
+export function consoleController({ path, version, guards }: ResolvedConsoleOptions): Type {
+  @Controller({ path, version })
   @UseGuards(...guards)
   class FrameForgeConsoleController extends ConsoleController {}
   return FrameForgeConsoleController;

@@ -1,4 +1,5 @@
-import type { CanActivate, ModuleMetadata, Type } from '@nestjs/common';
+import { VERSION_NEUTRAL } from '@nestjs/common';
+import type { CanActivate, ControllerOptions, ModuleMetadata, Type } from '@nestjs/common';
 import { ConfigurationError } from '../errors.js';
 import type { OptionRule } from '../input/option.rules.js';
 import { aFunction, flag, list, optionProblems, text } from '../input/option.rules.js';
@@ -7,6 +8,12 @@ import { aFunction, flag, list, optionProblems, text } from '../input/option.rul
 export interface FrameForgeConsoleOptions {
   /** Where the pages are, below the application's global prefix. Default `frameforge`. */
   readonly path?: string;
+  /**
+   * The version of the pages, where the application has versions; its `defaultVersion` if left out. Where
+   * versions are in a header or a media type, which no browser sends when it opens a page:
+   * `VERSION_NEUTRAL`.
+   */
+  readonly version?: ControllerOptions['version'];
   /**
    * Guards of the application, as classes or instances. Each page, each file and each action must pass all of
    * them.
@@ -33,6 +40,7 @@ export interface FrameForgeConsoleOptions {
 /** The options, with nothing left to default. */
 export interface ResolvedConsoleOptions {
   readonly path: string;
+  readonly version: ControllerOptions['version'];
   readonly guards: readonly (Type<CanActivate> | CanActivate)[];
   readonly imports: NonNullable<ModuleMetadata['imports']>;
   readonly actions: boolean;
@@ -52,8 +60,17 @@ const guards: OptionRule = (value) =>
     ? undefined
     : 'must be an array of guards, as classes or instances';
 
+const isVersion = (value: unknown): boolean =>
+  typeof value === 'string' || value === VERSION_NEUTRAL;
+
+const version: OptionRule = (value) =>
+  [value].flat().every(isVersion)
+    ? undefined
+    : 'must be a version, an array of some, or VERSION_NEUTRAL';
+
 const RULES: Record<keyof FrameForgeConsoleOptions, OptionRule> = {
   path,
+  version,
   guards,
   imports: list,
   unguarded: flag,
@@ -88,6 +105,7 @@ export function resolveConsoleOptions(options: FrameForgeConsoleOptions): Resolv
   }
   return {
     path: trimmed(options.path ?? 'frameforge'),
+    version: options.version,
     guards: given,
     imports: options.imports ?? [],
     actions: options.actions ?? false,

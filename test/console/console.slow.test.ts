@@ -1,7 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import { map } from 'rxjs';
+import { request as httpRequest } from 'node:http';
+import { ForbiddenException, VERSION_NEUTRAL, VersioningType } from '@nestjs/common';
+import type { INestApplication } from '@nestjs/common';
+import { map, of } from 'rxjs';
 import { FrameForgeConsoleModule } from '../../src/console/index.js';
 import { baseOf } from '../../src/console/console.files.js';
 import { isSameOrigin } from '../../src/console/same.origin.js';
@@ -88,6 +91,16 @@ const post = (url: string, ids: unknown, headers: Record<string, string> = {}) =
 
 const SAME = { 'sec-fetch-site': 'same-origin' };
 
+const byPath = (app: INestApplication) =>
+  void app.enableVersioning({ type: VersioningType.URI, defaultVersion: '1' });
+const byHeader = (app: INestApplication) =>
+  void app.enableVersioning({
+    type: VersioningType.HEADER,
+    header: 'x-version',
+    defaultVersion: '1',
+  });
+const statusOf = async (url: string, headers = {}) => (await fetch(url, { headers })).status;
+
 /** Every address that the console has. */
 const ADDRESSES = [
   'frameforge',
@@ -143,6 +156,88 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
     expect((await post(`${url}/frameforge/api/actions/retry`, [job.jobId], SAME)).status).toBe(401);
     expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'failed' });
+  });
+
+  it('has no way around its guards', async () => {
+    const { jobId } = await makers(h).failed();
+    const { url, doorman } = await boot(h.url, adapter, { prefix: 'v1' });
+    doorman.isOpen = false;
+    const odd = [
+      'frameforge/',
+      '/frameforge//jobs',
+      'frameforge/./jobs',
+      'frameforge/x/../api/jobs',
+      'FRAMEFORGE/API/JOBS',
+      'frameforge/%61pi/jobs',
+      'frameforge/api%2Fjobs',
+      'frameforge/api/jobs/',
+      `frameforge/api/jobs/${jobId}/`,
+      'frameforge/api/jobs;a=b',
+      'frameforge/api/jobs?x=%00',
+      'frameforge/assets/../api/jobs',
+      'frameforge/assets/%2e%2e%2fapi/jobs',
+      'frameforge/assets/..%5c..%5cpackage.json',
+      'frameforge/assets/__proto__',
+    ];
+    const { hostname, port } = new URL(url);
+    const ask = (method: string, path: string) =>
+      new Promise<{ status: number; text: string }>((resolve, reject) => {
+        // Not by fetch, which tidies addresses.
+        httpRequest({ hostname, port, method, path }, (answer) => {
+          let text = '';
+          answer.setEncoding('utf8').on('data', (part: string) => (text += part));
+          answer.on('end', () => resolve({ status: answer.statusCode ?? 0, text }));
+        })
+          .on('error', reject)
+          .end();
+      });
+    for (const address of [...ADDRESSES, ...odd]) {
+      for (const method of ['GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'DELETE']) {
+        const { status, text } = await ask(method, `/v1/${address}`);
+        const what = { address, method, status };
+        expect({ ...what, refused: [400, 401, 404, 405].includes(status) }).toEqual({
+          ...what,
+          refused: true,
+        });
+        expect(text).not.toMatch(/<base|jobId|"found"|<svg|querySelector/);
+      }
+    }
+    doorman.isOpen = true;
+    // What is not there is not found: no file of the application is served.
+    for (const address of odd.filter((path) => path.startsWith('frameforge/assets'))) {
+      const { text } = await ask('GET', `/v1/${address}`);
+      expect(text).not.toMatch(/shared-types|function/);
+    }
+  });
+
+  it.each([
+    ['rejects', () => Promise.reject(new ForbiddenException()), 403],
+    ['says no later', () => Promise.resolve(false), 403],
+    ['says no in a stream', () => of(false), 403],
+    ['fails', () => Promise.reject(new Error('secret: no user')), 500],
+  ])('lets nobody in while a guard %s', async (_, canActivate, status) => {
+    const { url } = await boot(h.url, adapter, {
+      console: { guards: [{ canActivate }], actor: () => 'nobody' },
+    });
+    for (const address of ADDRESSES) {
+      const response = await fetch(`${url}/${address}`);
+      expect({ address, status: response.status }).toEqual({ address, status });
+      expect(await response.text()).not.toMatch(/secret|<base|found/);
+    }
+  });
+
+  it('has the version that the application gives to any controller, or its own', async () => {
+    const one = await boot(h.url, adapter, { prepare: byPath });
+    expect(await statusOf(`${one.url}/v1/frameforge/api/settings`)).toBe(200);
+    expect(await statusOf(`${one.url}/frameforge/api/settings`)).toBe(404);
+    const two = await boot(h.url, adapter, { prepare: byHeader });
+    expect(await statusOf(`${two.url}/frameforge/jobs`)).toBe(404);
+    expect(await statusOf(`${two.url}/frameforge/jobs`, { 'x-version': '1' })).toBe(200);
+    const neutral = { version: VERSION_NEUTRAL } as const;
+    for (const prepare of [byHeader, byPath]) {
+      const three = await boot(h.url, adapter, { prepare, console: neutral });
+      expect(await statusOf(`${three.url}/frameforge/jobs`)).toBe(200);
+    }
   });
 
   it('has a page with a strict policy, whose links are relative', async () => {

@@ -4,7 +4,8 @@ import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
 import { spanText, Status, Time } from './format';
 import { useLive } from './live';
-import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
+import { MarkAllCell, MarkCell, useMarks } from './marks';
+import { ActionButton, ActionOnAllButton, Empty, Loaded, Table } from './parts';
 import { useSettings } from './settings';
 import type { FoundJob, FoundJobs } from './types';
 
@@ -74,7 +75,8 @@ function List({
 }): JSX.Element {
   const { actions } = useSettings();
   const ids = data.found.map(({ jobId }) => jobId);
-  const { marked, mark, markAll } = useMarks(ids);
+  const marks = useMarks(ids);
+  const { marked } = marks;
   const of = (statuses: string[]): string[] =>
     data.found
       .filter(({ jobId, status }) => marked.includes(jobId) && statuses.includes(status))
@@ -120,16 +122,7 @@ function List({
         <Table label="jobs">
           <thead>
             <tr>
-              {canAct && (
-                <th scope="col">
-                  <input
-                    type="checkbox"
-                    aria-label="Mark all of this page"
-                    checked={marked.length === ids.length}
-                    onChange={(event) => markAll(event.currentTarget.checked)}
-                  />
-                </th>
-              )}
+              {canAct && <MarkAllCell marks={marks} />}
               <th scope="col">Status</th>
               <th scope="col">File</th>
               <th scope="col">User</th>
@@ -144,16 +137,7 @@ function List({
           <tbody>
             {data.found.map((job) => (
               <tr key={job.jobId}>
-                {canAct && (
-                  <td>
-                    <input
-                      type="checkbox"
-                      aria-label={`Mark ${job.filename}`}
-                      checked={marked.includes(job.jobId)}
-                      onChange={(event) => mark(job.jobId, event.currentTarget.checked)}
-                    />
-                  </td>
-                )}
+                {canAct && <MarkCell marks={marks} id={job.jobId} label={job.filename} />}
                 <td>
                   <Status of={job.status} cancelled={job.cancelledAt !== null} />
                   {job.status === 'processing' && job.progress !== null && ` ${job.progress} %`}

@@ -5,7 +5,8 @@ import type { Matching } from './api';
 import { ChoiceFilter, Filters, Pages, TextFilter, TimeFilter } from './filters';
 import { Status, Time } from './format';
 import { useLive } from './live';
-import { ActionButton, ActionOnAllButton, Empty, Loaded, Table, useMarks } from './parts';
+import { MarkAllCell, MarkCell, useMarks } from './marks';
+import { ActionButton, ActionOnAllButton, Empty, Loaded, Table } from './parts';
 import { useSettings } from './settings';
 import type { FoundNotifications } from './types';
 
@@ -58,7 +59,8 @@ function List({
 }): JSX.Element {
   const { actions } = useSettings();
   const ids = data.found.map(({ notificationId }) => notificationId);
-  const { marked, mark, markAll } = useMarks(ids);
+  const marks = useMarks(ids);
+  const { marked } = marks;
   const canAct = actions.includes('redeliver');
   const failed = data.found
     .filter((one) => one.deliveryStatus === 'failed' && marked.includes(one.notificationId))
@@ -92,16 +94,7 @@ function List({
         <Table label="notifications">
           <thead>
             <tr>
-              {canAct && (
-                <th scope="col">
-                  <input
-                    type="checkbox"
-                    aria-label="Mark all of this page"
-                    checked={marked.length === ids.length}
-                    onChange={(event) => markAll(event.currentTarget.checked)}
-                  />
-                </th>
-              )}
+              {canAct && <MarkAllCell marks={marks} />}
               <th scope="col">Status</th>
               <th scope="col">To</th>
               <th scope="col">Tells of</th>
@@ -117,14 +110,11 @@ function List({
             {data.found.map((one) => (
               <tr key={one.notificationId}>
                 {canAct && (
-                  <td>
-                    <input
-                      type="checkbox"
-                      aria-label={`Mark the one to ${one.recipientEmail}`}
-                      checked={marked.includes(one.notificationId)}
-                      onChange={(event) => mark(one.notificationId, event.currentTarget.checked)}
-                    />
-                  </td>
+                  <MarkCell
+                    marks={marks}
+                    id={one.notificationId}
+                    label={`the one to ${one.recipientEmail}`}
+                  />
                 )}
                 <td>
                   <Status of={one.deliveryStatus} />

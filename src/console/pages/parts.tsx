@@ -272,23 +272,3 @@ export function ActionOnAllButton({
     </>
   );
 }
-
-/** Marks rows of a list; rows that are gone are not marked any more. */
-export function useMarks(ids: readonly string[]): {
-  marked: string[];
-  mark: (id: string, on: boolean) => void;
-  markAll: (on: boolean) => void;
-} {
-  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
-  const marked = ids.filter((id) => chosen.has(id));
-  return {
-    marked,
-    mark: (id, on) => {
-      const next = new Set(chosen);
-      if (on) next.add(id);
-      else next.delete(id);
-      setChosen(next);
-    },
-    markAll: (on) => setChosen(new Set(on ? ids : [])),
-  };
-}
