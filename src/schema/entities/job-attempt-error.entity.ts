@@ -1,8 +1,10 @@
 import { Column, Entity, JoinColumn, ManyToOne, PrimaryColumn } from 'typeorm';
 import type { Relation } from 'typeorm';
+import { Named } from './named.js';
 import { VideoJob } from './video-job.entity.js';
 
 /** What went wrong in one run of a job: the run failed, or its worker was lost. */
+@Named('JobAttemptError')
 @Entity({ name: 'job_attempt_errors' })
 export class JobAttemptError {
   /** The job. */

@@ -10,6 +10,7 @@ import {
 import { NOW } from '../now.js';
 import type { Relation } from 'typeorm';
 import { IS_UNDELIVERED } from '../queue.indexes.js';
+import { Named } from './named.js';
 import { DeliveryStatus, NotificationType } from './notification-status.js';
 import { VideoJob } from './video-job.entity.js';
 
@@ -19,6 +20,7 @@ import { VideoJob } from './video-job.entity.js';
  * Only the services write `availableAt`, `deliveryNumber` and `runNumber`: a repository's `save` and
  * `update` leave them as they are.
  */
+@Named('NotificationLog')
 @Entity({ name: 'notification_log' })
 @Check('chk_notifications_type', `"notificationType" IN ('success', 'failure')`)
 @Check('chk_notifications_delivery_status', `"deliveryStatus" IN ('pending', 'sent', 'failed')`)

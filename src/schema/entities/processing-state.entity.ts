@@ -1,6 +1,8 @@
 import { Check, Column, Entity, PrimaryColumn } from 'typeorm';
+import { Named } from './named.js';
 
 /** Whether workers claim jobs: the one row of `processing_state`. */
+@Named('ProcessingState')
 @Entity({ name: 'processing_state' })
 @Check('chk_processing_state_only_row', '"onlyRow"')
 export class ProcessingState {

@@ -7,6 +7,7 @@ import {
   Unique,
   UpdateDateColumn,
 } from 'typeorm';
+import { Named } from './named.js';
 
 /** Not a private field: one would throw on a clone, or behind a proxy, of an instance. */
 const passwordHashes = new WeakMap<User, string>();
@@ -19,6 +20,7 @@ const passwordHashes = new WeakMap<User, string>();
  * JSON, spread, `Object.keys` and `instanceToPlain` do not look. A copy of an instance is without it.
  * After a query that did not ask for it, it is undefined.
  */
+@Named('User')
 @Entity({ name: 'users' })
 @Unique('uq_users_username', ['username'])
 @Unique('uq_users_email', ['email'])

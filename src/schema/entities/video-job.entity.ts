@@ -11,6 +11,7 @@ import { NOW } from '../now.js';
 import type { Relation } from 'typeorm';
 import { IS_LEASED, IS_PENDING } from '../queue.indexes.js';
 import { JobStatus } from './job-status.js';
+import { Named } from './named.js';
 import { User } from './user.entity.js';
 
 /**
@@ -19,6 +20,7 @@ import { User } from './user.entity.js';
  * Only `JobService` writes the columns from `availableAt` on. A repository's `save` and `update` leave them
  * unchanged, so saving an entity that was read long ago does not set back a fencing token.
  */
+@Named('VideoJob')
 @Entity({ name: 'video_jobs' })
 @Check('chk_jobs_status', `"status" IN ('pending', 'processing', 'completed', 'failed')`)
 @Check('chk_jobs_progress', `"progress" BETWEEN 0 AND 100`)

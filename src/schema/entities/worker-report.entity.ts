@@ -1,6 +1,8 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
+import { Named } from './named.js';
 
 /** What one worker process did in one minute. */
+@Named('WorkerReport')
 @Entity({ name: 'worker_reports' })
 @Index('idx_worker_reports_minute', ['minute'])
 export class WorkerReport {
