@@ -201,14 +201,41 @@ it('reports the queues as they stand, and asks for nothing when the worker has s
   expect((await reader.read()).errors).toEqual([]);
 });
 
-it('counts created jobs where they are created, without a worker', async () => {
+const gauge = async (): Promise<number> =>
+  (await reader.read()).values.get('frameforge.handlers.hanging notifications') ?? 0;
+
+it('tells how many handlers go on after their lease', async () => {
+  await world.clear();
+  expect(await gauge()).toBe(0);
+  const ends: (() => void)[] = [];
+  const deliver = (_: unknown, { attempt }: { attempt: number }): Promise<void> =>
+    attempt > 1 ? Promise.resolve() : new Promise((resolve) => ends.push(resolve));
+  const options = { pollMs: 20, deliveryLeaseMs: 1_000 };
+  const app = await bootWorker(world.harness.url, { deliver }, options);
+  await world.create('fine');
+  await until(async () => (await gauge()) === 1);
+  for (const end of ends) end();
+  await until(async () => (await gauge()) === 0);
+  await app.close();
+});
+
+it.each(['forRoot', 'forFeature'])('%s counts created jobs, without a worker', async (how) => {
   await world.clear();
   const before = (await reader.read()).values.get('frameforge.jobs.created') ?? 0;
   const { NestFactory } = await import('@nestjs/core');
   const { FrameForgeDatabaseModule } = await import('../../src/database.module.js');
-  const module = FrameForgeDatabaseModule.forRoot({ url: world.harness.url });
+  const { TypeOrmModule } = await import('@nestjs/typeorm');
+  const { url } = world.harness;
+  const { frameForgeEntities: entities } = await import('../../src/schema/entities/index.js');
+  const theirs = { type: 'postgres', url, entities, installExtensions: false } as const;
+  class Root {}
+  const imports =
+    how === 'forRoot'
+      ? [FrameForgeDatabaseModule.forRoot({ url })]
+      : [TypeOrmModule.forRoot(theirs), FrameForgeDatabaseModule.forFeature()];
+  const module = { module: Root, imports };
   const app = await NestFactory.createApplicationContext(module, { logger: false });
-  const jobs = app.get(JobService);
+  const jobs = app.get(JobService, { strict: false });
   await jobs.createJobs(world.inputs('a', 'b'));
   const rolledBack = jobs.dataSource.transaction(async (manager) => {
     await jobs.createJobs(world.inputs('c', 'd'), { manager });
