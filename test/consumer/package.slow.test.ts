@@ -73,7 +73,8 @@ it('holds the build, its sources and the documents, and nothing else', () => {
   const others = new Set([...documents, format, ...pages]);
   const rest = packed.files.filter((path) => !others.has(path));
   expect(packed.files).toEqual(expect.arrayContaining([...documents, format]));
-  const kinds = /^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.(?:ts|js)|docs\/(?:guides\/)?[a-z-]+\.md)$/;
+  const kinds =
+    /^(?:dist\/.+\.(?:js|d\.ts)(?:\.map)?|src\/.+\.(?:ts|js)|docs\/(?:guides\/)?[a-z-]+\.md)$/;
   expect(rest.filter((path) => !kinds.test(path))).toEqual([]);
   expect(rest.filter((path) => /\.(?:test|spec|e2e)\.(?:js|d\.ts)$/.test(path))).toEqual([]);
 });
