@@ -106,7 +106,7 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
       };
       // A handler that stops at its signal ends within this time.
       const ms = delivery.deadline + HEED_MS - performance.now();
-      const timer = setTimeout(leaseEnded, ms);
+      const timer = setTimeout(leaseEnded, ms).unref();
       const onHandled = (): void => {
         if (handling === 'late') telemetry.hangs('deliveries', -1);
         handling = 'over';

@@ -70,7 +70,7 @@ export class NotificationRunner {
     const timer = setTimeout(
       () => abort.abort(new LeaseEndedError(reason)),
       deadline - performance.now(),
-    );
+    ).unref();
     try {
       const context = {
         get signal() {

@@ -49,11 +49,11 @@ export class RunLimit {
       };
       timer = setTimeout(
         () => {
-          timer = setTimeout(giveUp, HEED_MS);
+          timer = setTimeout(giveUp, HEED_MS).unref();
           this.end();
         },
         Math.max(this.leftMs, 0),
-      );
+      ).unref();
     });
     try {
       const outcome = await Promise.race([work, givenUp]);

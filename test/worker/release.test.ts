@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import type { INestApplicationContext } from '@nestjs/common';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { JobOutcome } from '../../src/worker/index.js';
@@ -58,4 +59,37 @@ it('a worker that ends releases its jobs at once, also behind rows that somebody
   await closing;
   expect(await statuses(locked)).toEqual(released);
   expect(warnings.filter((text) => !text.startsWith('Stopped:'))).toEqual([]);
+});
+
+it('handlers that go on after the end of their worker do not keep its process from ending', async () => {
+  const timeouts = jest.spyOn(globalThis, 'setTimeout');
+  let begun = 0;
+  const never = (): Promise<never> => {
+    begun += 1;
+    return new Promise(() => {});
+  };
+  closing = undefined;
+  app = await bootWorker(
+    world.harness.url,
+    { process: never, deliver: never },
+    { leaseMs: HOUR_MS, maxRunMs: HOUR_MS, deliveryLeaseMs: HOUR_MS, shutdownMs: 0, pollMs: 20 },
+  );
+  const [, cancelled] = await world.create('a', 'b');
+  await world.harness.jobs.cancelJob(cancelled!.jobId);
+  await until(async () => begun >= 2 && (await world.notifications(cancelled!)).length === 1);
+  await until(async () => {
+    const [sent] = await world.notifications(cancelled!);
+    return sent?.deliveryNumber === 1;
+  });
+  await app.close();
+  const started = timeouts.mock.results.filter(
+    (_, index) => Number(timeouts.mock.calls[index]?.[1]) > HOUR_MS / 2,
+  );
+  const pending = started
+    .map(({ value }) => value as NodeJS.Timeout & { _destroyed: boolean })
+    .filter((timer) => !timer._destroyed);
+  // The limit of the run, and the lease of the delivery.
+  expect(pending.length).toBeGreaterThan(1);
+  expect(pending.filter((timer) => timer.hasRef())).toHaveLength(0);
+  timeouts.mockRestore();
 });
