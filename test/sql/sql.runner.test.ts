@@ -106,6 +106,27 @@ describe('a server that goes silent', () => {
     }
   });
 
+  it('at the COMMIT of a transaction of its own is given up, and it may have been done', async () => {
+    const proxy = await Proxy.start(h.url);
+    const dataSource = await open({}, proxy.url);
+    try {
+      const runner = new SqlRunner(dataSource, true, { replyTimeoutMs: 200 });
+      const error = await failureOf(
+        runner.transaction('claimJobs', async (run) => {
+          await run(() => ({ ...isolation(), writes: true }), []);
+          proxy.freeze();
+        }),
+      );
+      expect(error).toBeInstanceOf(DatabaseUnavailableError);
+      expect(error['outcome']).toBe('unknown');
+      // The silent connection is not used again.
+      expect(await runner.run('test', isolation, [])).toHaveLength(1);
+    } finally {
+      await dataSource.destroy();
+      await proxy.stop();
+    }
+  });
+
   it('in a transaction that is the runner to bound, ends the transaction', async () => {
     const proxy = await Proxy.start(h.url);
     const dataSource = await open({}, proxy.url);
