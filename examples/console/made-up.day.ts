@@ -67,9 +67,12 @@ export async function makeUpADay(dataSource: DataSource, { jobs }: Day): Promise
        FROM video_jobs, generate_series(1, 3) AS run WHERE status = 'failed'`,
     );
     await manager.query(
-      `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "runNumber",
+      // Ids are in the order of time, as the services make them.
+      `INSERT INTO notification_log ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber",
          "deliveryStatus", "createdAt", "availableAt", "sentAt", "deliveryNumber", "retryCount", "errorMessage")
-       SELECT j."jobId", CASE j.status WHEN 'failed' THEN 'failure' ELSE 'success' END, u.email, j."runNumber",
+       SELECT (lpad(to_hex((EXTRACT(EPOCH FROM j."completedAt") * 1000)::bigint), 12, '0') || '7'
+           || substr(md5(j."jobId"::text), 1, 3) || '8' || substr(md5(j."jobId"::text), 4, 15))::uuid,
+         j."jobId", CASE j.status WHEN 'failed' THEN 'failure' ELSE 'success' END, u.email, j."runNumber",
          s.status, j."completedAt", j."completedAt", CASE s.status WHEN 'sent' THEN j."completedAt" + interval '2 s' END,
          CASE s.status WHEN 'failed' THEN 10 WHEN 'sent' THEN 1 ELSE 0 END,
          CASE s.status WHEN 'failed' THEN 10 ELSE 0 END,
