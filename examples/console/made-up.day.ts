@@ -27,7 +27,7 @@ export async function makeUpADay(dataSource: DataSource, { jobs }: Day): Promise
     await manager.query(
       `WITH owner AS MATERIALIZED (SELECT array_agg("userId" ORDER BY username) AS ids FROM users),
        made AS (
-         SELECT i, random() AS r, now() - (random() ^ 1.5) * interval '1 day' AS at,
+         SELECT i, random() AS r, now() - interval '110 s' - (random() ^ 1.5) * interval '1 day' AS at,
            interval '1 s' * (0.2 + random() * 8) AS waited, interval '1 s' * (4 + random() ^ 3 * 90) AS ran
          FROM generate_series(1, $1::integer) AS i
        ), staged AS (
