@@ -3,8 +3,9 @@ import * as fc from 'fast-check';
 import { StatementTimeoutError } from '../../src/errors.js';
 import { VideoJob } from '../../src/schema/entities/index.js';
 import { result } from './fixtures.js';
+import * as model from './job.model.js';
 import type { ModelJob } from './job.model.js';
-import { Step } from './job.world.js';
+import { expectVerdict, Step } from './job.world.js';
 import type { Model, Real } from './job.world.js';
 import { count, peerOf, pick, which, worker } from './queue.commands.js';
 
@@ -43,8 +44,10 @@ async function saveEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   if (!saved) return;
   if (job.status === 'processing' && status !== 'processing') job.worker = null;
   if (job.status === 'failed' && status === 'pending') {
-    Object.assign(job, { attempts: 0, cancelled: false, due: true });
+    Object.assign(job, { attempts: 0, cancelled: false, due: true, progress: 0 });
+    job.progressMessage = null;
   }
+  if (status === 'completed') job.progress = 100;
   // It never issues a run again, and never logs a notification.
   Object.assign(job, { status, resultUrl, frameCount, errorMessage });
 }
@@ -84,6 +87,21 @@ const saves = fc
       new Step('save entity', args, (m: Model, r: Real, { job }) => saveEntity(m, r, pick(m, job))),
   );
 
+/** Reads a job that is at work, and saves it once it is pending again. */
+const savesLate = fc.record({ job: which, by: worker }).map(
+  (args) =>
+    new Step('save entity late', args, async (m: Model, r: Real, { job: index, by }) => {
+      const job = pick(m, index);
+      if (job.status !== 'processing') return;
+      await readEntity(m, r, job);
+      const { jobs } = peerOf(r, by);
+      const verdict = model.cancel(job, m.email);
+      await expectVerdict(r, 'cancelJob', verdict, jobs.cancelJob(job.jobId));
+      await expectVerdict(r, 'retryJob', model.retry(job), jobs.retryJob(job.jobId));
+      await saveEntity(m, r, job);
+    }),
+);
+
 const timesOut = fc
   .record({ job: which, by: worker })
   .map(
@@ -91,4 +109,4 @@ const timesOut = fc
       new Step('time out', args, (m: Model, r: Real, { job, by }) => timeOut(r, pick(m, job), by)),
   );
 
-export const edgeCommands = [reads, saves, saves, timesOut];
+export const edgeCommands = [reads, saves, saves, savesLate, timesOut];
