@@ -154,12 +154,17 @@ const CASES: Record<string, () => Promise<unknown>> = {
 async function progress(): Promise<void> {
   const job = await make.leased();
   await h.jobs.reportProgress([{ job, percent: 40, message: 'half' }]);
-  // Nobody reports for it: what was there stays, until the next run of a worker.
   await fail(job.jobId);
+  expect(await at(job.jobId)).toMatchObject({ progress: 40, progressMessage: 'half' });
+  // Nobody reports for such a run: it has 0, and 100 once it is completed.
   await retry(job.jobId);
   await start(job.jobId);
-  expect(await at(job.jobId)).toMatchObject({ progress: 40, progressMessage: 'half' });
+  expect(await at(job.jobId)).toMatchObject({ progress: 0, progressMessage: null });
   expect(await h.jobs.reportProgress([{ job, percent: 50 }])).toEqual([]);
+  const other = await make.pending();
+  await start(other.jobId);
+  await complete(other.jobId);
+  expect(await at(other.jobId)).toMatchObject({ progress: 100 });
   await fail(job.jobId);
   await retry(job.jobId);
   const next = await claimOne();

@@ -51,8 +51,9 @@ async function finishJob(
     [job.jobId, status, errorMessage],
   );
   count(r, `legacy finish: ${job.worker === null ? 'its own' : "another's"}`);
-  // It does not know of the worker: the database clears it.
+  // It does not know of the worker and of progress: the database sets them.
   Object.assign(job, { status, errorMessage, worker: null });
+  if (status === 'completed') job.progress = 100;
   if (!notifies) return;
   await r.dataSource.query(
     `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail")
@@ -70,8 +71,8 @@ async function retryJob(job: ModelJob, r: Real): Promise<void> {
      WHERE "jobId" = $1 AND status = 'failed'`,
     [job.jobId],
   );
-  // It does not know of the attempts, nor when the job is due: the database does.
-  const fresh = { attempts: 0, cancelled: false, due: true };
+  // It does not know of the attempts, of progress, nor when the job is due: the database does.
+  const fresh = { attempts: 0, cancelled: false, due: true, progress: 0, progressMessage: null };
   Object.assign(job, { status: 'pending', errorMessage: null, ...fresh });
   count(r, 'legacy retry');
 }

@@ -45,16 +45,22 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
       // A service that does not know "workerId" leaves it behind when it ends a leased run: its next
       // start would look leased, and be taken from it. One that does not know "attempts", "cancelledAt" and
       // "availableAt" leaves them behind when it retries a failed job, which would then be due only when
-      // the lease of the failed run would have ended.
+      // the lease of the failed run would have ended. One that does not know "progress" leaves it behind
+      // when it retries a job and when it completes one.
       await queryRunner.query(`
         CREATE OR REPLACE FUNCTION ${setColumns}() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
+          IF NEW."status" = 'completed' THEN
+            NEW."progress" := 100;
+          END IF;
           IF OLD."status" = 'processing' THEN
             NEW."workerId" := NULL;
-          ELSE
+          ELSIF NEW."status" = 'pending' THEN
             NEW."attempts" := 0;
             NEW."cancelledAt" := NULL;
             NEW."availableAt" := ${NOW};
+            NEW."progress" := 0;
+            NEW."progressMessage" := NULL;
           END IF;
           RETURN NEW;
         END $$`);
@@ -63,6 +69,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           FOR EACH ROW WHEN (
             (OLD."status" = 'processing' AND NEW."status" <> 'processing'
               AND NEW."workerId" IS NOT NULL)
+            OR (NEW."status" = 'completed' AND NEW."progress" IS DISTINCT FROM 100)
             OR (OLD."status" = 'failed' AND NEW."status" = 'pending'
               AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL
                 OR NEW."availableAt" = OLD."availableAt")))
