@@ -12,7 +12,7 @@ import {
   PLACES_LEFT,
 } from './job.claiming.sql.js';
 
-/** How many users one statement passes over because they have nothing that can be claimed now. */
+/** One statement passes over at most this many users who have no job that can be claimed now. */
 export const MAX_PASSED = 256;
 
 const IS_DUE = `"availableAt" <= statement_timestamp()`;
@@ -27,15 +27,17 @@ const running = (t: Tables, userId: string, most: string): string => `(
       )`;
 
 /**
- * The users that have pending jobs, in the order of their ids, each by the oldest of these: a loose index
- * scan, which costs a look into the index for each user. `ahead` runs to the last user, then `behind` runs
- * from the first user to where it began: a scan that turned round in its own recursion would not end, or
- * would leave users out. "turn" counts the users whose turn has come, and "passed" the others; the first row
- * is no user, but where it begins.
+ * CTEs that visit the users who have pending jobs, in the order of their ids. For each user they read the
+ * oldest pending job. This is a loose index scan: it costs one look into the index for each user.
  *
- * @param after - the user after whom it begins
- * @param most - how many users whose turn has come are enough
- * @param isTurn - whether a user's turn has come, of the row `j` of its oldest job
+ * `ahead` goes from the start to the last user. Then `behind` goes from the first user back to the start.
+ * There are two scans, because one recursion that turned round would not end, or would leave users out.
+ * "turn" counts the users whose turn has come. "passed" counts the other users. The first row is no user:
+ * it is the start.
+ *
+ * @param after - the user after whom the walk begins
+ * @param most - the walk ends after this many users whose turn has come
+ * @param isTurn - whether a user's turn has come; `j` is the row of the user's oldest job
  */
 function walk(t: Tables, after: string, most: string, isTurn: string): string {
   const next = (where: string): string => `(
@@ -45,8 +47,8 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
       ORDER BY j."userId", j."availableAt"
       LIMIT 1
     )`;
-  // Where somebody was passed over, it looks whether anything is due at all. Not by EXISTS, which forgets
-  // the order and may read the table.
+  // After it has passed over a user, it checks whether any job is due at all. It does not use EXISTS, because
+  // EXISTS ignores the order, so that the planner may read the table.
   const goesOn = `CASE w."passed" WHEN 0 THEN true WHEN ${MAX_PASSED} THEN false ELSE (
         SELECT true FROM ${t.videoJobs} WHERE ${IS_PENDING} AND ${IS_DUE} ORDER BY "availableAt" LIMIT 1
       ) END`;
@@ -72,25 +74,25 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
   )`;
 }
 
-/** The last user that a walk came to, what it has counted by then, and its "most", as JSON. */
+/** The last user that a walk visited, its counts at that point, and its "most", as JSON. */
 const END_OF_WALK = `(
       SELECT json_build_array("userId", "turn", "passed", "most")
       FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1
     )`;
 
-/** How long the statement has run when all rows of a CTE are there, in ms. */
+/** The time from the begin of the statement until all rows of a CTE are found, in ms. */
 const untilFound = (cte: string): string =>
   `(SELECT EXTRACT(EPOCH FROM clock_timestamp() - statement_timestamp())::double precision * 1000
       + 0 * count(*) FROM ${cte})`;
 
 /**
- * A CTE of a claim in turn, from a CTE `turns` with "userId", "turn", and "quota": the oldest due jobs of
- * each, as many as its quota.
+ * A CTE for a claim in turn. It reads the CTE `turns`, which has "userId", "turn" and "quota". For each user
+ * it finds and locks the oldest due jobs, up to the user's quota.
  *
- * The user stands between two bounds, because of an equal one the planner would think that there are few
- * others, if there were few when it last counted, and would read the index on the time alone, past all the
- * jobs of others. The comparison of rows ends the scan at the first job that is not due. The inner limit
- * tells the planner that there are not many; what is locked is what the outer one lets through.
+ * The user is compared with `>=` and `<=` on purpose. With `=`, and statistics from a time with few users, the
+ * planner may choose the index on the time alone. It would then read past all the jobs of other users. The
+ * comparison of rows ends the scan at the first job that is not due. The inner limit tells the planner that
+ * there are few rows. Only the rows that the outer limit lets through are locked.
  */
 const oldestOfEach = (t: Tables, name: string): string =>
   `${name} AS MATERIALIZED (
@@ -115,7 +117,7 @@ const ORDER = ['turn', 'availableAt'];
 /** Divides the number of rows equally between the users. The first users get the remainder. */
 const share = (look: string, users: string): string => `(${look} - "turn" + ${users}) / ${users}`;
 
-/** CTEs, the last of which is `name`: of one user after the other, the oldest jobs. $5 after which user. */
+/** CTEs that find the oldest jobs of one user after the other. The last CTE is `name`. $5 the user before the first. */
 const inTurn = (t: Tables, name: string, look: string): string =>
   `${walk(t, '$5::uuid', look, IS_DUE)}, turns AS (
     SELECT "userId", "turn", ${share('"most"', '"users"')} AS "quota"
@@ -126,8 +128,8 @@ const inTurn = (t: Tables, name: string, look: string): string =>
 const WALKED = { walked: { type: 'json', value: END_OF_WALK } };
 
 /**
- * Pending jobs that are due, of one user after the other: $5 the user after whom it begins. Each user has
- * an equal share of $6; where there are fewer users that have work, their shares are larger.
+ * Claims pending jobs that are due, of one user after the other. $5 the user after whom it begins, $6 how
+ * many jobs to look for. Each user gets an equal share of $6. With fewer users, the shares are larger.
  */
 export const claimInTurn = (t: Tables): Statement =>
   claimStep(t, {
@@ -140,18 +142,20 @@ export const claimInTurn = (t: Tables): Statement =>
     },
   });
 
-/** First the jobs whose leases have ended, and then the pending jobs in fair order. */
+/** Claims first the jobs whose leases have ended, and then pending jobs in fair order. */
 export const claimAnyInTurn = (t: Tables): Statement => {
   const step = lostFirst(t, inTurn(t, 'due', PLACES_LEFT), ORDER);
   return claimStep(t, { ...step, found: `RECURSIVE ${step.found}`, about: WALKED });
 };
 
 /**
- * The first of two statements of one transaction: locks users whose turn it is, so that nobody else gives
- * out their jobs until it ends. One that is locked is passed over. $1 how many to lock, $2 the user after
- * whom it begins, $3 how many users to look for, $4 how many jobs of a user may run at once.
+ * The first of two statements of one transaction. It locks users whose turn it is, so that no other claim
+ * gives out their jobs until the transaction ends. It passes over users who are locked already. $1 how many
+ * users to lock, $2 the user after whom it begins, $3 how many users to look for, $4 how many jobs of a user
+ * may run at once.
  *
- * No single statement can do both: what it counts is older than the locks that it gets.
+ * One statement cannot both lock the users and count their running jobs: it would count the state from
+ * before it got the locks.
  */
 export const lockUsersInTurn = (t: Tables): Statement => {
   const isTurn = `CASE WHEN ${IS_DUE} THEN ${running(t, 'j."userId"', '$4::integer')} < $4::integer
@@ -170,8 +174,8 @@ export const lockUsersInTurn = (t: Tables): Statement => {
 };
 
 /**
- * The second one: pending jobs that are due, of locked users. $5 the users, in turn; $7 how many jobs of
- * each may run at once, those included that run already.
+ * The second of the two statements. It claims pending jobs of the locked users that are due. $5 the users,
+ * in the order of their turns. $7 how many jobs of a user may run at once, with the jobs that run already.
  */
 export const claimOfLockedUsers = (t: Tables): Statement =>
   claimStep(t, {

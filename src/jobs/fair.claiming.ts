@@ -13,28 +13,28 @@ import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { Row } from './job.row.js';
 
-/** How many users may be locked by others before the users whose turn it is. */
+/** A claim looks for this many more users than it needs, because other claims may have locked some. */
 const LOCKED_USERS = 32;
 
-/** Whose turn it was last, in this process. It begins anywhere, so that processes do not follow each other. */
+/** The user whose turn was last, in this process. It begins at random, so that processes do not visit users in step. */
 export class Rotation {
   lastUser: string = randomUUID();
 }
 
-/** What a claim in turn took. */
+/** The result of a claim in turn. */
 export interface ClaimedInTurn extends Omit<Claimed<VideoJob>, 'dueUntil'> {
-  /** How long its slowest statement searched for jobs, in ms. */
+  /** How long the slowest statement of the claim searched for jobs, in ms. */
   readonly searchMs: number;
-  /** Whether another claim had locked users whose turn it was, so that there may be more jobs in a moment. */
+  /** Whether other claims had locked users whose turn it was. There may be more jobs in a moment. */
   readonly passedOver: boolean;
 }
 
-/** What one step of it took. */
+/** The result of one step of a claim in turn. */
 interface Step {
   readonly jobs: VideoJob[];
   readonly failed: number;
   readonly waitedMs: readonly number[];
-  /** The last user that it came to; null if none has anything. */
+  /** The last user that the step visited; null if no user has a pending job. */
   readonly walkedTo: string | null;
   readonly sawAllUsers: boolean;
   /** Whether a user got its full share, so that it may have more jobs. */
@@ -44,18 +44,18 @@ interface Step {
 }
 
 /**
- * The last user that a walk came to, how many users' turn it was by then, how many others it saw, and how
- * many whose turn it was would have been enough.
+ * The end of a walk over users: the last user, how many users had their turn, how many it passed over, and
+ * after how many turns it would have stopped.
  */
 type Walked = readonly [userId: string, turns: number, passed: number, enough: number] | null;
 
-/** Claims up to `claim.limit` jobs of users whose turn comes after `lastUser`, of `look` that it looks at. */
+/** Looks for `look` jobs of the users after `lastUser`, and claims up to `claim.limit` of them. */
 type TakeStep = (claim: Claim, lastUser: string, look: number) => Promise<Step>;
 
 /**
- * Claims pending jobs that are due, of one user after the other, the oldest of each: each user that has
- * work gets as many as any other, and one that is alone gets all. It goes on until it has its fill, or has
- * been at all users.
+ * Claims pending jobs that are due, of one user after the other, each user's oldest jobs first. All users
+ * with work get equally many. A user who is alone gets all. It goes on until it has enough jobs, or has
+ * visited all users.
  */
 export async function claimInTurn(
   db: SqlRunner,
@@ -91,7 +91,7 @@ async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Prom
   const items: VideoJob[] = [];
   const waitedMs: number[] = [];
   let [failed, searchMs, more, passedOver] = [0, 0, false, false];
-  // Other claims of this process move the rotation meanwhile: where this one has been is its own.
+  // Other claims of this process move the rotation meanwhile, so this claim keeps its own position.
   let lastUser = rotation.lastUser;
   let begin = lastUser;
   for (let look = claim.limit; ;) {
@@ -104,7 +104,7 @@ async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Prom
       passedOver ||= took.passedOver;
       searchMs = Math.max(searchMs, took.searchMs);
       const places = claim.limit - items.length;
-      // Where places are left, all whose turn it was have been asked.
+      // If places are left, it has visited every user whose turn it was.
       const last = (places === 0 ? lastServed(took.jobs) : took.walkedTo) ?? lastUser;
       const wasEverywhere = took.sawAllUsers || isPassed(begin, lastUser, last);
       rotation.lastUser = lastUser = last;
@@ -113,19 +113,19 @@ async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Prom
       if (wasEverywhere && !mayFindMore) {
         return { items, waitedMs, failed, searchMs, passedOver, more: more && !took.sawAllUsers };
       }
-      // It ends when it has been at all users once more, and nobody had anything to add.
+      // It ends after one more round over all users that finds nothing.
       if (mayFindMore) begin = last;
-      // Behind thousands of jobs without a try left it takes a handful of statements.
+      // A longer look passes thousands of jobs without a try left in a handful of statements.
       look = took.failed > 0 ? Math.min(4 * look, MAX_LIMIT) : places;
     } catch (error) {
-      // What is claimed is claimed, and the next claim meets the error again.
+      // The caller gets the jobs that are claimed already. The next claim meets the error again.
       if (items.length === 0) throw error;
       return { items, waitedMs, failed, searchMs, passedOver, more: true };
     }
   }
 }
 
-/** Whether who goes on from `from`, and turns round after the last user, has come to `user` at `to`. */
+/** Whether a walk from `from` to `to`, which goes on with the first user after the last, visits `user`. */
 const isPassed = (user: string, from: string, to: string): boolean =>
   from < to ? from < user && user <= to : user > from || user <= to;
 
@@ -170,7 +170,7 @@ function lastServed(jobs: readonly VideoJob[]): string | undefined {
   return [...counts].findLast(([, count]) => count === rounds)?.[0];
 }
 
-/** Whether a user got all that it was offered of `look` jobs. */
+/** Whether a user got its full share of `look` jobs. */
 const hasGotAll = (jobs: readonly VideoJob[], look: number, users: number): boolean =>
   Math.max(...countsOf(jobs).values()) >= Math.floor(look / users);
 

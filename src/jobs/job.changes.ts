@@ -9,10 +9,10 @@ export interface ChangedJob {
   readonly userId?: string;
 }
 
-/** Jobs that have just changed, as others see them. */
+/** Jobs that have just changed. The change is committed. */
 export interface JobChange {
   readonly jobs: readonly ChangedJob[];
-  /** Whether they were cancelled, unless a savepoint was rolled back: the database has the last word. */
+  /** Whether they were cancelled. After a savepoint was rolled back this may be wrong: ask the database. */
   readonly areCancelled?: boolean;
 }
 
@@ -24,8 +24,8 @@ interface Message {
 const changes = channel('frameforge:job-changes');
 
 /**
- * Tells the rest of the process that jobs have changed, after the commit. Workers stop by it what was
- * cancelled, and watchers look at what they watch. Nobody listening costs nothing.
+ * Tells the rest of the process that jobs have changed, after the commit. Workers then stop cancelled jobs,
+ * and watchers read the jobs that they watch. It costs nothing while nobody listens.
  *
  * @param change - says which jobs, if anybody listens
  */
@@ -59,7 +59,7 @@ export const announceMoved = (
     return { jobs: jobs().map(({ jobId }) => ({ jobId })) };
   });
 
-/** Calls back at each change of one data source. @returns how to end that */
+/** Calls back at each change of one data source. @returns a function that ends this */
 export function onJobChange(
   dataSource: DataSource,
   callback: (change: JobChange) => void,

@@ -7,12 +7,12 @@ import { job, JOB_COLUMNS, UNCHANGED } from './job.columns.js';
 /** When a lease that begins now is over; $2 is its length in ms. */
 const LEASE_END = `${NOW} + make_interval(secs => $2::double precision / 1000)`;
 
-/** Keeps an error row for each run whose lease ended before the run did. */
+/** The error message of a run whose lease ended before the run did. */
 const LOST_RUN = `format('The worker was lost: the lease of %s ended before its run did.', "workerId")`;
 
 /**
- * $1 jobId, $2 workerId or null, $3 lease in ms. One row unless the job does not exist: its state
- * before, and the started job if it could be started.
+ * $1 jobId, $2 workerId or null, $3 lease in ms. Returns no row if the job does not exist. Otherwise it
+ * returns one row: the state of the job before, and the started job if it could be started.
  */
 export const startJob = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
@@ -47,7 +47,7 @@ export const startJob = (t: Tables): Statement => sql`
     locked."workerId" AS "workerIdBefore", ${columns(JOB_COLUMNS, 'started', 'job.')}
   FROM locked LEFT JOIN started ON true`;
 
-/** What differs between the jobs of one claim. */
+/** The columns that differ between the jobs of one claim. */
 export const CLAIMED_COLUMNS = [
   'jobId',
   'userId',
@@ -60,13 +60,13 @@ export const CLAIMED_COLUMNS = [
   'parameters',
 ] as const;
 
-/** A column of a job that a claim takes, for its new run, or for its end where no try is left. */
+/** Sets a column of a claimed job: to `run` for a new run, or to `end` if the job has no try left and fails. */
 const set = (column: string, run: string, end = `"${column}"`): string =>
   `"${column}" = CASE WHEN "attempts" < $4::integer THEN ${run} ELSE ${end} END`;
 
-/** What one step of a claim takes, and in which order. */
+/** One step of a claim: which jobs it takes, and in which order. */
 export interface ClaimStep {
-  /** CTEs that lock rows. The last, `found`, has "jobId", "runNumber", "workerId", "availableAt", "spent". */
+  /** CTEs that lock rows. The last CTE, `found`, has "jobId", "runNumber", "workerId", "availableAt", "spent". */
   readonly found: string;
   /** The columns of `found` by which jobs are taken and returned. */
   readonly order: readonly string[];
@@ -74,26 +74,26 @@ export interface ClaimStep {
   readonly lost: string;
   /** A further CTE that stores something about the claimed rows. */
   readonly noted?: string;
-  /** What else the first row tells: the names of its columns, their types and expressions. */
+  /** Further columns of the first row: their names, types and expressions. */
   readonly about?: Readonly<Record<string, { readonly type: string; readonly value: string }>>;
 }
 
-/** When jobs are found, of any order: $4 maxAttempts. */
+/** The columns of a found job, in any order of claiming. $4 maxAttempts. */
 export const FOUND_COLUMNS = `"jobId", "runNumber", "workerId", "availableAt", "attempts" >= $4::integer AS "spent"`;
 
-/** Whether jobs are given out. */
+/** Whether workers may claim jobs: processing is not paused. */
 export const isOpen = (t: Tables): string =>
   `(SELECT "pausedAt" FROM ${t.processingState}) IS NULL`;
 
 /**
- * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts: all jobs that it finds and
- * that have no try left fail here, each with its notification, and up to `limit` others begin a new run.
- * The first row is about the claim itself; then come the claimed jobs, in order.
+ * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts. Every job that it finds
+ * without a try left fails, and gets its notification. Of the other jobs up to `limit` begin a new run.
+ * The first row is about the claim itself. Then come the claimed jobs, in order.
  *
- * `= ANY(ARRAY(...))` stays on the primary key where `UPDATE ... FROM` falls back to a sequential
- * scan. Plain `FOR UPDATE` would also skip jobs for which a notification is being inserted. The last
- * join is a FULL one, because PostgreSQL takes both sides for a few rows, and would compare each with
- * each; what a FULL join can't be.
+ * `= ANY(ARRAY(...))` uses the primary key where `UPDATE ... FROM` falls back to a sequential scan.
+ * Plain `FOR UPDATE` would also skip jobs for which somebody inserts a notification. The last join is a
+ * FULL join on purpose. PostgreSQL expects a few rows on both sides, and might choose a nested loop, which
+ * compares each row with each. It cannot run a FULL join as a nested loop.
  */
 export const claimStep = (
   t: Tables,
@@ -156,9 +156,9 @@ export const claimStep = (
   ) AS claimed`;
 
 /**
- * A CTE with the oldest of what is due in one partial index.
+ * A CTE that finds and locks the oldest due jobs in one partial index.
  *
- * @param due - which jobs, by the predicate of their index
+ * @param due - which jobs: the predicate of their index
  * @param limit - how many
  */
 const oldest = (t: Tables, name: string, due: string, limit: string): string =>
@@ -184,7 +184,7 @@ const oldestFrom = (t: Tables, due: string): Pick<ClaimStep, 'found' | 'order'> 
 /** The error message of a job that has no try left and whose lease has ended. */
 const WORKER_WAS_LOST = `format('Gave up after attempt %s: its worker was lost.', "attempts")`;
 
-/** A CTE that notes the runs of which the workers were lost. @param taken - what was taken of these */
+/** A CTE that writes an error row for each run whose worker was lost. @param taken - the claimed jobs of such runs */
 const noteLost = (t: Tables, taken: string): string => `, noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
     SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
@@ -199,31 +199,31 @@ const claimLeased = (t: Tables, condition: string): Statement =>
     noted: noteLost(t, 'taken'),
   });
 
-/** The jobs whose leases have ended. With $7, jobs with exactly that number of attempts are left out. */
+/** Claims the jobs whose leases have ended. With $7, it leaves out jobs with exactly that number of attempts. */
 export const claimLost = (t: Tables): Statement =>
   claimLeased(t, `"attempts" IS DISTINCT FROM $7::integer`);
 
-/** The jobs whose leases have ended and that have one try left. */
+/** Claims the jobs whose leases have ended and that have one try left. */
 export const claimLastTries = (t: Tables): Statement =>
   claimLeased(t, `"attempts" = $4::integer - 1`);
 
 /** The error message of a pending job that has no try left. */
 export const NO_TRY_LEFT = `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`;
 
-/** The pending jobs that are due. */
+/** Claims the pending jobs that are due. */
 export const claimPending = (t: Tables): Statement =>
   claimStep(t, { ...oldestFrom(t, IS_PENDING), lost: NO_TRY_LEFT });
 
-/** How many places are left by `lostFirst` for pending jobs. */
+/** The number of pending jobs that `lostFirst` still has room for. */
 export const PLACES_LEFT = `(SELECT "left" FROM places)`;
 
 /**
- * A step of two plain parts: first the jobs whose leases are over, $6 at the most, then what is pending,
- * for the places that are left.
+ * A step with two parts. First it takes up to $6 jobs whose leases have ended. If it found fewer, it fills
+ * the rest with pending jobs.
  *
- * @param pending - CTEs, the last of which is `due`, of up to `PLACES_LEFT` pending jobs
- * @param order - the columns of `due` by which they are taken
- * @param condition - what else must hold of the first
+ * @param pending - CTEs that find up to `PLACES_LEFT` pending jobs; the last CTE is `due`
+ * @param order - the columns of `due` by which pending jobs are taken
+ * @param condition - a further condition for the jobs whose leases have ended
  */
 export const lostFirst = (
   t: Tables,
@@ -248,18 +248,20 @@ export const lostFirst = (
   };
 };
 
-/** Both, each by age: $5 is the time from which jobs are due, $6 how many. */
+/** Claims jobs whose leases have ended and pending jobs, each by age. $5 only jobs due since this time, $6 how many. */
 export const claimAny = (t: Tables): Statement => {
   const pending = oldest(t, 'due', `${IS_PENDING} AND ${DUE_FROM}`, PLACES_LEFT);
   return claimStep(t, lostFirst(t, pending, ['availableAt'], ` AND ${DUE_FROM}`));
 };
 
 /**
- * Arrays: $1 jobId, $2 runNumber, $3 workerId; $4 lease in ms. A row for each lease that is still held,
- * and whether it was extended; and one for each that a cancellation has ended, or whose row is gone. It
- * waits for no lock: what is locked, mostly by its own worker that is just finishing it, is held for as
- * long as it was, and not extended. A lease that is over is held only if it was extended. The fence stands
- * in a CASE: as plain conditions it makes the planner read an index of the status.
+ * Arrays: $1 jobId, $2 runNumber, $3 workerId. $4 lease in ms.
+ *
+ * Returns a row for each lease that is still held, and says whether it was extended. Also returns a row for
+ * each lease that a cancellation has ended, and for each job that no longer exists. It waits for no lock. A
+ * locked row keeps its deadline: mostly its own worker is just writing the outcome. A lease that has ended
+ * counts as held only if it was extended. The check of the run is inside a CASE: with plain conditions the
+ * planner would read an index of the status.
  */
 export const extendLeases = (t: Tables): Statement => sql`
   WITH asked AS MATERIALIZED (

@@ -13,7 +13,7 @@ import { handleColumns } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.claiming.sql.js';
 
-/** A claim with nothing left to default. */
+/** A claim in which every option has a value. */
 export interface Claim {
   readonly limit: number;
   readonly leaseMs: number;
@@ -25,9 +25,9 @@ export interface Claim {
 export type DueFrom = Date | null;
 
 /**
- * Claims jobs whose leases are over.
+ * Claims jobs whose leases have ended.
  *
- * @param exceptAttempts - passes over jobs that were tried just so often; none if left out
+ * @param exceptAttempts - passes over jobs with exactly this number of attempts; over no job if left out
  */
 export const claimLost = (
   db: SqlRunner,
@@ -48,14 +48,14 @@ export const claimPending = (
   dueFrom: DueFrom = null,
 ): Promise<Claimed<VideoJob>> => take(db, statements.claimPending, claim, dueFrom);
 
-/** Claims both in one statement: first the jobs of lost workers. */
+/** Claims in one statement: first jobs whose leases have ended, then pending jobs. */
 export const claimAny = (db: SqlRunner, claim: Claim): Promise<Claimed<VideoJob>> =>
   take(db, statements.claimAny, claim, null);
 
 /**
- * Claims both, where no single statement can: first the jobs of lost workers.
+ * Claims first jobs whose leases have ended, and then pending jobs, where one statement cannot do both.
  *
- * @param pending - claims those that are pending
+ * @param pending - claims pending jobs
  */
 export async function claimLostThen(
   db: SqlRunner,
@@ -68,7 +68,7 @@ export async function claimLostThen(
     const rest = { ...claim, limit: claim.limit - lost.length };
     return lost.concat((await pending(rest)).items);
   } catch (error) {
-    // What is claimed is the caller's: the next call meets the error again.
+    // The caller gets the jobs that are claimed already. The next call meets the error again.
     if (lost.length > 0) return lost;
     throw error;
   }
@@ -91,7 +91,7 @@ async function take(
   return claimed;
 }
 
-/** A lease that is still held, or that a cancellation has ended. One whose row is locked is not extended. */
+/** A lease that is still held, or that a cancellation or a deletion has ended. A lease with a locked row is not extended. */
 export interface LeaseState {
   readonly jobId: string;
   readonly runNumber: number;
@@ -102,9 +102,10 @@ export interface LeaseState {
 }
 
 /**
- * Extends the leases that are still held, but for those whose rows are locked.
+ * Extends the leases that are still held. A lease whose row is locked keeps its deadline.
  *
- * @returns the state of each that is held, or was cancelled or deleted; any other is lost
+ * @returns the states of the leases that are held, and of jobs that were cancelled or deleted. Every other
+ *   lease is lost
  */
 export async function extendLeases(
   db: SqlRunner,
@@ -116,7 +117,7 @@ export async function extendLeases(
   return db.run<LeaseState>('extendLeases', statements.extendLeases, values);
 }
 
-/** What the runs of one claim have in common. */
+/** The values that all runs of one claim share. */
 export interface Begun extends ClaimRow {
   readonly leaseEnd: Date;
 }

@@ -24,7 +24,7 @@ export const JOB_COLUMNS = [
   'output',
 ] as const;
 
-/** Those of the row `j`, for a statement. */
+/** The columns of `video_jobs` of the row `j`, for a statement. */
 export const job = columns(JOB_COLUMNS, 'j');
 
 /** The columns of `job_attempt_errors`, in the order of the table. */
@@ -37,10 +37,11 @@ export const ATTEMPT_ERROR_COLUMNS = [
 ] as const;
 
 /**
- * Columns of the row `j` that a statement sets to what they are. PostgreSQL then takes them for changed, and
- * does not look in the table for older versions of the row whenever a page of one of their indexes is full.
- * The jobs of one user are spread over the whole table: each look would find a few, and the next job would
- * need another one. Without this, claiming and completing take a seventh more of the server's time.
+ * Columns of the row `j` that a statement sets to the values that they have. PostgreSQL then treats them as
+ * changed. So, when a page of one of their indexes is full, it does not search the table for older versions
+ * of rows. Such a search finds little, because the jobs of one user are spread over the whole table, and the
+ * next job would need another search. Without this, claims and completions take a seventh more of the
+ * server's time.
  */
 export const UNCHANGED = `"userId" = j."userId",
       "createdAt" = j."createdAt"`;

@@ -3,7 +3,7 @@ import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { JOB_COLUMNS } from './job.columns.js';
 
-/** What describes a new job: an array of each, as the first parameters. */
+/** The types and names of a new job's columns. The first parameters are an array for each column. */
 const JOB_TYPES = ['uuid', 'uuid', 'varchar', 'text', 'timestamptz', 'jsonb'];
 const JOB_NAMES = '"jobId", "userId", "filename", "videoUrl", "availableAt", "parameters"';
 
@@ -15,20 +15,22 @@ const insertInto = (t: Tables): string => `
 
 /**
  * Creates all jobs of a call, or none. Arrays: $1 jobId, $2 userId, $3 filename, $4 videoUrl,
- * $5 availableAt, $6 parameters, null if no job has any, $7 whether the caller gave the id; and $8 the
- * users' ids, each once.
+ * $5 availableAt, $6 parameters (null if no job has any), $7 whether the caller gave the id, $8 the ids of
+ * the users, each once.
  *
- * A row for each job that is there already, with whether its content is another, or one row without a
- * job; in each, how many were created and when, the ids of those if they are not all that were wanted,
- * and the users who do not exist. Nothing is created if there is such a user or such a conflict. Locking
- * the users refuses one who does not exist without the foreign key's error, which would abort the
- * caller's transaction.
+ * Returns a row for each job that exists already, and says whether its content differs. If there is none,
+ * it returns one row without a job. Every row says how many jobs were created and when, and which users do
+ * not exist. If fewer jobs than wanted were created, it also has their ids. Nothing is created if a user
+ * does not exist or a content differs. The statement locks the users to find those who do not exist. So
+ * the foreign key raises no error, which would abort the caller's transaction.
  *
- * Given ids in their order, so that two calls which repeat the same jobs wait for each other and never
- * deadlock; others by user, because half of the indexes are: neighbours share their pages.
+ * Jobs with given ids are inserted in the order of the ids. So two calls with the same jobs wait for each
+ * other and never deadlock. Other jobs are inserted by user, because half of the indexes begin with the
+ * user: the new entries of one user share pages.
  *
- * @param onCollision - with a job that another call has inserted since this statement began: raise an
- *   error, which undoes the whole of it, or pass over it, for a caller's transaction and for one job
+ * @param onCollision - what to do if another call has inserted a job since this statement began. It raises
+ *   an error, which undoes the whole statement, or it passes over the job. It passes over it in a caller's
+ *   transaction, and if there is only one job
  */
 const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING'): Statement => sql`
   WITH input AS MATERIALIZED (
@@ -67,9 +69,10 @@ export const createJobs = (t: Tables): Statement => create(t, 'ON CONFLICT ("job
 export const createJobsOrRaise = (t: Tables): Statement => create(t, '');
 
 /**
- * Creates jobs that have nothing to do with each other. Arrays: $1 jobId, $2 userId, $3 filename,
- * $4 videoUrl, $5 availableAt, $6 parameters, null if no job has any. It passes over jobs whose user is unknown, or is locked by somebody who
- * changes or deletes it. One row: how many were created and when, and their ids if they are not all.
+ * Creates jobs of independent calls. Arrays: $1 jobId, $2 userId, $3 filename, $4 videoUrl,
+ * $5 availableAt, $6 parameters (null if no job has any). It passes over jobs whose user is unknown, or is
+ * locked by somebody who changes or deletes the user. Returns one row: how many jobs were created and when,
+ * and their ids if some were passed over.
  */
 export const createJobsTogether = (t: Tables): Statement => sql`
   WITH created AS (${insertInto(t)}
@@ -82,6 +85,6 @@ export const createJobsTogether = (t: Tables): Statement => sql`
     CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("jobId") END AS "created"
   FROM created`;
 
-/** $1 jobIds, which the same transaction has created. */
+/** Removes jobs that the same transaction has created. $1 jobIds. */
 export const removeJobs = (t: Tables): Statement => sql`
   DELETE FROM ${t.videoJobs} WHERE "jobId" = ANY($1::uuid[])`;

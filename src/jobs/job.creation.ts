@@ -29,7 +29,7 @@ interface Summary extends Row {
 }
 
 /**
- * Creates all jobs, or none. Those whose ids exist with the same content are returned as they are.
+ * Creates all jobs, or none. A job that exists with the same id and content is returned as it is.
  *
  * @throws UserNotFoundError, JobConflictError; nothing was created
  */
@@ -44,10 +44,10 @@ export async function createJobs(
   const once = withoutRepeats(all);
   const columns = columnsOf(once);
   const userIds = [...new Set(once.map(({ input }) => input.userId.toLowerCase()))];
-  // What this call has created in a try before, in the caller's transaction.
+  // The jobs that earlier tries of this call have created, in the caller's transaction.
   const own = new Set<string>();
-  // One job is there or not. Several, of which one turns out to be another's, are undone: by the error
-  // of the statement, or by hand in a transaction that must not see one.
+  // With several jobs, one may turn out to conflict after others were created. These must be undone: by an
+  // error of the statement, or by hand in a caller's transaction, because an error would abort it.
   const undoes = manager === undefined && once.length > 1;
   const statement = undoes ? statements.createJobsOrRaise : statements.createJobs;
   for (let tries = 1; tries <= TRIES; tries += 1) {
@@ -58,7 +58,7 @@ export async function createJobs(
       .catch((error: unknown) => {
         if (tries === TRIES || !isCollision(error)) throw error;
       });
-    // With a job that was inserted meanwhile: the next try finds it.
+    // It collided with a job that was inserted meanwhile. The next try finds that job.
     if (rows === undefined) continue;
     const existing = new Map(
       rows.filter((row) => row['jobId'] !== null).map((row) => [row['jobId'] as string, row]),
@@ -94,8 +94,8 @@ export async function createJob(
 }
 
 /**
- * Jobs without given ids that are created at the same time by calls that have nothing to do with each
- * other. A user whose row is locked holds up the calls for that user alone.
+ * Creates the jobs of independent calls that come at the same time, in one statement. The callers gave no
+ * ids. A user whose row is locked delays only the calls for that user.
  */
 export const creatingTogether = (db: SqlRunner): RequestBatcher<CreateJobInput, VideoJob> =>
   new RequestBatcher({
@@ -120,7 +120,7 @@ const wanted = (input: CreateJobInput): Wanted => ({
   jobId: input.jobId?.toLowerCase() ?? uuidV7(),
 });
 
-/** Each id once. @throws JobConflictError if one is there twice with different contents */
+/** Returns each id once. @throws JobConflictError if an id is there twice with different contents */
 function withoutRepeats(jobs: readonly Wanted[]): Wanted[] {
   const byId = new Map<string, Wanted>();
   for (const job of jobs) {
@@ -137,7 +137,7 @@ const isSame = (a: CreateJobInput, b: CreateJobInput): boolean =>
   a.videoUrl === b.videoUrl &&
   isDeepStrictEqual(a.parameters ?? null, b.parameters ?? null);
 
-/** Why none of the jobs may be created. */
+/** The reason why none of the jobs may be created; undefined if there is none. */
 function refusalOf(
   jobs: readonly Wanted[],
   existing: ReadonlyMap<string, Row>,
@@ -148,10 +148,10 @@ function refusalOf(
   return unknownUsers === null ? undefined : new UserNotFoundError(unknownUsers);
 }
 
-/** A job of the same id was inserted since the statement began. */
+/** Whether another call has inserted a job of the same id since the statement began. */
 const isCollision = (error: unknown): boolean => (error as { code?: unknown }).code === '23505';
 
-/** The statements' parameters, as arrays with an entry for each job. */
+/** The parameters of the statements: arrays with an entry for each job. */
 const columnsOf = (jobs: readonly Wanted[]): unknown[] => [
   jobs.map(({ jobId }) => jobId),
   jobs.map(({ input }) => input.userId),

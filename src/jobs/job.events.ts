@@ -2,10 +2,10 @@ import { channel } from 'node:diagnostics_channel';
 import type { DataSource, EntityManager } from 'typeorm';
 import { afterCommit } from '../sql/after-commit.js';
 
-/** What has just become visible in a database. */
+/** A queue has just grown, and the commit is done. */
 export interface QueueEvent {
   readonly dataSource: DataSource;
-  /** Which queue has grown: jobs were created or retried, or notifications were logged. */
+  /** The queue that has grown: jobs were created or retried, or notifications were logged. */
   readonly queue: 'jobs' | 'notifications';
   readonly count: number;
   /** False for a job that was retried: it has been there before. */
@@ -13,8 +13,8 @@ export interface QueueEvent {
 }
 
 /**
- * Tells the rest of the process that a queue has grown, after the commit. Workers wake up by it, and
- * metrics count by it. Nobody listening costs nothing.
+ * Tells the rest of the process that a queue has grown, after the commit. It wakes workers, and the metrics
+ * count with it. It costs nothing while nobody listens.
  */
 const events = channel('frameforge:queue');
 
@@ -31,7 +31,7 @@ export function announce(
   }
 }
 
-/** Calls back at each event of one data source. @returns how to end that */
+/** Calls back at each event of one data source. @returns a function that ends this */
 export function onQueueEvent(
   dataSource: DataSource,
   callback: (event: QueueEvent) => void,

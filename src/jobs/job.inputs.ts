@@ -60,7 +60,7 @@ export class CountJobsInput {
 
 /** The lease of a job that `startJob` starts. */
 export class StartJobInput {
-  /** The lease in milliseconds; with neither this nor a `workerId` the job has no lease. */
+  /** The lease in milliseconds. Without this and without a `workerId`, the job has no lease. */
   @CheckedBy(integer(1), 'optional') leaseMs?: number;
   /** Who holds the lease, unique to one process incarnation. */
   @CheckedBy(text(255), 'optional') workerId?: string;
@@ -143,11 +143,11 @@ export interface JobCompletion {
 
 /** Which jobs to remove. */
 export class PruneJobsInput {
-  /** Completed and failed jobs that ended before this time are removed. */
+  /** Removes completed and failed jobs that ended before this time. */
   @CheckedBy(instant) @DateFromText() olderThan!: Date;
   /** How many rows one statement removes; 1 to 10,000; 1,000 if left out. */
   @CheckedBy(integer(1, MAX_BATCH), 'optional') batchSize?: number;
-  /** Only jobs of this status; both if left out. */
+  /** Only jobs of this status; completed and failed jobs if left out. */
   @CheckedBy(oneOf(['completed', 'failed']), 'omittable') status?: 'completed' | 'failed';
   /** Only counts what it would remove. Default false. */
   @CheckedBy(flag, 'omittable') dryRun?: boolean;

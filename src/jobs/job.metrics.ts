@@ -12,12 +12,12 @@ type OpenTelemetry = typeof import('@opentelemetry/api');
 export async function findOpenTelemetry(): Promise<OpenTelemetry | undefined> {
   try {
     const module = await import('@opentelemetry/api');
-    // A bundle may have all of it in the default export; and webpack gives an empty module to those who
-    // ask again for one that is not installed.
+    // In a bundle, all of the API may be in the default export. If the module is not installed, webpack gives
+    // an empty module on the second import.
     const inner = (module as { default?: unknown }).default as OpenTelemetry | undefined;
     return [module, inner].find((api) => api?.metrics !== undefined);
   } catch (error) {
-    // Node says ERR_MODULE_NOT_FOUND, Jest and bundlers say it without the ERR.
+    // Node's code is ERR_MODULE_NOT_FOUND. Jest and bundlers use MODULE_NOT_FOUND.
     if (String((error as { code?: unknown }).code).endsWith('MODULE_NOT_FOUND')) return undefined;
     throw error;
   }
@@ -26,12 +26,12 @@ export async function findOpenTelemetry(): Promise<OpenTelemetry | undefined> {
 const counted = new WeakMap<DataSource, Wanted<() => void>>();
 
 /**
- * Counts the jobs that this process creates, as `frameforge.jobs.created`. Here and not in the worker,
- * because most services that create jobs have none. OpenTelemetry is looked for when there is something
- * to count: a boot does not wait for it. Several modules may ask for the same data source.
+ * Counts the jobs that this process creates, as `frameforge.jobs.created`. The worker does not count them,
+ * because most services that create jobs have no worker. OpenTelemetry is loaded when the first job is
+ * created, so the start of the application does not wait for it. Several modules may ask for one data source.
  *
- * @param warn - is told if it is there and cannot be loaded
- * @returns how to end that
+ * @param warn - is called if OpenTelemetry is installed and cannot be loaded
+ * @returns a function that ends the counting
  */
 export function countCreatedJobs(
   dataSource: DataSource,

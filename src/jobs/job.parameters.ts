@@ -5,16 +5,16 @@ import { InvalidInputError } from '../errors.js';
 /** A class with `class-validator` rules for the parameters of jobs. */
 export type JobParametersClass = new () => object;
 
-/** The parameters of an input, and where they stand there. */
+/** The parameters of an input, and their path in the input. */
 interface GivenParameters {
   readonly path: string;
   readonly parameters: object | null | undefined;
 }
 
 /**
- * Refuses parameters that are not what a class says. A job without parameters is checked as one with an
- * empty object, so that it is refused where the class requires something. Properties that the class does
- * not know are refused too.
+ * Refuses parameters that break the rules of a class. A job without parameters is checked like a job with an
+ * empty object. So it is refused if the class requires a property. Properties that the class does not have
+ * are refused too.
  *
  * @throws InvalidInputError listing each fault by property
  */
@@ -23,7 +23,7 @@ export async function requireParameters(
   ParametersClass: JobParametersClass,
   all: readonly GivenParameters[],
 ): Promise<void> {
-  // Loaded here: it takes 170 ms, and whoever has such a class has loaded it already.
+  // It is loaded only here, because that takes 170 ms. An application with such a class has loaded it already.
   const [{ validate }, { plainToInstance }] = await Promise.all([
     import('class-validator'),
     import('class-transformer'),
@@ -41,13 +41,13 @@ function problemsOf(
   { property, constraints, children }: ValidationError,
   path: string,
 ): InputProblem[] {
-  // Of an object that has no rules at all, it names no property.
+  // For an object without any rules, class-validator names no property.
   const at = (property ?? '') === '' ? path : `${path}.${property}`;
   const own = Object.entries(constraints ?? {}).map(([rule, text]): InputProblem => {
     if (rule === 'whitelistValidation') {
       return { property: at, message: 'is not a property of the class that `jobParameters` names' };
     }
-    // Most messages begin with the property, as this package's problems do without it.
+    // Most messages begin with the property. The problems of this package do not repeat it.
     const message = text.startsWith(`${property} `) ? text.slice(property.length + 1) : text;
     return { property: at, message };
   });

@@ -4,11 +4,11 @@ import type { Tables } from '../schema/tables.js';
 
 type Ended = 'completed' | 'failed';
 
-/** The time before which jobs must have ended: $1 itself, or so many ms ago. */
+/** The time before which jobs must have ended: $1 itself, or $1 ms ago. */
 const THEN = '$1::timestamptz';
 const AGO = 'statement_timestamp() - make_interval(secs => $1::double precision / 1000)';
 
-/** Whether no notification of the job `j` is to be delivered. */
+/** Whether no notification of the job `j` still has to be delivered. */
 const nothingToTell = (t: Tables): string => `NOT EXISTS (
           SELECT FROM ${t.notificationLog} n
           WHERE n."jobId" = j."jobId" AND n."deliveryStatus" = 'pending')`;
@@ -26,9 +26,10 @@ export const countPrunable =
   SELECT count(*)::integer AS "count" FROM ${t.videoJobs} j WHERE ${prunable(t, status, THEN)}`;
 
 /**
- * $1 of `until`, $2 how many to lock at most, $3 and $4 `createdAt` and `jobId` of the job after which to
- * go on. One row: the ids of those that were locked, and the last of them. It walks `idx_jobs_created_at`
- * from there: a job is created before it ends. A job whose notification is still to be delivered stays.
+ * $1 as in `until`, $2 how many jobs to lock at most, $3 and $4 `createdAt` and `jobId` of the job after
+ * which to go on. Returns one row: the ids of the locked jobs, and the last job. It reads
+ * `idx_jobs_created_at` from that job on, and stops at `until`, because a job is created before it ends. A
+ * job whose notification still has to be delivered stays.
  */
 const lock = (t: Tables, status: Ended | undefined, until: string, turn = ''): Statement => sql`
   WITH ${turn === '' ? '' : `turn AS MATERIALIZED (SELECT ${turn} AS "isOurs"), `}locked AS MATERIALIZED (
@@ -48,9 +49,9 @@ const lock = (t: Tables, status: Ended | undefined, until: string, turn = ''): S
   ) AS last ON true`;
 
 /**
- * $1 the ids of jobs that this transaction has locked. One row: how many were removed. Until they were locked
- * a notification may have been made due again, which changes no column of its job: only a statement that
- * begins after the lock sees it.
+ * $1 the ids of jobs that this transaction has locked. Returns one row: how many jobs were removed. Before
+ * the lock, somebody may have made a notification of a job due again. This changes no column of the job, so
+ * only a statement that begins after the lock sees it.
  */
 export const removeLocked = (t: Tables): Statement => sql`
   WITH removed AS (
@@ -68,7 +69,7 @@ export const lockPrunable =
 
 /**
  * $1 how long ago, in ms, jobs must have ended; $2 to $4 as in `lock`. It finds nothing while another
- * worker removes jobs: the lock is of this transaction alone, so that it works behind any pooler.
+ * worker removes jobs. Its advisory lock ends with the transaction, so it works behind any pooler.
  */
 export const lockSweepable =
   (status: Ended) =>
@@ -80,5 +81,5 @@ export const lockSweepable =
       `pg_try_advisory_xact_lock(${SWEEP_LOCK}, '${t.videoJobs}'::regclass::oid::integer)`,
     );
 
-/** The first half of the key of the lock; the other is the table's. */
+/** The first half of the key of the advisory lock. The second half is the id of the table. */
 export const SWEEP_LOCK = 1_179_796_053;

@@ -4,10 +4,10 @@ import type { Statement } from '../sql/statement.js';
 import type { PruneJobsInput } from './job.inputs.js';
 import { countPrunable, lockPrunable, lockSweepable, removeLocked } from './job.pruning.sql.js';
 
-/** What a batch has locked. */
+/** The jobs that a batch has locked. */
 interface Batch {
   readonly jobIds: readonly string[];
-  /** The last job of it; null when there was none. */
+  /** When the last job of the batch was created; null if the batch has no job. */
   readonly createdAt: Date | null;
   readonly jobId: string | null;
 }
@@ -16,19 +16,19 @@ const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 /** Which jobs are removed, and how many in one transaction. */
 interface Sweep {
-  /** Locks a batch of them. */
+  /** Locks a batch of these jobs. */
   readonly lock: (t: Tables) => Statement;
-  /** The first parameter: which time is long enough ago. */
+  /** The first parameter of `lock`: how long ago is long enough. */
   readonly until: unknown;
   readonly batchSize: number;
-  /** Asked after each batch whether there shall be another. */
+  /** Is asked after each batch whether to go on. */
   goesOn?(): Promise<boolean>;
 }
 
 /**
- * Removes jobs that ended before a time, from the oldest on.
+ * Removes jobs that ended before a time, the oldest first.
  *
- * @returns how many were removed, or would be
+ * @returns how many jobs were removed, or would be removed with `dryRun`
  */
 export async function pruneJobs(
   db: SqlRunner,
@@ -40,15 +40,16 @@ export async function pruneJobs(
   return row?.count ?? 0;
 }
 
-/** How many jobs a worker removes in one transaction: few, because it works on others meanwhile. */
+/** How many jobs a worker removes in one transaction. It is small, because the worker processes jobs meanwhile. */
 const SWEEP_BATCH = 200;
 
 /**
- * Removes jobs that ended long enough ago by the clock of the database, unless another worker is at it.
+ * Removes jobs that ended long enough ago, by the clock of the database. Does nothing while another worker
+ * removes jobs.
  *
- * @param keptMs - for how long they were to be kept, in ms
- * @param goesOn - asked after each batch whether there shall be another
- * @returns how many were removed
+ * @param keptMs - how long finished jobs are kept, in ms
+ * @param goesOn - is asked after each batch whether to go on
+ * @returns how many jobs were removed
  */
 export const sweepJobs = (
   db: SqlRunner,
@@ -59,9 +60,9 @@ export const sweepJobs = (
   remove(db, { lock: lockSweepable(status), until: keptMs, batchSize: SWEEP_BATCH, goesOn });
 
 /**
- * Each batch goes on where the one before ended, so that what has to stay is passed over once, and not again
- * for each batch. It is a transaction of two statements: what the second sees of notifications is no older
- * than the locks of the first.
+ * Removes jobs in batches. Each batch begins where the batch before ended, so that jobs that have to stay are
+ * passed over only once. A batch is a transaction of two statements. The second statement begins after the
+ * first has locked the jobs, so it sees all notifications that were made due before the lock.
  */
 async function remove(db: SqlRunner, { lock, until, batchSize, goesOn }: Sweep): Promise<number> {
   let after = ['-infinity', NO_ID];

@@ -347,11 +347,11 @@ export class JobService {
   }
 
   /**
-   * Extends the leases of jobs that are still held, in one statement that waits for no lock: a row that
-   * is locked keeps its deadline. Never joins a transaction.
+   * Extends the leases of jobs that are still held. One statement does so and waits for no lock: a locked
+   * row keeps its deadline. Never joins a transaction.
    *
-   * @returns the ids of the jobs still held, which are those whose leases were extended or have not
-   *   ended yet; drop the work on the others
+   * @returns the ids of the jobs that are still held: their leases were extended, or have not ended yet.
+   *   Stop the work on the other jobs
    */
   async extendLeases(jobs: readonly JobHandle[], input: ExtendLeasesInput): Promise<string[]> {
     const operation = 'extendLeases';
@@ -509,7 +509,7 @@ export class JobService {
    * @param input - `userId`: another user's job is "not found"; `reason`: 1 to 1,000 characters, which
    *   the job's `errorMessage` then has
    * @throws JobNotFoundError
-   * @throws InvalidJobTransitionError if it is completed, or failed without having been cancelled
+   * @throws InvalidJobTransitionError if the job is completed, or if it failed and was not cancelled
    */
   async cancelJob(
     jobId: string,
@@ -608,9 +608,9 @@ export class JobService {
   /**
    * Watches a job. The stream begins with the present state, then has each change of the status, the run or
    * the progress, and ends with the final state. All watchers of a process share one statement a second.
-   * Changes by this process are told at once. So are changes by processes with `notifyWorkers`, if
-   * `FrameForgeDatabaseModule` has `listen`. While the database cannot be reached, the stream waits. It ends
-   * when the application closes.
+   * The stream has the changes by this process at once. If `FrameForgeDatabaseModule` has `listen`, it also
+   * has the changes by processes with `notifyWorkers` at once. While the database cannot be reached, the
+   * stream waits. It ends when the application closes.
    *
    * @param input - `userId`: another user's job is "not found"
    * @returns the states; for Nest's `@Sse`, map each to `{ data }`. The stream fails with an
@@ -627,11 +627,14 @@ export class JobService {
   }
 
   /**
-   * Watches the jobs of a user: the present state of the 100 newest, newest first, then each change of
-   * them and of those that come. One that another process creates in a transaction that takes more than 10 s
-   * is told up to 10 s after its commit, and not at all after 15 minutes, unless `listen` is set. A completed
-   * job is told once more and not looked at again. The stream does not end by itself. Everything else is as
-   * in {@link watchJob}.
+   * Watches the jobs of a user. The stream begins with the present state of the 100 newest jobs, newest
+   * first. Then it has each change of these jobs, and of jobs that are created later. It has the end of a
+   * completed job once, and then does not look at the job again. The stream does not end by itself.
+   * Everything else is as in {@link watchJob}.
+   *
+   * Another process may create a job in a transaction that takes more than 10 s. Without `listen`, the stream
+   * has this job up to 10 s after the commit. If the transaction takes more than 15 minutes, the stream never
+   * has it.
    */
   watchJobs(input: WatchJobsInput): Observable<JobView> {
     return watchJobs(watchOn(this.dataSource, this.preparedStatements), () => {
@@ -641,7 +644,7 @@ export class JobService {
   }
 
   /**
-   * Lists the errors of the failed and lost runs of a job, in the order of the runs.
+   * Lists the errors of a job's runs that failed or whose worker was lost, in the order of the runs.
    *
    * @param options - `userId`: another user's job is "not found"
    * @returns an empty array when no run failed
@@ -677,7 +680,7 @@ export class JobService {
   }
 }
 
-/** Refuses a second entry about a job of the batch: one statement cannot update a row twice. */
+/** Refuses a second entry about one job in a batch: one statement cannot update a row twice. */
 function requireOnce(
   seen: Set<string>,
   { jobId }: Partial<JobHandle>,

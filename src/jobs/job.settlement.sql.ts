@@ -7,7 +7,7 @@ import { job, JOB_COLUMNS, UNCHANGED } from './job.columns.js';
 export const recipient = (t: Tables): string =>
   `(SELECT u."email" FROM ${t.users} u WHERE u."userId" = j."userId")`;
 
-/** Logs the notification of each job in `ended`, a row of which has all that it needs. */
+/** Logs the notification of each final job in `ended`. The rows of `ended` have all values that it needs. */
 export const logNotifications = (t: Tables, ended: string): string => `
     INSERT INTO ${t.notificationLog}
       ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
@@ -22,25 +22,25 @@ const SETTLEMENT_TYPES =
   'uuid integer varchar varchar text integer text text integer integer uuid jsonb'.split(' ');
 
 /**
- * Every move out of `processing`, of one job or of many: it waits for their locks, in `jobId` order. The
- * parameters are arrays with an entry for each job: $1 jobId, $2 runNumber, $3 workerId, $4 the next
- * status, $5 resultUrl, $6 frameCount, $7 errorMessage, $8 what `job_attempt_errors` keeps, $9 ms until
- * a pending job is due, $10 the attempts given back, $11 the notification's id, $12 output, null if no
- * job has any.
+ * Makes every move out of `processing`, for one job or for many. It waits for locked rows, in the order of
+ * `jobId`. The parameters are arrays with an entry for each job: $1 jobId, $2 runNumber, $3 workerId, $4 the
+ * next status, $5 resultUrl, $6 frameCount, $7 errorMessage, $8 the text for `job_attempt_errors`, $9 ms until
+ * a pending job is due, $10 the attempts given back, $11 the notification's id, $12 output (null if no
+ * job has any).
  *
- * One row for each job that exists, by its "position" in the input: its state before, and, if the
- * caller held it, the job after, and who is told. The row is locked first, so that the verdict and the
- * update see the same version of it whatever else runs. The run's notification is in the same
- * statement: neither exists without the other.
+ * Returns one row for each job that exists, with its "position" in the input. The row has the state of the
+ * job before. If the caller held the job, it also has the job after, and the recipient. The job's row is
+ * locked first, so that the check and the update see the same version of it. The same statement writes the
+ * notification of the run, so that neither exists without the other.
  *
- * A run that a service without runs started after a retry has the number of the run before, which is
- * reported already: it gets the next number when it ends.
+ * A service of an older version may start a retried job without a new run number. The run then has the number
+ * of the run before, which has its notification already. So the run gets the next number when it ends.
  */
 export const settleJobs = (t: Tables): Statement => settle(t);
 
 /**
- * As {@link settleJobs}, but it waits for nobody: of a job whose row is locked comes a row that has nothing
- * but its "position".
+ * As {@link settleJobs}, but it waits for no lock. For a job whose row is locked it returns a row that has
+ * only the "position".
  */
 export const settleUnlockedJobs = (t: Tables): Statement =>
   settle(
@@ -113,17 +113,17 @@ const settle = (t: Tables, wait = '', more = ''): Statement => sql`
   WHERE l."statusBefore" <> 'processing' OR l."isLost"${more}`;
 
 /**
- * Completes jobs that have nothing to do with each other, by their workers. It passes over each that is
- * locked, or that its caller does not hold, and so it needs no order: it waits for nobody. A job
- * without a worker is none of these. The fence stands in a CASE: as a plain condition it makes the
- * planner read an index of the status.
+ * Completes jobs of independent calls, each held by a worker. It passes over jobs whose row is locked, and
+ * over jobs that the caller does not hold. It waits for no lock, so it needs no order. It never completes a
+ * job that was started without a worker. The check of the run is inside a CASE: with plain conditions the
+ * planner would read an index of the status.
  *
- * Arrays: $1 jobId, $2 runNumber, $3 resultUrl, $4 frameCount, $5 the notification's id, $6 output, null
- * if no job has any; then $7.
+ * Arrays: $1 jobId, $2 runNumber, $3 resultUrl, $4 frameCount, $5 the notification's id, $6 output (null
+ * if no job has any). Then comes $7.
  *
- * @param worker - the type of the array $7 of those who hold the jobs; or of $7, if all have one holder
- * @param returning - what to keep of a job that was completed
- * @param result - what to select of `completed`
+ * @param worker - the type of $7: an array with the worker of each job, or one worker that holds all jobs
+ * @param returning - the columns to return of a completed job
+ * @param result - the query that reads `completed`
  */
 const completeTogether = (
   t: Tables,
@@ -162,7 +162,7 @@ const completeTogether = (
   ${result}`;
 };
 
-/** $7 the array of workerIds. One row for each job that was completed, by its "position". */
+/** $7 the array of workerIds. Returns one row for each completed job, with its "position". */
 export const completeJobsTogether = (t: Tables): Statement =>
   completeTogether(
     t,
@@ -172,8 +172,8 @@ export const completeJobsTogether = (t: Tables): Statement =>
   );
 
 /**
- * $7 the workerId of all jobs. One row: how many were completed, and if that is not all of them, their
- * positions.
+ * $7 the workerId of all jobs. Returns one row: how many jobs were completed, and their positions if some
+ * were not completed.
  */
 export const completeJobsOfWorker = (t: Tables): Statement =>
   completeTogether(
@@ -186,8 +186,8 @@ export const completeJobsOfWorker = (t: Tables): Statement =>
   );
 
 /**
- * $1 jobId, $2 userId or null for any. One row unless the job does not exist: its state before, and the
- * job if it was moved.
+ * $1 jobId, $2 userId or null for any user. Returns no row if the job does not exist. Otherwise it returns
+ * one row: the state of the job before, and the job if it is pending again.
  */
 export const retryJob = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (

@@ -20,11 +20,11 @@ import { uuidV7 } from './uuid.js';
 export interface Settlement {
   readonly handle: JobHandle;
   readonly next: JobStatus;
-  /** Of a completed job. */
+  /** The result, if the job is completed. */
   readonly result?: JobResult;
-  /** What the job's user reads of a run that failed. */
+  /** Why the run failed. The job's user reads this text. */
   readonly errorMessage?: string;
-  /** What `job_attempt_errors` keeps of it; the `errorMessage` if left out, nothing if null. */
+  /** The text for `job_attempt_errors`; the `errorMessage` if left out, no row if null. */
   readonly attemptError?: string | null;
   /** How long, in ms, until a job that becomes pending is due. */
   readonly delayMs?: number;
@@ -32,7 +32,7 @@ export interface Settlement {
   readonly refund?: number;
 }
 
-/** A run that ended well. */
+/** A run that succeeded, and its result. */
 export interface Completion {
   readonly handle: JobHandle;
   readonly result: JobResult;
@@ -49,13 +49,13 @@ export interface SettledJob {
 /** Why a move was refused. */
 export type JobRefusal = JobNotFoundError | LeaseLostError | InvalidJobTransitionError;
 
-/** What came of a move. */
+/** The outcome of a move: the settled job, or why it was refused. */
 export type Verdict = SettledJob | { readonly error: JobRefusal };
 
 /**
- * Moves jobs out of `processing` in one statement, and says of each what came of it.
+ * Moves jobs out of `processing` in one statement, and returns the outcome for each.
  *
- * @param move - what the jobs are to be, for the message of a refusal
+ * @param move - the move as a word, such as `completed`, for the message of a refusal
  */
 export const settleJobs = (
   db: SqlRunner,
@@ -66,7 +66,7 @@ export const settleJobs = (
 ): Promise<Verdict[]> =>
   settle(db, statements.settleJobs, operation, move, settlements, tx) as Promise<Verdict[]>;
 
-/** Gives jobs back without counting the attempt. @returns for each undefined if its row is locked */
+/** Gives jobs back without counting the attempt. @returns the outcome for each; undefined if its row is locked */
 export function releaseUnlocked(
   db: SqlRunner,
   handles: readonly JobHandle[],
@@ -122,7 +122,7 @@ async function settle(
 /**
  * Moves one job out of `processing`.
  *
- * @param move - what the job is to be, for the message of a refusal
+ * @param move - the move as a word, such as `completed`, for the message of a refusal
  * @throws JobRefusal; nothing was written
  */
 export async function settleJob(
@@ -145,7 +145,7 @@ export const completeJob = (
 ): Promise<SettledJob> =>
   settleJob(db, 'completeJob', 'completed', { ...completion, next: JobStatus.COMPLETED }, tx);
 
-/** Completes jobs for callers that have nothing to do with each other, and come at the same time. */
+/** Completes the jobs of independent calls that come at the same time, in one statement. */
 export const completionsTogether = (db: SqlRunner): RequestBatcher<Completion, SettledJob> =>
   new RequestBatcher({
     operation: 'completeJob',
@@ -172,9 +172,9 @@ export const completionsTogether = (db: SqlRunner): RequestBatcher<Completion, S
   });
 
 /**
- * Completes jobs that one worker holds, for a caller that needs neither job nor notification.
+ * Completes jobs that one worker holds. The caller needs neither the jobs nor the notifications afterwards.
  *
- * @returns whether each was completed; if not, it is locked, or it is to be refused
+ * @returns for each job whether it was completed. If not, its row is locked, or the completion must be refused
  */
 export async function completeJobsOfWorker(
   db: SqlRunner,
@@ -185,7 +185,7 @@ export async function completeJobsOfWorker(
   const results = completions.map(({ result }) => result);
   const notificationIds = completions.map(() => uuidV7());
   const [urls, counts, outputs] = resultColumns(results);
-  // Ids and numbers need no quotes, which `pg` would put around each.
+  // `pg` would put quotes around each value. Ids and numbers do not need them.
   const plain = [jobIds, runNumbers, counts, notificationIds].map(
     (column) => `{${column!.join()}}`,
   );
@@ -213,7 +213,7 @@ const resultColumns = (results: readonly JobResult[]) =>
     jsonColumn(results.map(({ output }) => output)),
   ] as const;
 
-/** What a statement has made of a job that its caller held. */
+/** Reads a settled job and its notification from a row of the statement. */
 function settledJob(row: Row, notificationId: string): SettledJob {
   const job = toJob(row);
   const recipientEmail = row['recipientEmail'] as string;
@@ -224,14 +224,14 @@ function settledJob(row: Row, notificationId: string): SettledJob {
   };
 }
 
-/** The job of a statement that moves one job by its id, or the error that says why it did not. */
+/** Reads the job that a statement moved by its id. @throws JobRefusal, which says why it was not moved */
 export function movedJob(jobId: string, move: string, row: Row | undefined): VideoJob {
   if (row === undefined) throw new JobNotFoundError(jobId);
   if (row['job.jobId'] === null) throw refusal(jobId, move, row);
   return toJob(row, 'job.');
 }
 
-/** Why a move was refused, by the state in which the locked row was found. */
+/** The error for a refused move. It comes from the state of the locked row. */
 function refusal(
   jobId: string,
   move: string,

@@ -24,7 +24,7 @@ export class JobView {
   errorMessage!: string | null;
   /** How far the latest run has come, from 0 to 100 percent; null before the first run. */
   progress!: number | null;
-  /** What the latest run last said of its progress. */
+  /** The latest message about the progress of the latest run; null if there is none. */
   progressMessage!: string | null;
   /** What the handler should do, in the application's own form. */
   parameters!: Record<string, unknown> | null;
@@ -65,7 +65,7 @@ export class JobView {
   }
 }
 
-/** What a notification says of the end of a job. */
+/** The part of a notification that describes the end of a job. */
 type End = Pick<NotificationLog, 'notificationType' | 'runNumber' | 'createdAt'>;
 
 /**

@@ -10,15 +10,15 @@ import type { Wanted } from './while-wanted.js';
 
 const senders = new WeakMap<DataSource, Wanted<WakeUpSender>>();
 
-/** Tells other processes what this process puts into the queues, until the application ends. */
+/** Tells other processes when this process puts work into the queues, until the application ends. */
 export class QueueAnnouncer implements BeforeApplicationShutdown, OnApplicationShutdown {
   private readonly counting: () => void;
   private readonly wakeUps: { readonly running: WakeUpSender; end(): void } | undefined;
 
   /**
    * @param notifyWorkers - whether to tell other processes
-   * @param listen - whether those who watch jobs hear other processes
-   * @param warn - is told what could not be sent or heard
+   * @param listen - whether watchers of jobs here listen to other processes
+   * @param warn - gets a message when something could not be sent or received
    */
   constructor(
     private readonly dataSource: DataSource,
@@ -44,9 +44,9 @@ export class QueueAnnouncer implements BeforeApplicationShutdown, OnApplicationS
     this.wakeUps = whileWanted(senders, dataSource, start, (sender) => sender.end());
   }
 
-  /** What is pending is sent while the data source is open. */
+  /** Sends the pending messages while the data source is still open. */
   async beforeApplicationShutdown(): Promise<void> {
-    // The answers of those that watch jobs end here: a server waits for its open answers.
+    // Ends the streams of watched jobs, because an HTTP server waits for its open responses.
     endWatching(this.dataSource);
     await this.wakeUps?.running.flush();
   }

@@ -4,17 +4,17 @@ import { InvalidInputError } from '../errors.js';
 /** The schemes that URLs of videos and results may have, unless the option `urlSchemes` says otherwise. */
 export const DEFAULT_URL_SCHEMES: readonly string[] = ['https', 'http', 's3', 'gs', 'file'];
 
-/** A URL of an input, and where it stands there. */
+/** A URL of an input, and its path in the input. */
 interface GivenUrl {
   readonly property: string;
   readonly url: string;
 }
 
 /**
- * Refuses URLs whose scheme the application does not take. A page that shows a `javascript:` URL as a
+ * Refuses URLs whose scheme the application does not allow. A page that shows a `javascript:` URL as a
  * link would run it.
  *
- * @throws InvalidInputError listing each
+ * @throws InvalidInputError listing each such URL
  */
 export function requireSchemes(
   operation: string,

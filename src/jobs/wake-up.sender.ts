@@ -6,28 +6,28 @@ import { onQueueEvent } from './job.events.js';
 import { notify } from './wake-up.sql.js';
 
 /**
- * The channel of `LISTEN` and `NOTIFY`; the payload is the queue that has grown, or `cancelled` and the id
+ * The channel of `LISTEN` and `NOTIFY`. The payload is the queue that has grown, or `cancelled` and the id
  * of a job.
  */
 export const WAKE_UP_CHANNEL = 'frameforge_queue';
 
 const CANCELLED = 'cancelled ';
 
-/** The id of the job, if a message says that one was cancelled. */
+/** The id of the cancelled job, if the message is about a cancellation. */
 export const cancelledJobOf = (message: string): string | undefined =>
   message.startsWith(CANCELLED) ? message.slice(CANCELLED.length) : undefined;
 
 /** The channel for watchers of jobs. The payload is a list of jobs that have changed. */
 export const CHANGES_CHANNEL = 'frameforge_changes';
 
-/** How many jobs a message names: the server takes no payload of 8,000 bytes. */
+/** How many jobs a message names. The server refuses payloads of 8,000 bytes or more. */
 const JOBS_PER_MESSAGE = 100;
 
-/** A changed job as a part of a message. */
+/** Writes a changed job as a part of a message. */
 const changeText = ({ jobId, userId }: ChangedJob): string =>
   userId === undefined ? jobId : `${jobId} ${userId}`;
 
-/** The jobs of a message. */
+/** Reads the jobs of a message. */
 export const readChanges = (message: string): ChangedJob[] =>
   message.split(',').map((text) => {
     const [jobId = '', userId] = text.split(' ');
@@ -41,10 +41,10 @@ const COALESCE_MS = 10;
 const TIMEOUT_MS = 5_000;
 
 /**
- * Tells other processes by `NOTIFY` what this one has committed: their workers that there is something to
- * do, or that a job was cancelled, and those who watch jobs which have changed. It is
- * sent after the commit, and once for all that came within 10 ms: a `NOTIFY` in each insert's own
- * transaction takes a lock that all commits share, and costs more than half of their throughput.
+ * Sends a `NOTIFY` to other processes after this process has committed. It tells their workers that there is
+ * work, or that a job was cancelled. It tells their watchers which jobs have changed. It sends after the
+ * commit, and once for everything within 10 ms. A `NOTIFY` in each insert's own transaction would take a
+ * lock that all commits share, and would cost more than half of the throughput.
  */
 export class WakeUpSender {
   private readonly wakeUps = new Set<string>();
@@ -56,7 +56,7 @@ export class WakeUpSender {
   private isClosing = false;
   private sending: Promise<unknown> = Promise.resolve();
 
-  /** @param warn - is told of a notification that could not be sent; the workers' polls make up for it */
+  /** @param warn - gets the error if a message could not be sent; workers then find the work by polling */
   constructor(
     private readonly dataSource: DataSource,
     private readonly warn: (error: unknown) => void,
@@ -84,7 +84,7 @@ export class WakeUpSender {
     this.timer ??= setTimeout(() => this.send(), Math.max(waitMs, 0)).unref();
   }
 
-  /** Sends what is pending, and from now on without delay. @returns when all is sent */
+  /** Sends all pending messages. Later messages are sent without delay. @returns when all are sent */
   async flush(): Promise<void> {
     this.isClosing = true;
     this.send();

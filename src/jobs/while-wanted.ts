@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 
-/** What runs once for a data source, and how many want it. */
+/** Something that runs once for a data source, and the number of its users. */
 export interface Wanted<T> {
   readonly running: T;
   count: number;
@@ -9,9 +9,9 @@ export interface Wanted<T> {
 /**
  * Runs something once for a data source, however many modules of an application ask for it.
  *
- * @param all - what runs already
- * @param start - begins it, for the first who asks
- * @param end - is given it when the last one does not want it any more
+ * @param all - everything that runs already
+ * @param start - starts it for the first user
+ * @param end - ends it when the last user has left
  */
 export function whileWanted<T>(
   all: WeakMap<DataSource, Wanted<T>>,

@@ -3,8 +3,8 @@ import { flag, instant, integer, oneOf, text, uuid } from '../../input/rules.js'
 import { DateFromText, NumberFromText } from '../../input/transforms.js';
 
 /**
- * Which jobs to change. Every key narrows the filter. A key that is present but undefined is refused, because
- * more jobs would be changed than the caller means.
+ * Which jobs to change. Every key narrows the filter. A key that is present but undefined is refused: without
+ * it, more jobs than the caller means would be changed.
  */
 class JobsFilter {
   /** Only this user's jobs. */
@@ -33,7 +33,7 @@ export class RetryJobsFilter extends JobsFilter {
 
 /** Which jobs to cancel, and why. */
 export class CancelJobsFilter extends JobsFilter {
-  /** Only jobs of this status; both if left out. */
+  /** Only jobs of this status; pending and processing jobs if left out. */
   @CheckedBy(oneOf(['pending', 'processing']), 'omittable') status?: 'pending' | 'processing';
   /** 1 to 1,000 characters, for the jobs' users. */
   @CheckedBy(text(1_000), 'omittable') reason?: string;

@@ -2,7 +2,7 @@ import { NEW_ID, NOW } from '../../sql/statement.js';
 import type { Tables } from '../../schema/tables.js';
 import { logNotifications, recipient } from '../job.settlement.sql.js';
 
-/** Makes the jobs in `locked` pending, as `retryJob` does. No parameter. */
+/** A CTE that makes the jobs in `locked` pending, as `retryJob` does. It has no parameter. */
 export const retryLocked = (t: Tables): string => `changed AS (
     UPDATE ${t.videoJobs} j
     SET "status" = 'pending',
@@ -17,7 +17,7 @@ export const retryLocked = (t: Tables): string => `changed AS (
     RETURNING j."jobId"
   )`;
 
-/** Cancels the jobs in `locked`, as `cancelJob` does. Its parameter is the error message. */
+/** CTEs that cancel the jobs in `locked`, as `cancelJob` does. The parameter is the error message. */
 export const cancelLocked = (t: Tables, first: number): string => `changed AS (
     UPDATE ${t.videoJobs} j
     SET "status" = 'failed',

@@ -12,7 +12,7 @@ const percent: Rule = {
   accepts: (value) => typeof value === 'number' && value >= 0 && value <= 100,
 };
 
-/** How many characters a message about progress has at the most. */
+/** A message about progress has at most this many characters. */
 export const MAX_MESSAGE = 255;
 
 /** The user and the reason of a cancellation. */
@@ -33,11 +33,11 @@ export class PauseProcessingInput {
 export class JobProgress {
   /** 0 to 100; decimals are dropped. */
   @CheckedBy(percent) percent!: number;
-  /** 1 to 255 characters; without one the job has no message. */
+  /** 1 to 255 characters. If left out, the job has no message. */
   @CheckedBy(text(MAX_MESSAGE), 'optional') message?: string | null;
 }
 
-/** What `reportProgress` reports of one run. */
+/** The progress of one run, for `reportProgress`. */
 export interface ProgressReport extends JobProgress {
   /** The run. */
   readonly job: JobHandle;

@@ -5,10 +5,12 @@ import { job, JOB_COLUMNS } from '../job.columns.js';
 import { logNotifications, recipient } from '../job.settlement.sql.js';
 
 /**
- * $1 jobId, $2 userId or null for any, $3 the error message, $4 the notification's id. One row unless the
- * job does not exist: its state before, and the job if it is cancelled now. The cancellation takes the
- * next run number, as a claim does: what names a run of before is refused from here on, also where the
- * job was started without a worker, and after it was retried and cancelled again.
+ * $1 jobId, $2 userId or null for any user, $3 the error message, $4 the notification's id.
+ *
+ * Returns no row if the job does not exist. Otherwise it returns one row: the state of the job before, and
+ * the job if it is cancelled now. The cancellation takes the next run number, as a claim does. From then on
+ * a write with an earlier run number is refused. This holds for a job that was started without a worker,
+ * and for a job that was retried and cancelled again.
  */
 export const cancelJob = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (

@@ -15,12 +15,12 @@ export interface Cancellation {
   readonly reason?: string | undefined;
 }
 
-/** What a job's user reads of its cancellation. */
+/** The error message of a cancelled job, for its user. */
 export const cancelledMessage = (reason: string | undefined): string =>
   reason === undefined ? 'The job was cancelled.' : `The job was cancelled: ${reason}`;
 
 /**
- * Cancels a job, and tells its worker if that is in this process.
+ * Cancels a job. If its worker runs in this process, tells the worker at once.
  *
  * @throws JobNotFoundError, InvalidJobTransitionError
  */

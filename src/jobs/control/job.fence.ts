@@ -13,9 +13,9 @@ interface LockedJob {
 }
 
 /**
- * Runs the application's own writes while a run is held, and its job's row locked.
+ * Locks the row of a job, checks that the caller holds its run, and then runs the application's writes.
  *
- * @param manager - of the transaction that is to write
+ * @param manager - of the transaction that writes
  * @throws JobNotFoundError, LeaseLostError; `work` was not called
  */
 export async function whileHeld<T>(

@@ -6,11 +6,12 @@ const SAME_RUN = `CASE WHEN j."status" = 'processing'
       THEN j."runNumber" = i."runNumber" AND j."workerId" IS NOT DISTINCT FROM i."workerId" END`;
 
 /**
- * Arrays: $1 jobId, $2 runNumber, $3 workerId, $4 percent, $5 message or null. A row for each run that is
- * still at work: whether its progress was written, and whether its row was locked instead. It waits for
- * no lock, writes nothing that is there already, and touches no column that has an index, so that the
- * update is a HOT one. The fence stands in a CASE: as plain conditions it makes the planner read an index
- * of the status.
+ * Arrays: $1 jobId, $2 runNumber, $3 workerId, $4 percent, $5 message or null.
+ *
+ * Returns a row for each run that is still held: whether its progress was written, or its row was locked.
+ * The statement waits for no lock. It does not write a progress that is already there. It changes no column
+ * that has an index, so PostgreSQL can make a HOT update. The check of the run is inside a CASE: with plain
+ * conditions the planner would read an index of the status.
  */
 export const reportProgress = (t: Tables): Statement => sql`
   WITH held AS MATERIALIZED (

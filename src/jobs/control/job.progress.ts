@@ -4,15 +4,15 @@ import { handleColumns } from '../job.row.js';
 import type { ProgressReport } from './control.inputs.js';
 import { reportProgress as statement } from './job.progress.sql.js';
 
-/** What came of the report of one run that is still at work. */
+/** The outcome of a report about one run that is still held. */
 export interface ReportedProgress {
   readonly jobId: string;
   readonly written: boolean;
-  /** Its row was locked: nothing was written, and it was not waited for. */
+  /** The row was locked: the statement wrote nothing and did not wait. */
   readonly locked: boolean;
 }
 
-/** Reports how far runs have come, in one statement. @returns those that are still at work */
+/** Writes the progress of runs in one statement. @returns the runs that are still held */
 export async function reportProgress(
   db: SqlRunner,
   reports: readonly ProgressReport[],

@@ -8,7 +8,7 @@ export const pauseProcessing = (t: Tables): Statement => sql`
   SET "pausedAt" = COALESCE("pausedAt", ${NOW}), "reason" = COALESCE($1::text, "reason")
   RETURNING "pausedAt"`;
 
-/** A row if processing was paused. */
+/** Returns a row if processing was paused. */
 export const resumeProcessing = (t: Tables): Statement => sql`
   UPDATE ${t.processingState}
   SET "pausedAt" = NULL, "reason" = NULL

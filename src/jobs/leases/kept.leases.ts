@@ -15,17 +15,17 @@ export class KeepLeaseOptions {
 
 /** A lease that is extended until `stop()` is called. */
 export interface KeptLease {
-  /** Is aborted when the lease is lost, or the job is cancelled or deleted. Stop the work then: nothing will be recorded. */
+  /** Is aborted when the lease is lost, or the job is cancelled or deleted. Then stop the work: its outcome is refused. */
   readonly signal: AbortSignal;
   /** Stops extending the lease. It then ends by itself, unless the job was finished. */
   stop(): void;
 }
 
-/** The leases that consumers of a broker keep. All leases of one length share a keeper and its statements. */
+/** The leases that `keepLease` keeps. All leases of one length share a keeper and its statements. */
 export class KeptLeases {
   private readonly keepers = new Map<number, LeaseKeeper>();
 
-  /** @param runnerOf - makes what runs the statements, with how long it waits for a reply, in ms */
+  /** @param runnerOf - makes a runner of statements that waits this long for a reply, in ms */
   constructor(private readonly runnerOf: (replyTimeoutMs: number) => SqlRunner) {}
 
   keep(handle: JobHandle, leaseMs = DEFAULT_LEASE_MS): KeptLease {

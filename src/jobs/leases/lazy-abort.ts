@@ -1,4 +1,4 @@
-/** An `AbortController` that is made when its signal is first read: most handlers never read theirs. */
+/** Makes its `AbortController` only when the signal is first read, because most handlers never read it. */
 export class LazyAbort {
   private controller: AbortController | undefined;
   private reason: Error | undefined;

@@ -66,7 +66,7 @@ const BATCH = 1_000;
 /**
  * Holds the leases of all jobs that this process works on. Every third of a lease, one statement extends up to a
  * thousand leases. It uses its own connection, so neither a full pool nor a slow transaction of a handler delays it.
- * A lease whose row is locked keeps its deadline, and is tried again after a tenth of its time.
+ * A lease whose row is locked keeps its deadline. It is tried again after a tenth of its time.
  *
  * The end of a lease is measured with this process's monotonic clock, from before the statement that granted it was
  * sent. So, whatever the network and the clocks do, a lease ends here before another worker can get it.
@@ -83,13 +83,14 @@ export class LeaseKeeper {
   private failure: unknown;
   /** When the timer should fire, on the monotonic clock. */
   private due = Infinity;
-  /** Leases to try before the next regular extension, because their rows were locked or somebody asks about them; and when. */
+  /** Leases to try again before the next regular extension. Their rows were locked, or somebody asks about them. */
   private passedOver: Lease[] = [];
+  /** When to try them again. */
   private nextRetry = Infinity;
   /** Whether somebody asks about a lease and does not want to wait. */
   private isAsked = false;
 
-  /** @param db - on connections of its own */
+  /** @param db - runs the statements on its own connections */
   constructor(
     private readonly db: SqlRunner,
     private readonly leaseMs: number,
@@ -185,7 +186,7 @@ export class LeaseKeeper {
     this.schedule();
   }
 
-  /** @param passedOver - only those, and not all */
+  /** @param passedOver - extends only these leases; all leases if left out */
   private async extend(passedOver?: Lease[]): Promise<void> {
     const leases = [...new Set(passedOver ?? this.leases)].filter(({ place }) => place !== -1);
     const startedAt = performance.now();
@@ -231,7 +232,7 @@ export class LeaseKeeper {
     this.expire(lease, new JobCancelledError(lease.run.jobId, lease.run.runNumber, isDeleted));
   }
 
-  /** The worker that is told so goes on to its end, but nothing of it will be recorded. */
+  /** Ends a lease here. A handler that ignores the aborted signal runs on, but its outcome is refused. */
   private expire(lease: Lease, reason?: Error): void {
     if (lease.place === -1) return;
     lease.overslept = reason === undefined ? this.overslept() : undefined;
@@ -245,8 +246,8 @@ export class LeaseKeeper {
   }
 
   /**
-   * What to say if this process did not get to what was due for so long that leases ended. Others see only
-   * that its worker was lost.
+   * The text for the case that the timer of this process was so late that leases ended. Other processes see
+   * only that the worker was lost.
    */
   private overslept(): string | undefined {
     const lateMs = Math.round(performance.now() - this.due);

@@ -14,7 +14,7 @@ const RETRY_MS = 1_000;
 /** The data sources whose watchers listen, and the logger for problems. */
 const listening = new WeakMap<DataSource, (error: unknown) => void>();
 
-/** Lets the watchers of a data source hear what other processes change. @returns how to end that */
+/** Lets the watchers of a data source listen to other processes. @returns a function that ends this */
 export function letWatchersListen(
   dataSource: DataSource,
   warn: (error: unknown) => void,
@@ -26,11 +26,11 @@ export function letWatchersListen(
 }
 
 /**
- * Hears which jobs other processes change, on a connection of its own, if the data source's watchers are to
- * listen. Where it cannot listen, the looks of each second go on.
+ * Receives which jobs other processes change, if `letWatchersListen` was called for the data source. It uses
+ * a connection of its own. While it cannot listen, the watchers still read their jobs every second.
  *
- * @param onListening - is told each time that listening begins: what came before was not heard
- * @returns how to end that
+ * @param onListening - is called each time that listening begins: earlier messages were missed
+ * @returns a function that ends this
  */
 export function hearChanges(
   dataSource: DataSource,
@@ -53,7 +53,7 @@ export function hearChanges(
       isTold = false;
     },
     wait: async (error: unknown) => {
-      // Once for each outage.
+      // Warns once for each outage.
       if (!isTold) warn(error);
       isTold = true;
       await sleep(RETRY_MS, undefined, { signal: stopping.signal });

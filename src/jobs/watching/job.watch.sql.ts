@@ -3,26 +3,30 @@ import type { Statement } from '../../sql/statement.js';
 import type { Tables } from '../../schema/tables.js';
 import { JOB_COLUMNS } from '../job.columns.js';
 
-/** The watched columns of a job as one text, to compare states. */
+/** The watched columns of a job as one text. Two states are compared by it. */
 const STATE = `format('%s %s %s %s', j."status", j."runNumber", j."progress", j."progressMessage")`;
 
 const OTHERS = JOB_COLUMNS.filter((name) => name !== 'jobId');
 
-/** A row that has nothing of a job but these columns. */
+/** The columns of a row that has only these values of a job. The others are NULL. */
 const only = (values: Readonly<Record<string, string>>): string =>
   OTHERS.map((name) => values[name] ?? 'NULL').join(', ');
 
 const FOUND = only({ userId: 'n."userId"', createdAt: 'n."createdAt"' });
 
 /**
- * What all watchers of a process want to know, by primary key. Arrays: $1 jobId, $2 the state that is
- * known, or null; then $3 userId, $4 and $5 `createdAt` and `jobId` behind which that user's jobs are looked
- * for, $4 null for the newest; $6 how many of the newest, $7 how many rows of each other kind at the most.
+ * Reads the changes for all watchers of a process. Arrays: $1 jobId, $2 the known state of that job, or null.
+ * Further arrays: $3 userId, $4 and $5 `createdAt` and `jobId` of the job after which to look for jobs of that
+ * user. If $4 is null, it looks for the newest jobs. $6 how many of the newest jobs, $7 how many rows of each
+ * other kind at most.
  *
- * - `job`: one for each job of $1 that is not as it is known. Its columns come with $7 of them, so that the
- *   answer is bounded: `parameters` may be 64 KB. The state is null if there is no such job.
- * - `found`: the ids of the jobs of a user, and which entry of $3 that is: two may be the same user.
- * - `now`: one, whose `createdAt` is the time of the database.
+ * It returns rows of three kinds:
+ *
+ * - `job`: one row for each job of $1 whose state is not the known one. At most $7 of these rows have the
+ *   job's columns, to limit the size of the answer: `parameters` may have 64 KB. The state is null if the job
+ *   does not exist.
+ * - `found`: the id of a user's job, and the entry of $3 to which it belongs. Two entries may be one user.
+ * - `now`: one row. Its `createdAt` is the time of the database.
  */
 export const watchedJobs = (t: Tables): Statement => sql`
   SELECT 'job' AS "kind", NULL::integer AS "entry", "jobId", "state",

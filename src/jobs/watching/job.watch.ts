@@ -9,11 +9,11 @@ import type { Row } from '../job.row.js';
 import { hearChanges } from './change.listener.js';
 import { watchedJobs } from './job.watch.sql.js';
 
-/** How often all that is watched is looked at, in ms. */
+/** How often all watched jobs are read, in ms. */
 const LOOK_EVERY_MS = 1_000;
-/** The least time, in ms, between two looks at jobs that are known to have changed. */
+/** The least time between two reads of jobs that have changed, in ms. */
 const COALESCE_MS = 50;
-/** How long a look may take, in ms, before the next is made on another connection. */
+/** How long one read may take, in ms. The next read is then made on another connection. */
 const REPLY_TIMEOUT_MS = 5_000;
 
 /** A watcher of one job. */
@@ -27,14 +27,14 @@ export interface JobWatcher {
 /** A watcher of a user's jobs. */
 export interface UserWatcher {
   readonly userId: string;
-  /** Behind which job of the user the next look begins; null for the first look, which finds the newest. */
+  /** The next read finds jobs after this one. Null before the first read, which finds the newest jobs. */
   readonly after: Pick<FoundJob, 'createdAt' | 'jobId'> | null;
-  /** There is more to find than the last look did. */
+  /** The last read did not find all jobs. */
   readonly isBehind: boolean;
   /**
-   * @param jobs - what a look has found, the oldest first
-   * @param at - when that was, by the clock of the database
-   * @param hasAll - whether it found all there was
+   * @param jobs - the jobs that a read has found, the oldest first
+   * @param at - the time of the read, by the clock of the database
+   * @param hasAll - whether it found all jobs
    */
   onFound(jobs: readonly FoundJob[], at: Date, hasAll: boolean): void;
   onCreated(jobId: string): void;
@@ -48,23 +48,23 @@ export interface FoundJob {
   readonly createdAt: Date;
 }
 
-/** How many of a user's jobs are looked for at first. */
+/** How many of a user's jobs the first read finds. */
 export const NEWEST = 100;
-/** Of how many jobs one look gets the columns, and how many new ones of a user it finds; more have to wait. */
+/** One read gets the columns of this many jobs, and finds this many new jobs of a user. More jobs wait for the next read. */
 const PAGE = 1_000;
 
 /** A job that somebody watches. */
 interface Watched {
-  /** The state that all of its watchers know; null if one knows none. */
+  /** The state that all watchers of the job know; null if one of them knows none yet. */
   known: string | null;
-  /** What each was told last. */
+  /** The state that each watcher got last. */
   readonly watchers: Map<JobWatcher, string | null>;
 }
 
 /**
- * Looks at what is watched in this process, for all watchers together: one statement a second, and one as
- * soon as something is known to have changed. Statements follow each other, so that no watcher is told an
- * older state after a newer one. A database that is away is waited for. Without watchers it does nothing.
+ * Reads the watched jobs for all watchers of this process together. It runs one statement a second, and one
+ * as soon as it learns of a change. It never runs two statements at once, so that no watcher gets an older
+ * state after a newer one. While the database cannot be reached, it waits. Without watchers it does nothing.
  */
 export class JobWatch {
   private readonly jobs = new Map<string, Watched>();
@@ -75,12 +75,12 @@ export class JobWatch {
   private isLooking = false;
   private lastLook = -Infinity;
   private nextFullLook = 0;
-  /** After a look that failed: when to make the next. */
+  /** After a read that failed: no read before this time. */
   private notBefore = 0;
   private isAwake = false;
   private sleep: () => void = () => {};
 
-  /** @param isOver - whether the application has ended, so that who comes is sent away at once */
+  /** @param isOver - whether the application has ended; a new watcher then ends at once */
   constructor(
     private readonly dataSource: DataSource,
     prepared: boolean,
@@ -117,7 +117,7 @@ export class JobWatch {
     this.restIfAlone();
   }
 
-  /** Ends all watchers. @param error - why; undefined when the application ends */
+  /** Ends all watchers. @param error - the reason; undefined when the application ends */
   end(error?: unknown): void {
     const all = [
       ...this.users,
@@ -222,23 +222,23 @@ export class JobWatch {
       else this.publish(row, jobs);
     }
     for (const [index, user] of users.entries()) {
-      // Some have left meanwhile.
+      // Some watchers have left meanwhile.
       if (!this.users.has(user)) continue;
       const ofUser = (found[index] ?? []).toSorted(inOrder);
       user.onFound(ofUser, at, user.after === null || ofUser.length < PAGE);
     }
   }
 
-  /** @param row - a job that is not as it was known when the look began */
+  /** @param row - a job whose state differs from the state that was known when the read began */
   private publish(row: Row, jobs: ReadonlyMap<string, Watched>): void {
     const jobId = row['jobId'] as string;
     const watched = jobs.get(jobId);
     const state = row['state'] as string | null;
     if (watched === undefined) return;
-    // There was no room for its columns: they come with the next look.
+    // The answer had no room for its columns. The next read gets them.
     if (state !== null && row['status'] === null) return void this.changed.add(jobId);
     watched.known = state;
-    // What one is told may make another leave or come.
+    // While one watcher gets the state, others may leave or come.
     for (const [watcher, told] of watched.watchers) {
       if (told !== null && told === state) continue;
       watched.watchers.set(watcher, state);
@@ -248,6 +248,6 @@ export class JobWatch {
   }
 }
 
-/** In the order in which jobs are found. */
+/** Compares two jobs by the order in which they are found. */
 export const inOrder = (a: FoundJob, b: FoundJob): number =>
   a.createdAt.getTime() - b.createdAt.getTime() || (a.jobId < b.jobId ? -1 : 1);

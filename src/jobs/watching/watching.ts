@@ -10,22 +10,22 @@ import { inOrder, JobWatch, NEWEST } from './job.watch.js';
 import type { FoundJob, JobWatcher, UserWatcher } from './job.watch.js';
 
 /**
- * How far back a user's jobs are looked for that are new, in ms: one that was created in a transaction
- * becomes visible later than it was created.
+ * How far back in time each read looks for new jobs of a user, in ms. A job that is created in a transaction
+ * becomes visible only at the commit, later than its `createdAt`.
  */
 const LATE_MS = 10_000;
-/** How far back now and then, and how often that is, in ms. */
+/** How far back some reads look, in ms, and how often these reads are made, in ms. */
 const VERY_LATE_MS = 900_000;
 const LOOK_BACK_EVERY_MS = 10_000;
 
-/** Before the ids of all jobs. */
+/** Sorts before the ids of all jobs. */
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 const watches = new WeakMap<DataSource, JobWatch>();
 /** Data sources whose application has ended. */
 const over = new WeakSet<DataSource>();
 
-/** What all watchers of a data source share. */
+/** The `JobWatch` that all watchers of a data source share. */
 export function watchOn(dataSource: DataSource, prepared: boolean): JobWatch {
   const watch =
     watches.get(dataSource) ?? new JobWatch(dataSource, prepared, () => over.has(dataSource));
@@ -33,12 +33,12 @@ export function watchOn(dataSource: DataSource, prepared: boolean): JobWatch {
   return watch;
 }
 
-/** An application begins to use a data source. */
+/** Allows watchers again: an application begins to use the data source. */
 export const beginWatching = (dataSource: DataSource): void => void over.delete(dataSource);
 
 /**
- * Ends all watchers of a data source, and those that come until another application begins to use it: the
- * application ends, and a browser whose stream has ended comes again by itself.
+ * Ends all watchers of a data source, because the application ends. New watchers end at once, until another
+ * application begins to use the data source. They come because a browser reconnects when its stream ends.
  */
 export function endWatching(dataSource: DataSource): void {
   over.add(dataSource);
@@ -49,9 +49,9 @@ const isFinal = ({ status }: VideoJob): boolean =>
   status === JobStatus.COMPLETED || status === JobStatus.FAILED;
 
 /**
- * One job: its present state, then each change, until it is final.
+ * Watches one job: its present state, then each change, until the state is final.
  *
- * @param read - which job, and of which user if it matters; what it throws is the stream's error
+ * @param read - reads which job, and of which user if it matters. If it throws, the stream fails with the error
  */
 export const watchJob = (
   watch: JobWatch,
@@ -87,13 +87,13 @@ export const watchJobs = (watch: JobWatch, read: () => { userId: string }): Obse
 class JobsOfUser implements UserWatcher {
   after: UserWatcher['after'] = null;
   isBehind = true;
-  /** When the first of the looks was that are to find all there is, by the clock of the database. */
+  /** When the first read of the present round was made, by the clock of the database. A round ends when all is found. */
   private since: Date | undefined;
   private nextLookBack = 0;
   private oldest: FoundJob | undefined;
-  /** Those that can still change. */
+  /** The jobs that can still change. */
   private readonly watched = new Map<string, JobWatcher>();
-  /** Completed ones, and when they were created: a look may find them once more. */
+  /** Completed jobs, and when they were created. They are kept because a read may find them again. */
   private readonly over = new Map<string, Date>();
 
   constructor(
@@ -115,7 +115,7 @@ class JobsOfUser implements UserWatcher {
     else this.after = jobs.at(-1) ?? this.after;
   }
 
-  /** @param since - when all that could be seen was found */
+  /** Begins the next round of reads. @param since - when the first read of the last round was made */
   private beginAgain(since: Date): void {
     this.since = undefined;
     const now = performance.now();
@@ -131,10 +131,10 @@ class JobsOfUser implements UserWatcher {
     if (this.subscriber.closed || this.watched.has(jobId) || this.over.has(jobId)) return;
     const watcher: JobWatcher = {
       onState: (job) => {
-        // Whoever may connect to the database can say that a job is this user's.
+        // The job may be another user's: whoever can connect to the database can send a wrong message.
         if (job.userId !== this.userId) return this.forget(jobId);
         this.subscriber.next(toJobView(job));
-        // A failed one may be retried.
+        // A failed job may be retried, so it is watched on.
         if (job.status !== JobStatus.COMPLETED) return;
         this.forget(jobId);
         this.over.set(jobId, job.createdAt);
@@ -167,7 +167,7 @@ function end(subscriber: Subscriber<JobView>, error: unknown): void {
   else subscriber.error(error);
 }
 
-/** What was read; undefined if it was refused, which the subscriber is told. */
+/** Reads the input. If the read throws, the subscriber gets the error, and this returns undefined. */
 function readOr<T>(subscriber: Subscriber<JobView>, read: () => T): T | undefined {
   try {
     return read();
