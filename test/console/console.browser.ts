@@ -8,6 +8,7 @@ import type { INestApplication } from '@nestjs/common';
 import { chromium } from 'playwright-core';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { REPOSITORY } from '../consumer/consumer.project.js';
+import { makers } from '../jobs/fixtures.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
@@ -229,6 +230,27 @@ it('lets nobody in whom a guard refuses, and says so when it happens meanwhile',
   await page.getByText('You are no longer allowed to see this').waitFor();
 });
 
+it('shows nothing more to somebody who signs out while a stream tells of changes', async () => {
+  const { userId, username } = await h.user();
+  const create = (filename: string) =>
+    h.jobs.createJob({ userId, filename, videoUrl: 's3://videos/1' });
+  await create('before.mp4');
+  const { url, doorman } = await boot(h.url, 'express');
+  const { page } = await open(`${url}/frameforge/jobs?user=${username}`);
+  await page.getByRole('link', { name: 'before.mp4' }).waitFor();
+  await create('meanwhile.mp4');
+  await page.getByRole('link', { name: 'meanwhile.mp4' }).waitFor();
+  doorman.isOpen = false;
+  await page.getByText('You are no longer allowed to see this').waitFor({ timeout: 60_000 });
+  // Neither what comes later nor what was there.
+  await create('after.mp4');
+  const paths = requestsOf(page);
+  await until(async () => paths.filter((path) => path.endsWith('/api/jobs')).length >= 2);
+  expect(await page.locator('main').textContent()).not.toMatch(/\.mp4/);
+  doorman.isOpen = true;
+  await page.getByRole('link', { name: 'after.mp4' }).waitFor();
+});
+
 it('filters and pages by the address: back, forward, reload and a sent link work', async () => {
   const { url } = await boot(h.url, 'express');
   const { page, errors } = await open(`${url}/frameforge/jobs`);
@@ -278,6 +300,42 @@ it('shows what users have typed as text', async () => {
   expect(await page.locator('main img').count()).toBe(0);
   // A video's address is text, unless a browser may follow it.
   expect(await page.locator('a[href^="javascript:"], a[href^="s3:"]').count()).toBe(0);
+  expect(errors).toEqual([]);
+});
+
+it.each([
+  ['javascript:alert(1)', 'java\tscript:alert(2)'],
+  [' JavaScript:alert(1)//http://', 'data:text/html,<script>alert(2)</script>'],
+  ['vbscript:alert(1)', 'blob:https://videos.example/1'],
+])('shows %j and %j as text, and not as links', async (videoUrl, resultUrl) => {
+  const { userId, username } = await h.user();
+  const { jobId } = await h.jobs.createJob({ userId, filename: videoUrl, videoUrl: 's3://v/1' });
+  // The services refuse such addresses. Older services may have stored them.
+  await h.dataSource.query(
+    `UPDATE video_jobs SET "videoUrl" = $2, "resultUrl" = $3, "frameCount" = 1 WHERE "jobId" = $1`,
+    [jobId, videoUrl, resultUrl],
+  );
+  const { url } = await boot(h.url, 'express');
+  const { page, errors } = await open(`${url}/frameforge/jobs?user=${username}`);
+  /** What the links of the page would open. */
+  const schemes = async () =>
+    new Set(
+      await page
+        .locator('a')
+        .evaluateAll((links) =>
+          links.map((link) => (link as unknown as { protocol: string }).protocol),
+        ),
+    );
+  const link = rows(page).first().getByRole('link').first();
+  expect(await link.textContent()).toBe(videoUrl);
+  expect(await schemes()).toEqual(new Set(['http:']));
+  await link.click();
+  await page.getByRole('heading', { name: 'Life' }).waitFor();
+  const facts = page.locator('.facts');
+  for (const typed of [videoUrl, resultUrl]) {
+    expect(await facts.locator('code').allTextContents()).toContain(typed);
+  }
+  expect(await schemes()).toEqual(new Set(['http:']));
   expect(errors).toEqual([]);
 });
 
@@ -345,6 +403,70 @@ it('retries all that match, after the count and a question; and delivers again',
     jobId: String(href).split('/').at(-1)!,
   });
   expect(notifications[0]).toMatchObject({ deliveryStatus: 'pending' });
+  expect(errors).toEqual([]);
+});
+
+/** A job whose user could not be told that it failed. */
+async function untold(userId: string): Promise<string> {
+  const { jobId } = await makers(h).leased('worker-1', userId);
+  await h.jobs.failJob(await h.jobs.getJob(jobId), { errorMessage: 'no video stream' });
+  await h.dataSource.query(
+    `UPDATE notification_log SET "deliveryStatus" = 'failed', "deliveryNumber" = 10, "retryCount" = 10,
+       "errorMessage" = '550 no such mailbox' WHERE "jobId" = $1`,
+    [jobId],
+  );
+  return jobId;
+}
+
+/** What the database has of the notifications of some jobs. */
+const deliveriesOf = (jobIds: readonly string[]): Promise<object[]> =>
+  h.dataSource.query(
+    `SELECT "deliveryStatus", "retryCount", "availableAt" <= now() AS "isDue" FROM notification_log
+     JOIN unnest($1::uuid[]) WITH ORDINALITY AS wanted ("jobId", place) USING ("jobId")
+     ORDER BY place`,
+    [jobIds],
+  );
+const DUE = { deliveryStatus: 'pending', retryCount: 0, isDue: true };
+const GIVEN_UP = { deliveryStatus: 'failed', retryCount: 10 };
+
+it("delivers again on a job's page", async () => {
+  const { userId } = await h.user();
+  const jobs = [await untold(userId), await untold(userId)];
+  const { url } = await boot(h.url, 'express');
+  const { page, errors } = await open(`${url}/frameforge/jobs/${jobs[0]}`);
+  await page.getByText('550 no such mailbox').waitFor();
+  await page.getByRole('button', { name: 'Deliver again', exact: true }).click();
+  await page.getByRole('button', { name: 'Leave it' }).click();
+  expect(await deliveriesOf(jobs)).toMatchObject([GIVEN_UP, GIVEN_UP]);
+  await page.getByRole('button', { name: 'Deliver again', exact: true }).click();
+  await page.getByRole('button', { name: 'Deliver again 1 notification' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  expect(await deliveriesOf(jobs)).toMatchObject([DUE, GIVEN_UP]);
+  // The page shows it, and what is not failed cannot be delivered again.
+  await rows(page).locator('.status', { hasText: 'pending' }).waitFor();
+  expect(await page.getByRole('button', { name: 'Deliver again', exact: true }).count()).toBe(0);
+  expect(errors).toEqual([]);
+});
+
+it('delivers again those notifications that are marked', async () => {
+  const { userId, email } = await h.user();
+  const jobs = [await untold(userId), await untold(userId), await untold(userId)];
+  const { url } = await boot(h.url, 'express');
+  const query = `status=failed&text=${encodeURIComponent(email)}`;
+  const { page, errors } = await open(`${url}/frameforge/notifications?${query}`);
+  await rows(page).nth(2).waitFor();
+  const again = page.getByRole('button', { name: 'Deliver again', exact: true });
+  expect(await again.isDisabled()).toBe(true);
+  for (const jobId of [jobs[0], jobs[2]]) {
+    const row = rows(page).filter({ has: page.locator(`a[href="jobs/${jobId}"]`) });
+    await row.getByRole('checkbox').check();
+  }
+  await page.getByText('2 marked').waitFor();
+  await again.click();
+  await page.getByRole('button', { name: 'Deliver again 2 notifications' }).click();
+  await page.getByRole('dialog').waitFor({ state: 'hidden' });
+  expect(await deliveriesOf(jobs)).toMatchObject([DUE, GIVEN_UP, DUE]);
+  await until(async () => (await rows(page).count()) === 1);
   expect(errors).toEqual([]);
 });
 

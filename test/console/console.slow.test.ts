@@ -240,6 +240,40 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
   });
 
+  it('answers other origins as the application allows, and acts for none of them', async () => {
+    const job = await makers(h).failed();
+    const [allowed, origin] = ['access-control-allow-origin', 'https://ops.example'];
+    const without = await boot(h.url, adapter);
+    const given = await fetch(`${without.url}/frameforge/api/jobs`, { headers: { origin } });
+    expect([given.status, given.headers.get(allowed)]).toEqual([200, null]);
+    const { url, doorman } = await boot(h.url, adapter, {
+      prepare: (app) => app.enableCors({ origin, credentials: true }),
+    });
+    const action = `${url}/frameforge/api/actions/retry`;
+    const preflight = await fetch(action, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'POST' },
+    });
+    expect([preflight.status, preflight.headers.get(allowed)]).toEqual([204, origin]);
+    expect((await post(action, [job.jobId], { origin })).status).toBe(403);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'failed' });
+    for (const status of [200, 401]) {
+      doorman.isOpen = status === 200;
+      for (const address of ADDRESSES) {
+        const response = await fetch(`${url}/${address}`, { headers: { origin } });
+        const { headers } = response;
+        const credentials = headers.get('access-control-allow-credentials');
+        expect({
+          address,
+          status: response.status,
+          origin: headers.get(allowed),
+          credentials,
+        }).toEqual({ address, status, origin, credentials: 'true' });
+        await response.body?.cancel();
+      }
+    }
+  });
+
   it('has a page with a strict policy, whose links are relative', async () => {
     const { url } = await boot(h.url, adapter);
     const response = await fetch(`${url}/frameforge/jobs`);

@@ -13,6 +13,10 @@ export class AnswerError extends Error {
   }
 }
 
+/** Whether a guard of the application has refused. */
+export const isRefusal = (error: unknown): boolean =>
+  error instanceof AnswerError && (error.status === 401 || error.status === 403);
+
 async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await fetch(new URL(path, ROOT), {
     ...init,

@@ -1,5 +1,5 @@
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { AnswerError, requestAt } from './api';
+import { AnswerError, isRefusal, requestAt } from './api';
 import type { Answer } from './api';
 import { follow } from './stream';
 
@@ -22,7 +22,7 @@ type State<T> = Omit<Live<T>, 'refresh'> & { readonly path: string };
 
 /**
  * Reads, and is told what changes by a stream of the server; where none comes through, reads again and again. While
- * the tab is hidden it does neither. What was read stays while the server is away.
+ * the tab is hidden it does neither. What was read stays while the server is away, and goes when it lets nobody in.
  *
  * @param everyMs - 0 to read once
  */
@@ -48,7 +48,11 @@ export function useLive<T>(path: string, everyMs: number): Live<T> {
         show(await requestAt<T>(path));
         return true;
       } catch (error) {
-        keep({ error: error as Error });
+        // Somebody who has signed out sees nothing more, not even what was there.
+        keep({
+          error: error as Error,
+          ...(isRefusal(error) && { data: undefined, at: undefined }),
+        });
         return false;
       }
     };

@@ -28,10 +28,10 @@ export function OverviewPage(): JSX.Element {
             <Notifications data={data} />
             <Charts data={data} />
             <Workers data={data} />
+            {schema.data !== undefined && <Schema state={schema.data} />}
           </>
         )}
       </Loaded>
-      {schema.data !== undefined && <Schema state={schema.data} />}
     </>
   );
 }

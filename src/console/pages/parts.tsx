@@ -1,6 +1,6 @@
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
-import { act, actOnAll, AnswerError } from './api';
+import { act, actOnAll, AnswerError, isRefusal } from './api';
 import type { ActionResult, Matching } from './api';
 import type { Live } from './live';
 
@@ -23,7 +23,7 @@ export function Banner({ live }: { live: Live<unknown> }): JSX.Element {
 function reasonOf(error: Error): string {
   if (!(error instanceof AnswerError)) return 'The application does not answer.';
   if (error.status === 503) return 'The database does not answer.';
-  if (error.status === 401 || error.status === 403) {
+  if (isRefusal(error)) {
     return 'You are no longer allowed to see this: sign in again, and reload the page.';
   }
   return error.status >= 500 ? `The application failed: ${error.message}` : error.message;
