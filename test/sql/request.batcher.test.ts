@@ -83,7 +83,7 @@ it('refuses what comes while too much waits, and takes more when there is room',
   const outputs = [1, 2, 3, 4, 5].map((n) => batcher.run(n));
   await expect(batcher.run(6)).rejects.toMatchObject({
     code: 'DATABASE_UNAVAILABLE',
-    message: expect.stringMatching(/^count .*5 calls wait/),
+    message: expect.stringMatching(/^count .*5 calls are waiting already/),
   });
   await batchesOf(4, r);
   r.batches[0]!.answer();
