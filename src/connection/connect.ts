@@ -10,17 +10,17 @@ import { healsSoon } from './healing.js';
 import { closeHalfOpen } from './pools.js';
 import { requireAddress, serverName } from './server-name.js';
 
-/** A wait between two tries, in ms: twice as long each time, up to the second. */
+/** The first and the longest wait between two tries, in ms. Each wait is twice as long as the one before. */
 const [FIRST_BACKOFF_MS, LAST_BACKOFF_MS] = [100, 5_000];
 
-/** How often, in ms, it is told that the same thing is still being waited for. */
+/** How often, in ms, the same wait is logged again. */
 const LOG_MS = 5_000;
 
 /**
- * Opens a data source, waiting for a database that is not up yet.
+ * Opens a data source. Waits if the database is not up yet.
  *
- * @param prepare - what to do before it is open; tried again with the connecting
- * @throws ConfigurationError if the address is none, or the database refuses the login; at once
+ * @param prepare - is called before the data source counts as open, in each try
+ * @throws ConfigurationError at once, if the address is not valid, or the database refuses the login
  * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
  */
 export async function connect(
@@ -40,7 +40,7 @@ export async function connect(
       return await open(dataSource, prepare, logWait);
     } catch (cause) {
       const error = fromDriver(cause, `Booting on ${server}`);
-      // From the first failure: a migration that ran for an hour before it has used up nothing.
+      // The time counts from the first failure. A migration that ran for an hour before it does not count.
       deadline ??= performance.now() + connectRetryMs;
       const waitMs = backoffMs * (0.5 + Math.random() / 2);
       if (!healsSoon(error) || performance.now() + waitMs >= deadline) throw error;
@@ -50,13 +50,13 @@ export async function connect(
   }
 }
 
-/** One try; it leaves nothing open when it fails. */
+/** Makes one try. If it fails, it leaves no connection open. */
 async function open(
   dataSource: DataSource,
   prepare: (dataSource: DataSource) => Promise<void>,
   logWait: (reason: string) => void,
 ): Promise<DataSource> {
-  // One that refuses is told of after each try; one that is silent would go untold.
+  // A server that refuses is logged after each try. This timer logs a server that does not answer.
   const timer = setInterval(() => logWait('it has not answered yet'), LOG_MS);
   try {
     await dataSource.initialize();

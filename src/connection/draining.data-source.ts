@@ -6,21 +6,21 @@ import { DatabaseUnavailableError } from '../errors.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { abandonOpening, clientsInUse, endClient, isIdle, prepareDataSource } from './pools.js';
 
-/** Between two looks at the pools, in ms: `pg` has no event for "all came back". */
+/** The wait between two checks of the pools, in ms. `pg` has no event for "all connections are back". */
 const LOOK_MS = 5;
-/** How often it is looked whether connections that were ended have come back. */
+/** How many times to check whether ended connections have come back. */
 const MAX_LOOKS = 200;
 
 /**
- * A data source that lets what is running finish before it closes. TypeORM's own takes connections
- * from under running statements, whose callers then can't know whether they were done.
+ * A data source that lets running statements and transactions finish before it closes. TypeORM's own data
+ * source ends connections while statements run, and their callers cannot know whether they were done.
  */
 export class DrainingDataSource extends DataSource {
   #closing?: Promise<void>;
 
   /**
-   * @param drainMs - how long running statements and transactions may take to finish, once closing
-   * @param warn - is told when they took longer, and were ended
+   * @param drainMs - how long running statements and transactions may take to finish, after the close begins
+   * @param warn - gets a message if they took longer and were ended
    */
   constructor(
     options: DataSourceOptions,
@@ -31,7 +31,7 @@ export class DrainingDataSource extends DataSource {
     prepareDataSource(this);
   }
 
-  /** Refuses new work while closing: under load there would be no end of it. */
+  /** Refuses new work while it closes, because under load new work would never end. */
   override createQueryRunner(mode?: ReplicationMode): QueryRunner {
     if (this.isClosing) throw closing('A call that came while the application was closing');
     return super.createQueryRunner(mode);
@@ -61,8 +61,8 @@ export class DrainingDataSource extends DataSource {
   }
 
   /**
-   * Also those that are being opened, and those that their end makes room for. Only who never gives a
-   * connection back is left.
+   * Ends all connections, also those that are being opened, and those that waiting callers get meanwhile. Only
+   * connections that their users never give back are left.
    */
   async #endAll(): Promise<void> {
     for (let looks = 0; looks < MAX_LOOKS && !poolsOf(this).every(isIdle); looks++) {
@@ -78,11 +78,11 @@ export class DrainingDataSource extends DataSource {
 const drains = new WeakMap<DataSource, Promise<boolean>>();
 
 /**
- * Lets what is running finish before a data source closes that is the application's own, which
- * `TypeOrmModule` closes in the same phase, after the modules that use it.
+ * Lets running statements finish before a data source of the application closes. `TypeOrmModule` closes it in
+ * the same phase, after the modules that use it.
  */
 export class ConnectionDrain implements OnApplicationShutdown {
-  /** @param drainMs - how long that may take, in ms */
+  /** @param drainMs - how long running statements may take to finish, in ms */
   constructor(
     private readonly dataSource: DataSource,
     private readonly drainMs: number,
@@ -92,7 +92,7 @@ export class ConnectionDrain implements OnApplicationShutdown {
   }
 
   async onApplicationShutdown(): Promise<void> {
-    // One of this package's does so by itself. Several modules may ask for the same data source.
+    // A data source of this package waits by itself. Several modules may ask for the same data source.
     if (this.dataSource instanceof DrainingDataSource) return;
     const draining = drains.get(this.dataSource) ?? drained(this.dataSource, this.drainMs);
     drains.set(this.dataSource, draining);
@@ -103,8 +103,8 @@ export class ConnectionDrain implements OnApplicationShutdown {
 /**
  * Waits until no connection of the data source is in use.
  *
- * @param timeoutMs - how long at the most
- * @returns whether that came true
+ * @param timeoutMs - how long to wait at most
+ * @returns whether no connection is in use any more
  */
 export async function drained(dataSource: DataSource, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
@@ -115,7 +115,7 @@ export async function drained(dataSource: DataSource, timeoutMs: number): Promis
   return true;
 }
 
-/** @throws DatabaseUnavailableError if the data source is closing: under load there would be no end of it */
+/** @throws DatabaseUnavailableError if the data source closes, because under load new work would never end */
 export function refuseWhileClosing(dataSource: DataSource, operation: string): void {
   if (dataSource instanceof DrainingDataSource && dataSource.isClosing) throw closing(operation);
 }

@@ -5,8 +5,8 @@ import {
 } from '../errors.js';
 
 /**
- * Whether the same can succeed at a later time: the server was away, full, starting or read-only in a
- * failover, ended the statement because it took too long, or undid it for the sake of another.
+ * Whether a later try can succeed. The server was away, full, starting, or read-only in a failover. Or it ended
+ * the statement because it took too long, or undid it because of another transaction.
  */
 export const canHeal = (error: unknown): error is Error =>
   error instanceof DatabaseUnavailableError ||
@@ -14,8 +14,8 @@ export const canHeal = (error: unknown): error is Error =>
   error instanceof StatementTimeoutError;
 
 /**
- * Whether the same can succeed in a moment and without help, so that a boot waits for it: not so a disk
- * that is full, or a lock that somebody holds for longer than `lock_timeout`.
+ * Whether a try in a moment can succeed without help, so that the start of the application waits for it. A full
+ * disk is not such a case. Neither is a lock that somebody holds for longer than `lock_timeout`.
  */
 export function healsSoon(error: unknown): error is Error {
   if (!canHeal(error) || error instanceof StatementTimeoutError) return false;

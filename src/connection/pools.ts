@@ -14,17 +14,17 @@ import { holdersOf, onEachPool, poolsOf, requireTypeormParts } from '../peers/ty
 export const isIdle = ({ totalCount, idleCount, waitingCount }: PgPool): boolean =>
   totalCount === idleCount && waitingCount === 0;
 
-/** Gives up connections that are being opened: a server that vanished is waited for until that times out. */
+/** Gives up connections that are being opened. Otherwise a close waits for a vanished server until the timeout. */
 export function abandonOpening(pool: PgPool): void {
   for (const client of clientsOf(pool).filter(isOpening)) cutOff(client);
 }
 
-/** How long, in ms, a server may take to answer the last that is said to it. */
+/** How long, in ms, a server may take to answer the last message on a connection. */
 const FAREWELL_MS = 2_000;
 
 /**
- * Waits for the last words on a connection, such as a rollback; not for ever, as `pg` would where the
- * server has vanished, or its end of the connection is over and nobody tells.
+ * Waits for the last message on a connection, such as a rollback, but not for ever. `pg` would wait for ever if
+ * the server has vanished.
  */
 export async function partingWords(client: PgClient, words: Promise<unknown>): Promise<void> {
   const timer = setTimeout(() => cutOff(client), FAREWELL_MS);
@@ -36,8 +36,8 @@ export async function partingWords(client: PgClient, words: Promise<unknown>): P
 export const endClient = (client: PgClient): Promise<void> => partingWords(client, client.end());
 
 /**
- * Closes what a data source had opened before its initialization failed, which TypeORM leaves open,
- * together with the connection that it was using: a pool waits for that one as long as it is not back.
+ * Closes the pools of a data source whose initialization failed, because TypeORM leaves them open. It also ends
+ * the connection that was in use: a pool waits for such a connection until it comes back.
  */
 export async function closeHalfOpen(dataSource: DataSource): Promise<void> {
   await Promise.all([...holdersOf(dataSource)].map((queryRunner) => queryRunner.release()));
@@ -49,12 +49,11 @@ const preparedSources = new WeakSet<DataSource>();
 /**
  * Makes a data source ready for this package.
  *
- * It keeps the process alive when a server ends a connection with the very bytes that open it, as one
- * does that shuts down: `pg` emits that error before TypeORM, which gets the connection a moment later,
- * can listen for it, and an `error` event that nobody hears ends the process. Who uses the connection
- * is told by the error of the statement.
+ * A server that shuts down may end a connection in the moment in which it opens. `pg` then emits an `error`
+ * event before TypeORM listens for it, and an `error` event without a listener ends the process. This listens
+ * for it and keeps the process alive. The user of the connection gets the error from the next statement.
  *
- * @param dataSource - also one that is not initialized yet: its first connections are no safer
+ * @param dataSource - it need not be initialized yet, so that its first connections are protected too
  * @throws ConfigurationError if TypeORM, `pg` or class-validator lacks a part that this package uses
  */
 export function prepareDataSource(dataSource: DataSource): void {
@@ -72,19 +71,19 @@ export function poolLike(pool: PgPool, settings: object): PgPool {
   const { password } = pool.options;
   const made = new Pool({ ...pool.options, password, ...settings });
   preparePool(made);
-  // What ends an idle connection is told by the statement that needs another one.
+  // If an idle connection ends, the next statement opens another one, and reports an error if it cannot.
   made.on('error', () => {});
   return made;
 }
 
 const inUse = new WeakMap<PgPool, Set<PgClient>>();
 
-/** The clients of a pool that somebody has taken, since the pool was prepared. */
+/** The clients that were taken from a pool and are not back, since the pool was prepared. */
 export const clientsInUse = (pool: PgPool): ReadonlySet<PgClient> => inUse.get(pool) ?? new Set();
 
 const prepared = new WeakSet<PgClient>();
 
-/** Does for a client what {@link preparePool} does for those that are opened later. */
+/** Prepares one client, as {@link preparePool} prepares the clients that are opened later. */
 export function prepareClient(client: PgClient): void {
   if (prepared.has(client)) return;
   prepared.add(client);
@@ -92,7 +91,7 @@ export function prepareClient(client: PgClient): void {
   followTransactions(client);
 }
 
-/** Does for a pool what {@link prepareDataSource} does for all those of a data source. */
+/** Prepares one pool, as {@link prepareDataSource} prepares all pools of a data source. */
 export function preparePool(pool: PgPool): void {
   if (inUse.has(pool)) return;
   requirePgParts(pool);

@@ -6,7 +6,7 @@ import type { PostgresOptions } from '../peers/typeorm.internals.js';
 export function serverName(options: PostgresOptions): string {
   const { url, host, port, database } = options.replication?.master ?? options;
   if (url !== undefined) {
-    // A part of a password that is not encoded may be read as the host, the port or the path.
+    // If the password is not encoded, a part of it may be read as the host, the port or the path.
     if (!isPostgresUrl(url)) return 'the database of `url`, which is no URL of a PostgreSQL';
     const parsed = new URL(url);
     // A socket directory is given as ?host=/var/run/postgresql.
@@ -17,10 +17,10 @@ export function serverName(options: PostgresOptions): string {
 }
 
 /**
- * Refuses an address that is not what it is taken for: a part of a password would be the name of a host or
- * of a database, and messages name both.
+ * Refuses an address that may be misread. A part of the password could be taken for the name of a host or of a
+ * database, and messages show both names.
  *
- * @throws ConfigurationError that shows nothing of it
+ * @throws ConfigurationError, whose message shows no part of the address
  */
 export function requireAddress(options: PostgresOptions): void {
   const { master, slaves = [] } = options.replication ?? {};

@@ -10,16 +10,17 @@ interface Fault {
   readonly condition: string;
 }
 
-/** As PostgreSQL reads one. */
+/** A pattern for a UUID in the forms that PostgreSQL reads. */
 const UUID = String.raw`'^\{?([0-9a-f]{4}-?){7}[0-9a-f]{4}\}?$'`;
 const SHOWN_VALUES = 10;
 
 /**
- * Why a table cannot be made what the first three migrations make without losing something: all of it,
- * so that it can be mended at once. Reads the table a few times, and changes nothing.
+ * Finds all reasons why a table cannot be adopted without the loss of something. It finds them all, so that
+ * the operator can solve them at once. Reads the table a few times, and changes nothing.
  *
  * @param all - the columns of all three tables
- * @param timeZone - of the times without one
+ * @param timeZone - the time zone of times that are stored without one
+ * @returns a description of each; empty if the table can be adopted
  */
 export async function obstacles(
   runner: QueryRunner,
@@ -56,7 +57,7 @@ export async function obstacles(
   ];
 }
 
-/** @returns undefined if there is no way from the one type to the other */
+/** Finds the values that cannot be converted. @returns undefined if no value of the one type can become the other */
 function valueFaults(
   { name, type, nullable }: FirstColumn,
   column: FoundColumn,
@@ -117,7 +118,7 @@ async function countFaults(
   );
 }
 
-/** What the CHECKs refuse. The types of notifications have a step of their own, if they were called so. */
+/** Finds words that the CHECKs refuse. It skips types of notifications that a later step converts. */
 async function unknownWords(
   runner: QueryRunner,
   table: FirstTable,
@@ -166,7 +167,7 @@ async function repeated(
   return problems;
 }
 
-/** Rows whose user or job does not exist. */
+/** Finds rows whose user or job does not exist. */
 async function orphans(
   runner: QueryRunner,
   table: FirstTable,
@@ -197,7 +198,7 @@ async function orphans(
     : [`${rows} rows of ${table.name} have a ${from} that is not in ${references}`];
 }
 
-/** What else uses a column that gets another type, or goes; and what is where the rest would be kept. */
+/** Finds views, policies and foreign keys on columns that change or go, and a table in the way of the table beside. */
 async function dependents(
   runner: QueryRunner,
   table: FirstTable,
@@ -247,7 +248,7 @@ const oidsOf = async (runner: QueryRunner): Promise<string[]> => {
   return rows.flatMap(({ oid }) => (oid === null ? [] : [oid]));
 };
 
-/** What kind of type each column has: S for texts, E for enums, N for numbers. */
+/** Reads the category of each column's type: S for texts, E for enums, N for numbers. */
 async function categoriesOf(runner: QueryRunner, table: FirstTable): Promise<Map<string, string>> {
   const rows = (await runner.query(
     `SELECT attname AS "name", typcategory::text AS "category" FROM pg_attribute

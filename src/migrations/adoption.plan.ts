@@ -11,17 +11,17 @@ import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import type { FoundColumn } from './older.database.js';
 import { olderDifferences } from './older.database.js';
 
-/** What cannot be known of an older database, and has to be said. */
+/** Facts about an older database that the operator must give, because they cannot be read from it. */
 export interface AdoptionChoices {
   /** The time zone of the times that the services wrote without a zone, such as `UTC`. */
   readonly timeZone: string;
-  /** Jobs that were being processed: run them again, or leave them as they are. */
+  /** What to do with jobs that are processing: run them again, or leave them as they are. */
   readonly processing: 'retry' | 'keep';
-  /** Notifications that are not known to be sent: mark them as failed, to be looked at; or send them. */
+  /** What to do with pending notifications, which may have been sent: mark them as failed for a later look, or send them. */
   readonly pendingNotifications: 'hold' | 'send';
 }
 
-/** What is to be done to one table. */
+/** The steps for one table. */
 export interface Plan {
   readonly table: FirstTable;
   readonly rows: number;
@@ -32,10 +32,10 @@ export interface Plan {
 const HELD = 'Adopted from an older database: not known whether it was sent.';
 
 /**
- * What it takes to make an older database what the first three migrations make; nothing if there is
- * none. Changes nothing.
+ * Plans the steps that turn an older database into the schema of the first three migrations. Changes
+ * nothing. Returns no plan if the database has none of the tables.
  *
- * @throws MigrationError if it cannot be done
+ * @throws MigrationError if the database cannot be adopted
  */
 export async function planAdoption(
   runner: QueryRunner,
@@ -44,7 +44,7 @@ export async function planAdoption(
 ): Promise<Plan[]> {
   const recorded = await record.applied();
   const columns = await record.columns();
-  // Refuses a time zone that there is not.
+  // The query fails if the time zone does not exist.
   await runner.query(`SELECT now() AT TIME ZONE $1`, [choices.timeZone]);
   const differences = olderDifferences(columns, recorded);
   if (differences.length === 0) return [];
@@ -81,7 +81,7 @@ export async function planAdoption(
     ];
     plans.push({ table, rows: await rowsOf(runner, table, found), steps });
   }
-  // No table can be changed under a foreign key of another one.
+  // The type of a column cannot change while a foreign key of another table uses it.
   return plans.map((plan, index) =>
     index === 0 ? { ...plan, steps: [...keys, ...plan.steps] } : plan,
   );
@@ -100,7 +100,7 @@ async function rowsOf(
   return row?.rows ?? 0;
 }
 
-/** The operator's decisions about things that the command cannot know. */
+/** The steps that follow from the operator's choices. */
 async function unknownSteps(
   runner: QueryRunner,
   table: FirstTable,
@@ -133,7 +133,7 @@ async function unknownSteps(
   return steps;
 }
 
-/** When the clocks are put back, an hour comes twice. */
+/** Tells how many times are ambiguous: when the clocks are put back, one hour comes twice. */
 async function repeatedHours(
   runner: QueryRunner,
   table: FirstTable,

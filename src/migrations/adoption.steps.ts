@@ -11,10 +11,10 @@ export interface Step {
   readonly parameters?: readonly unknown[];
 }
 
-/** A name as SQL. */
+/** Writes a name as SQL. */
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
-/** The column that becomes this one: it may have been called otherwise. */
+/** Finds the existing column for a wanted column. It may have another name. */
 export function columnFor(
   { name, was }: FirstColumn,
   found: readonly FoundColumn[],
@@ -34,7 +34,7 @@ export function qualified(runner: QueryRunner, table: string): string {
     .join('.');
 }
 
-/** What the columns need: names, types, defaults, and a place beside for those that have none. */
+/** The steps for the columns: names, types and defaults. Columns without a place go to the table beside. */
 export function columnSteps(
   table: FirstTable,
   found: readonly FoundColumn[],
@@ -64,7 +64,7 @@ export function columnSteps(
       renames.push({ words, sql: `${at} RENAME COLUMN ${quoted(column.name)} TO ${name}` });
     }
     if (column.name === 'type') {
-      // Whatever it was, it has to take the words that follow.
+      // Whatever its type was, it must be able to hold the new words.
       types.push(typeChange(name, column.type, 'text', timeZone));
       rest.push(KINDS, alteration(at, [typeChange(name, 'text', wanted.type, timeZone)]));
     } else if (column.type !== wanted.type) {
@@ -78,7 +78,7 @@ export function columnSteps(
       const words = `allow ${name} to be without a value`;
       rest.push({ words, sql: `${at} ALTER COLUMN ${name} DROP NOT NULL` });
     }
-    // A change of the type takes the default away.
+    // A change of the type drops the default.
     const keeps = column.type === wanted.type ? (column.default ?? '') : '';
     if (keeps.replace(/::.*$/, '') !== (wanted.default ?? '')) {
       const words = `set the default of ${name}`;
@@ -100,18 +100,18 @@ export function columnSteps(
       steps.push({ words: `remove ${name} from here`, sql: `${at} DROP COLUMN ${name}` });
     }
   }
-  // One statement for all of them: each would write the table and its indexes anew.
+  // One statement changes all types, because each statement would rewrite the table and its indexes.
   if (types.length > 0) renames.push(alteration(at, types));
   return [...steps, ...renames, ...rest];
 }
 
-/** The columns that have no place. */
+/** The columns that have no place in the new table. */
 export const extraColumns = ({ columns }: FirstTable, found: readonly FoundColumn[]): string[] => {
   const used = new Set(columns.map((wanted) => columnFor(wanted, found)?.name));
   return found.map(({ name }) => name).filter((name) => !used.has(name));
 };
 
-/** Where a type of notification is none of the two that there are, the job's status tells which. */
+/** Replaces an unknown type of notification by the type that the job's status tells. */
 const KINDS: Step = {
   words: `make what "notificationType" is neither 'success' nor 'failure' what the job's status says`,
   sql: `
@@ -121,7 +121,7 @@ const KINDS: Step = {
     WHERE "notificationType" NOT IN ('success', 'failure')`,
 };
 
-/** A column that gets another type: in words that follow "make", and as a part of ALTER TABLE. */
+/** A column that gets another type: a description that follows "make", and a part of ALTER TABLE. */
 interface TypeChange {
   readonly words: string;
   readonly sql: string;
@@ -132,7 +132,7 @@ function typeChange(column: string, was: string, type: string, zone: string): Ty
   const isLocal = was.endsWith('without time zone');
   const using = isTime
     ? `date_trunc('milliseconds', ${column})${isLocal ? ` AT TIME ZONE ${literal(zone)}` : ''}`
-    : // A text gets no cast to its length: that would cut it.
+    : // A text is not cast to its length, because that would cut it.
       column + (type === 'integer' ? '::integer' : type === 'uuid' ? '::text::uuid' : '::text');
   return {
     words: `${column} ${type}${isTime && isLocal ? `, its times being those of ${zone}` : ''} (it is ${was})`,
@@ -145,12 +145,12 @@ const alteration = (at: string, changes: readonly TypeChange[]): Step => ({
   sql: `${at} ${changes.map(({ sql }) => sql).join(', ')}`,
 });
 
-/** A text as SQL. */
+/** Writes a text as SQL. */
 export const literal = (text: string): string => `'${text.replaceAll("'", "''")}'`;
 
-/** Before and after the columns are as they should be. */
+/** The steps before and after the columns are changed. */
 interface Sides {
-  /** Foreign keys, which no table can be changed under. */
+  /** The steps for foreign keys, under which no column can change its type. */
   readonly keys: Step[];
   readonly removals: Step[];
   readonly additions: Step[];
@@ -159,7 +159,7 @@ interface Sides {
 /** The words that a CHECK names. */
 const wordsOf = (text: string): string => (text.match(/'\w+'/g) ?? []).toSorted().join();
 
-/** What the constraints, indexes and triggers need, whatever they were called. */
+/** The steps for constraints, indexes and triggers, whatever their names are. */
 export async function constraintSteps(
   runner: QueryRunner,
   table: FirstTable,
@@ -211,7 +211,7 @@ export async function constraintSteps(
       additions.unshift({ words: `rename the constraint ${row.name} to ${target.name}`, sql });
       continue;
     }
-    // A CHECK under the right name is taken for the right one if it knows the same words.
+    // A CHECK with the right name is kept if it allows exactly the wanted words.
     if (row.kind === 'c' && wordsOf(checks.get(row.name) ?? '-') === wordsOf(row.definition)) {
       checks.delete(row.name);
       continue;

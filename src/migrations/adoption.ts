@@ -6,21 +6,21 @@ import type { LockOptions } from './migration.lock.js';
 import { knownMigrations, MigrationRecord } from './migration.record.js';
 import { underLock } from './migration.runner.js';
 
-/** What an adoption does to one table. */
+/** The steps of an adoption for one table. */
 export interface AdoptedTable {
   readonly name: string;
   readonly rows: number;
-  /** In words, in the order in which it is done. */
+  /** A description of each step, in order. */
   readonly steps: readonly string[];
 }
 
 /**
- * Makes an older database what the first three migrations make, in one transaction and under the lock
- * of migrations. Rows and values are kept; columns that have no place go to a table beside.
+ * Turns an older database into the schema of the first three migrations, in one transaction and under the
+ * lock of the migrations. All rows and values are kept. Columns without a place go to a table beside.
  *
- * @param apply - false to say only what would be done
- * @returns what was, or would be, done; nothing if the database is adopted already
- * @throws MigrationError if it cannot be done; nothing was changed then
+ * @param apply - false only plans the steps and changes nothing
+ * @returns the steps that were done, or would be done; empty if the database is adopted already
+ * @throws MigrationError if the database cannot be adopted; nothing was changed
  */
 export async function adopt(
   dataSource: DataSource,

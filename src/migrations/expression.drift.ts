@@ -6,20 +6,20 @@ import type { Difference } from './schema.difference.js';
 interface Expression {
   readonly name: string;
   readonly kind: 'index' | 'constraint';
-  /** As the entity says it: `WHERE ...` or `CHECK (...)`. */
+  /** The text in the entity: `WHERE ...` or `CHECK (...)`. */
   readonly text: string;
-  /** Gives a table an index or constraint with such a text. */
+  /** Returns the statement that gives a table an index or constraint with this text. */
   create(table: string, text: string): string;
 }
 
-/** How often an expression is read and given back, at the most, until its wording stays. */
+/** How many times at most an expression is written to PostgreSQL and read back, until its wording stays. */
 const ROUNDS = 5;
 
 /**
- * Compares predicates of partial indexes and check constraints, of which TypeORM compares the names
- * alone. PostgreSQL words an expression in its own way, and in another one once its own wording was
- * read again, as by `pg_dump`, or by another version. So both the entity's and the database's go to
- * an empty copy of the table and back until they stay what they are.
+ * Compares the predicates of partial indexes, and the check constraints. TypeORM compares only their names.
+ * PostgreSQL stores an expression in its own words. The words may change again when they are written once
+ * more, for example by `pg_dump` or in another version. So this writes the entity's and the database's
+ * expression to an empty copy of the table, and reads them back, until the words stay.
  */
 export async function expressionDrift(
   queryRunner: QueryRunner,
@@ -39,7 +39,7 @@ export async function expressionDrift(
     for (let round = 0; round < ROUNDS; round += 1) {
       await queryRunner.query(`SAVEPOINT drift`);
       await queryRunner.query(`CREATE TEMP TABLE ${copy} (LIKE ${table}) ON COMMIT DROP`);
-      // One that the table cannot have, because its columns differ, stays as it is.
+      // If the columns of the table differ, it may refuse the expression. The text then stays as it is.
       const read = await queryRunner.query(expression.create(copy, text)).then(
         async () => (await textsOf(queryRunner, `pg_temp.${copy}`)).get(expression.name) ?? '',
         () => text,
@@ -53,7 +53,7 @@ export async function expressionDrift(
   const drift: Difference[] = [];
   for (const expression of expressions) {
     const text = actual.get(expression.name);
-    // One that is missing, or more than there should be, is what TypeORM sees.
+    // TypeORM itself reports an expression that is missing, or that should not exist.
     if (text === undefined) continue;
     const should = await settle(expression, expression.text);
     const is = await settle(expression, text);
@@ -85,7 +85,7 @@ function expressionsOf(entity: EntityMetadata, escape: (name: string) => string)
   return [...indexes, ...checks];
 }
 
-/** The predicates of a table's indexes, and its check constraints, by name. */
+/** Reads the predicates of a table's indexes, and its check constraints, by name. */
 async function textsOf(queryRunner: QueryRunner, table: string): Promise<Map<string, string>> {
   const rows = (await queryRunner.query(
     `SELECT c.relname AS "name",

@@ -1,10 +1,10 @@
-/** A column, in the form of PostgreSQL's catalog. */
+/** A column, with the words of PostgreSQL's catalog. */
 export interface FirstColumn {
   readonly name: string;
   readonly type: string;
   readonly nullable?: true;
   readonly default?: string;
-  /** Its name in older databases, besides its name in snake case. */
+  /** A further name in older databases, besides the name in snake case. */
   readonly was?: string;
 }
 
@@ -25,8 +25,8 @@ const TIME = 'timestamp(3) with time zone';
 const text = (length: number): string => `character varying(${length})`;
 
 /**
- * What the first three migrations make. Their names were used before, by tables that differ: this is
- * what a database that has recorded them is compared with, and what `adopt` makes of it.
+ * The tables of the first three migrations. Older databases may have recorded migrations with these names, and
+ * have tables that differ. Their tables are compared with these, and `adopt` turns them into these.
  */
 export const FIRST_TABLES: readonly FirstTable[] = [
   {

@@ -22,7 +22,7 @@ export interface MigrateOptions {
  * instead of TypeORM's `migrationsRun`, which fails when replicas start together. If nothing is pending, it takes no
  * lock and costs one round trip.
  *
- * @param dataSource - an initialized one, with `frameForgeMigrations` among its migrations
+ * @param dataSource - an initialized data source, with `frameForgeMigrations` among its migrations
  * @throws MigrationError if a migration fails, or another replica holds the lock for too long
  * @throws ConfigurationError if the role may not change the schema
  * @throws DatabaseUnavailableError if the connection breaks; run it again
@@ -58,9 +58,10 @@ type Options = Pick<
 >;
 
 /**
- * Compares the migrations of the database with those of this release, and migrates, warns or refuses, by the options.
+ * Compares the migrations of the database with the migrations of this release. Then it migrates, warns or refuses,
+ * as the options say.
  *
- * @param online - build indexes while writes go on, before the migration that needs them
+ * @param online - whether to build indexes while writes go on, before the migration that needs them
  * @throws MigrationError if a migration fails, or the schema is not current and must be
  */
 export async function bringUpToDate(
@@ -97,7 +98,7 @@ export async function bringUpToDate(
     lockOptions(migrationsLockTimeoutMs, logger),
     online,
   );
-  // Another replica may have done them all while this one waited.
+  // Another replica may have run all of them while this one waited.
   if (done.length > 0) logger.log(`Migrated: ${done.join(', ')}.`);
 }
 
@@ -105,7 +106,7 @@ const OLDEST_POSTGRESQL = 13;
 
 /** Refuses a server that is too old, before the first migration fails with an error that is harder to understand. */
 function requireServerVersion({ driver: { version } }: DataSource): void {
-  // One that does not tell its version as PostgreSQL does is not judged by it.
+  // A server whose version is no PostgreSQL version is not refused.
   if (!(Number.parseInt(version ?? '', 10) < OLDEST_POSTGRESQL)) return;
   throw new MigrationError(
     `The database runs PostgreSQL ${version}, but this package needs ${OLDEST_POSTGRESQL} or later. ` +

@@ -9,17 +9,17 @@ import { knownMigrations, MigrationRecord } from './migration.record.js';
 
 type Work<T> = () => Promise<T>;
 
-/** What a migration of this package may have, to do a part of its work while writes go on. */
+/** A further method of migrations of this package, which does a part of the work while writes go on. */
 interface OnlineMigration {
-  /** Runs before `up`, outside a transaction. `up` then keeps what this has made. */
+  /** Runs before `up`, outside a transaction. `up` then keeps the indexes that it has built. */
   upOnline?(runner: QueryRunner): Promise<void>;
 }
 
 /**
- * Runs migrations on a given connection, safe against replicas that died or lost the lock: what a
- * killed replica was running goes on in the server for a moment after its lock is gone. Each
- * transaction therefore takes a lock of its own, which no such leftover lets go of before its end, and
- * only then looks whether its migration is still to be run.
+ * Runs migrations on a given connection. It is safe against replicas that were killed or lost the lock: a
+ * statement of a killed replica may go on in the server for a moment, after the replica's lock is gone.
+ * Therefore each transaction takes a second lock, which it holds until it ends. Only then does it check
+ * whether its migration must still run.
  */
 export class LockedMigrationExecutor {
   /** The migration that runs now, or the one that ran last. */
@@ -30,8 +30,8 @@ export class LockedMigrationExecutor {
   private readonly record: MigrationRecord;
 
   /**
-   * @param runner - the connection; the caller rolls back what is open on it, and releases it
-   * @param online - build what can be built while writes go on before the migration that needs it
+   * @param runner - the connection; the caller rolls back its open transaction, and releases it
+   * @param online - whether to build indexes while writes go on, before the migration that needs them
    */
   constructor(
     private readonly dataSource: DataSource,
@@ -45,9 +45,9 @@ export class LockedMigrationExecutor {
   }
 
   /**
-   * Runs what is pending, and makes the schema and the tables of migrations where they are missing.
+   * Runs the pending migrations. Creates the schema and the tables of migrations if they are missing.
    *
-   * @returns the names of those that this replica ran
+   * @returns the names of the migrations that this replica ran
    */
   async migrate(): Promise<string[]> {
     await this.record.applied();
@@ -63,10 +63,10 @@ export class LockedMigrationExecutor {
   }
 
   /**
-   * Reverts the newest of the migrations that the data source has. Unlike `undoLastMigration` it keeps
-   * to the migration's `transaction`, and passes over those of other services.
+   * Reverts the newest applied migration of the data source. Unlike `undoLastMigration`, it respects the
+   * migration's `transaction`, and passes over migrations of other services.
    *
-   * @returns its name, or undefined if there is none
+   * @returns the name of the migration, or undefined if there is none
    */
   async revert(): Promise<string | undefined> {
     const known = knownMigrations(this.dataSource);
@@ -131,7 +131,7 @@ export class LockedMigrationExecutor {
     return knownMigrations(this.dataSource).filter(({ name }) => !applied.includes(name));
   }
 
-  /** Does the work in a transaction of the migration's own, or without one. */
+  /** Does the work in a transaction or without one, as the migration wants. */
   private async asItWants(migration: KnownMigration, work: Work<void>): Promise<void> {
     const inTransaction = migration.instance.transaction ?? this.mode !== 'none';
     this.current = { name: migration.name, inTransaction };
@@ -157,7 +157,7 @@ export class LockedMigrationExecutor {
     return result;
   }
 
-  /** Asks first: `CREATE SCHEMA IF NOT EXISTS` takes the right to create it even where it exists. */
+  /** Checks first, because `CREATE SCHEMA IF NOT EXISTS` needs the right to create even if the schema exists. */
   private async createSchemaIfNotExist(): Promise<void> {
     const { schema } = this.dataSource.options as { schema?: string };
     if (schema === undefined || (await this.runner.hasSchema(schema))) return;

@@ -6,29 +6,29 @@ import type { PgClient, PgResult } from '../peers/pg.internals.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { endClient, partingWords } from '../connection/pools.js';
 
-/** A wait between two polls of a lock, in ms; twice as long at the most. */
+/** The wait between two polls of a lock, in ms. The real wait is random, up to twice as long. */
 const POLL_MS = 50;
 
-/** How the lock of a migration is waited for. */
+/** How to wait for the lock of the migrations. */
 export interface LockOptions {
-  /** How long to wait for it, in ms. */
+  /** How long to wait for the lock, in ms. */
   readonly timeoutMs: number;
   /** Is called once with the name of the holder, if the lock is not free. */
   readonly onWait: (holder: string) => void;
-  /** Whether there is nothing left to take it for, asked after each refusal. */
+  /** Whether there is nothing left to do under the lock. It is asked after each poll that did not get the lock. */
   readonly isDone?: () => Promise<boolean>;
 }
 
 /**
- * Runs `work` while no other replica does, by a PostgreSQL advisory lock on a connection of its own.
+ * Runs `work` while no other replica runs its own. It holds a PostgreSQL advisory lock, on its own connection.
  *
- * The lock is held by a transaction, not by the session, so that it works behind a pooler in
- * transaction mode. It is polled, each poll a transaction of its own: a lock call that waits would
- * hold a snapshot, which is what `CREATE INDEX CONCURRENTLY` in a migration waits for in turn. The
- * holder's transaction is idle and, being READ COMMITTED, holds none.
+ * A transaction holds the lock, not the session, so that it works behind a pooler in transaction mode. It
+ * polls for the lock, and each poll is a transaction of its own. A call that waited for the lock would hold a
+ * snapshot, and `CREATE INDEX CONCURRENTLY` in the holder's migration would wait for that snapshot. The
+ * holder's transaction holds no snapshot, because it is idle and READ COMMITTED.
  *
- * @param work - gets a signal that aborts when the lock is lost with its connection
- * @returns what `work` does, or undefined if it became needless while the lock was waited for
+ * @param work - gets a signal that aborts when the connection with the lock breaks
+ * @returns the result of `work`, or undefined if there was nothing left to do when the lock was free
  * @throws MigrationError naming the holder when the time is over
  */
 export async function withMigrationLock<T>(
@@ -52,7 +52,7 @@ export async function withMigrationLock<T>(
     });
     return locked ? await work(lost.signal) : undefined;
   } finally {
-    // A pooler would keep the connection, and the transaction with it.
+    // Without it, a pooler would keep the connection and its open transaction.
     if (!lost.signal.aborted) await partingWords(client, client.query('ROLLBACK'));
     ending = true;
     await endClient(client);
@@ -60,10 +60,10 @@ export async function withMigrationLock<T>(
 }
 
 /**
- * Polls a lock until it is had.
+ * Polls until it gets the lock.
  *
- * @param on - `tryLock` takes it if it is free; `query` runs a statement, to name the holder
- * @returns whether it is had; if not, there is nothing left to take it for
+ * @param on - `tryLock` takes the lock if it is free; `query` runs a statement, to name the holder
+ * @returns whether it got the lock; if not, there is nothing left to do under it
  */
 export async function waitForLock(
   key: string,
@@ -90,8 +90,8 @@ export async function waitForLock(
 }
 
 /**
- * The key of the lock for the schema that a data source is meant for, as SQL: one key, whether the
- * schema is named by the option or by the search path. PostgreSQL keeps databases apart by itself.
+ * The key of the lock as SQL. Each schema has one key, whether the option or the search path names the
+ * schema. The locks of two databases are separate anyway.
  *
  * @param part - `:transaction` for the lock that each migration's own transaction takes
  */
@@ -104,16 +104,16 @@ export function migrationLockKey(dataSource: DataSource, part = ''): string {
   return `hashtextextended('frameforge${part}:' || ${meant}, 0)`;
 }
 
-/** A connection with the options of the data source's pool, outside of it: a pool may have just one. */
+/** Opens a connection with the options of the pool, but outside of it, because the pool may have only one. */
 function openClient(dataSource: DataSource): PgClient {
   const [pool] = poolsOf(dataSource);
   if (pool === undefined)
     throw new MigrationError('Initialize the data source before migrating it.');
   return new pool.Client({
     ...pool.options,
-    // pg-pool hides it from being copied.
+    // pg-pool hides the password from copies of its options.
     password: pool.options.password,
-    // Whoever waits for the lock is told this name, unless the application has its own.
+    // Replicas that wait for the lock log this name, unless the application has set its own.
     fallback_application_name: `frameforge migrating on ${hostname()}`.slice(0, 63),
   });
 }
@@ -121,7 +121,7 @@ function openClient(dataSource: DataSource): PgClient {
 /** Takes the lock if it is free, and leaves the transaction that holds it open. */
 async function tryLock(client: PgClient, key: string): Promise<boolean> {
   const [, result] = (await client.query(
-    // The holder idles for as long as the migrations take: no timeout of the server may end it.
+    // The holder is idle for as long as the migrations take. No timeout of the server may end it.
     `BEGIN ISOLATION LEVEL READ COMMITTED;
      SELECT pg_try_advisory_xact_lock(${key}) AS locked,
        (SELECT count(set_config(name, '0', true)) FROM pg_settings

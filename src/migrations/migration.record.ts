@@ -13,7 +13,7 @@ export interface KnownMigration {
 }
 
 /**
- * The migrations of a data source, in the order in which they run: that of their timestamps.
+ * The migrations of a data source, in the order of their timestamps, in which they run.
  *
  * @throws MigrationError if two have one name, or a name does not end in a timestamp
  */
@@ -45,19 +45,20 @@ interface Row {
 }
 
 /**
- * What the database has recorded of migrations. This package's are in the table `migrations`, which
- * TypeORM's commands and other services read too. The application's are there as well, or in a table
- * of its own (`migrationsTableName`). Where that has this package's already, they stay there.
+ * The record of applied migrations in the database. This package's migrations are recorded in the table
+ * `migrations`, which TypeORM's commands and other services read too. The application's migrations are
+ * recorded there as well, or in a table of the application (`migrationsTableName`). If that table already
+ * has this package's migrations, they stay there.
  */
 export class MigrationRecord {
   private readonly shared: string;
   private readonly own: string;
-  /** The table that has this package's. */
+  /** The table that records this package's migrations. */
   private home: string;
   private readonly absent = new Set<string>();
   private found: FoundColumn[] | undefined;
 
-  /** @param runner - a connection, on which every statement runs */
+  /** @param runner - the connection for all statements */
   constructor(
     private readonly dataSource: DataSource,
     private readonly runner: QueryRunner,
@@ -76,9 +77,9 @@ export class MigrationRecord {
   }
 
   /**
-   * The names of what was run, in that order; this package's before those of an application that has
-   * a table of its own. Changes nothing, so that a role without rights on the schema may ask. Asks
-   * once outside of a transaction, before it may be asked in one.
+   * Reads the names of the applied migrations, in the order in which they ran. If the application has a table
+   * of its own, this package's migrations come first. Changes nothing, so that a role without rights on the
+   * schema may call it. Call it once outside of a transaction before you call it inside of one.
    */
   async applied(): Promise<string[]> {
     const own = await this.read(this.own);
@@ -90,7 +91,7 @@ export class MigrationRecord {
     return [...(await this.read(this.shared)), ...own];
   }
 
-  /** The columns of the first three tables that are there, as of the last reading. */
+  /** The columns of those of the first three tables that exist, as they were last read. */
   async columns(): Promise<readonly FoundColumn[]> {
     if (this.found === undefined) {
       const [row] = (await this.runner.query(columnsQuery(this.dataSource))) as Row[];
@@ -99,7 +100,7 @@ export class MigrationRecord {
     return this.found;
   }
 
-  /** Makes the tables where they are still missing, as TypeORM would. */
+  /** Creates the tables of the record if they are missing, as TypeORM would. */
   async create(): Promise<void> {
     for (const table of new Set([this.home, this.own])) {
       const [row] = (await this.runner.query(`SELECT to_regclass($1) IS NOT NULL AS "there"`, [
@@ -128,12 +129,12 @@ export class MigrationRecord {
 
   private async read(table: string, isFirst = true): Promise<string[]> {
     if (this.absent.has(table)) return [];
-    // Both in one round trip, as texts: a host may have parsers of its own for other types.
+    // One round trip reads both, as texts, because the application may have its own parsers for other types.
     const query = `
       SELECT (SELECT coalesce(json_agg("name" ORDER BY "id"), '[]')::text FROM ${table}) AS "names",
         (${columnsQuery(this.dataSource)}) AS "columns"`;
     try {
-      // By pg's client: TypeORM would log the missing table of a new database as a failed query.
+      // It uses pg's client, because TypeORM would log the missing table of a new database as a failed query.
       const client = (await this.runner.connect()) as PgClient;
       this.dataSource.logger.logQuery(query, [], this.runner);
       const [row] = ((await client.query(query)) as PgResult).rows as Row[];
@@ -143,7 +144,7 @@ export class MigrationRecord {
       const { code } = error as { code?: string };
       if (code === '42P01') {
         this.found = undefined;
-        // Another replica may have made it since, with the tables: both must be of one moment.
+        // Another replica may have created all tables since. Record and columns must be of one moment.
         if (isFirst && (await this.columns()).length > 0) return this.read(table, false);
         this.absent.add(table);
         return [];

@@ -14,9 +14,9 @@ import { endClient, partingWords } from '../connection/pools.js';
 /**
  * Runs the pending migrations, one replica at a time.
  *
- * @param online - build indexes while writes go on, before the migration that needs them
- * @returns the names of those that this replica ran
- * @throws MigrationError if one fails, or the lock is not had in time
+ * @param online - whether to build indexes while writes go on, before the migration that needs them
+ * @returns the names of the migrations that this replica ran
+ * @throws MigrationError if a migration fails, or this replica does not get the lock in time
  * @throws ConfigurationError if the role may not change the schema
  */
 export async function runMigrations(
@@ -24,7 +24,7 @@ export async function runMigrations(
   lock: LockOptions,
   online = false,
 ): Promise<string[]> {
-  // However many replicas wait: when the first one is done they go on together, not one by one.
+  // When the first replica is done, all waiting replicas go on at once, and not one after the other.
   const isDone = async (): Promise<boolean> =>
     (await migrationStatus(dataSource)).pending.length === 0;
   const options = { ...lock, isDone };
@@ -39,10 +39,11 @@ export async function runMigrations(
 }
 
 /**
- * Reverts the newest of the migrations that the data source has, one replica at a time.
+ * Reverts the newest applied migration of the data source, one replica at a time.
  *
- * @returns its name, or undefined if there is none
- * @throws MigrationError if it fails, a newer release has migrated since, or the lock is not had in time
+ * @returns the name of the migration, or undefined if there is none
+ * @throws MigrationError if it fails, if a newer release has migrated since, or if this replica does not get the
+ *   lock in time
  * @throws ConfigurationError if the role may not change the schema
  */
 export function revertMigration(
@@ -52,7 +53,7 @@ export function revertMigration(
   return underLock(dataSource, lock, 'Reverting', (executor) => executor.revert());
 }
 
-/** Works on a connection of its own while no other replica migrates. @param operation - for messages */
+/** Does work on its own connection while no other replica migrates. @param operation - names the work in messages */
 export async function underLock<T>(
   dataSource: DataSource,
   lock: LockOptions,
@@ -78,8 +79,8 @@ export async function underLock<T>(
 }
 
 /**
- * Ends the connection of the migrations when the lock is lost, because what it had begun must not be
- * committed any more, and keeps why either connection ended: TypeORM tells only that it has.
+ * Ends the connection of the migrations when the lock is lost, because its open transaction must not be
+ * committed any more. Also keeps the reason why a connection ended, because TypeORM's error does not have it.
  */
 class Ends {
   reason?: unknown;
@@ -94,7 +95,7 @@ class Ends {
     if (this.lost.aborted) this.end();
   }
 
-  /** Leaves the connection as the pool, whose it is from now on, may have it back. */
+  /** Rolls back an open transaction, so that the connection can go back to its pool. */
   async rollback(runner: QueryRunner): Promise<void> {
     this.lost.removeEventListener('abort', this.end);
     if (this.client === undefined) return;
@@ -119,7 +120,7 @@ function failure(
   { current, mode }: LockedMigrationExecutor,
 ): unknown {
   const error = fromDriver(thrown, operation);
-  // A migration that idles for longer than the server allows would do so each time.
+  // A migration that is idle for longer than the server allows would fail in each try, so it is not tried again.
   const { code } = (error as { cause?: { code?: unknown } } | undefined)?.cause ?? {};
   if (healsSoon(error) && code !== IDLE_TIMEOUT) return error;
   if (thrown instanceof MigrationError) return thrown;
@@ -151,7 +152,7 @@ function failure(
   );
 }
 
-/** The codes of what exists already: a table or index, another object, a column, a function. */
+/** PostgreSQL's error codes for something that exists already: a table or index, another object, a column, a function. */
 const EXISTS = new Set(['42P07', '42710', '42701', '42723']);
 
 function remedyFor(name: string, cause: unknown): string {

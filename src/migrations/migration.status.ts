@@ -3,26 +3,26 @@ import { isFrameForgeMigration } from '../schema/migrations/index.js';
 import { knownMigrations, MigrationRecord } from './migration.record.js';
 import { olderDifferences } from './older.database.js';
 
-/** How the migrations of a database and of a data source compare. */
+/** The migrations of a database, compared with the migrations of a data source. */
 export interface MigrationStatus {
-  /** Known here, not applied yet, in the order in which they will run. */
+  /** Migrations that are known here and not applied yet, in the order in which they will run. */
   readonly pending: readonly string[];
-  /** Known here and applied, in the order in which they ran. */
+  /** Migrations that are known here and applied, in the order in which they ran. */
   readonly applied: readonly string[];
-  /** Of this package, applied, and unknown here: a newer release was at work. */
+  /** Applied migrations of this package that are unknown here: a newer release has migrated. */
   readonly unknown: readonly string[];
   /** The differences between the existing tables and those that the first three migrations make. */
   readonly older: readonly string[];
-  /** Applied, and of another service that shares the record. */
+  /** Applied migrations of other services that share the record. */
   readonly others: readonly string[];
 }
 
 /**
- * Compares the migrations of the database with those of the data source, in one round trip; two where
- * the application's own are recorded in a table of their own. Changes nothing.
+ * Compares the migrations of the database with the migrations of the data source. It takes one round trip, or
+ * two if the application has its own table of migrations. Changes nothing.
  *
- * @throws MigrationError if two migrations have one name, a name does not end in a timestamp, or the
- *   table of the record is another tool's
+ * @throws MigrationError if two migrations have one name, if a name does not end in a timestamp, or if the
+ *   table of the record belongs to another tool
  */
 export async function migrationStatus(dataSource: DataSource): Promise<MigrationStatus> {
   const known = knownMigrations(dataSource).map(({ name }) => name);
@@ -31,7 +31,7 @@ export async function migrationStatus(dataSource: DataSource): Promise<Migration
     const record = new MigrationRecord(dataSource, runner);
     const applied = await record.applied();
     const strange = applied.filter((name) => !known.includes(name));
-    // To an application that has only migrations of its own, this package is another service.
+    // For an application that has only its own migrations, this package counts as another service.
     const isOurs = known.some(isFrameForgeMigration);
     const isNewer = (name: string): boolean => isOurs && isFrameForgeMigration(name);
     return {

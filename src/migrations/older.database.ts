@@ -2,7 +2,7 @@ import type { DataSource } from 'typeorm';
 import { MigrationError } from '../errors.js';
 import { FIRST_TABLES } from './first.tables.js';
 
-/** A column that a table has, in PostgreSQL's own words. */
+/** An existing column of a table, with the words of PostgreSQL's catalog. */
 export interface FoundColumn {
   readonly table: string;
   readonly name: string;
@@ -11,7 +11,7 @@ export interface FoundColumn {
   readonly default: string | null;
 }
 
-/** Selects the columns of the first three tables that are there, as one text in JSON. */
+/** Selects the columns of those of the first three tables that exist, as one JSON text. */
 export function columnsQuery(dataSource: DataSource): string {
   const { schema } = dataSource.options as { schema?: string };
   const meant = schema === undefined ? 'current_schema()' : `'${schema.replaceAll("'", "''")}'`;
@@ -28,8 +28,8 @@ export function columnsQuery(dataSource: DataSource): string {
 }
 
 /**
- * In what the tables that are there differ from what the first three migrations make, as far as it
- * matters to the services.
+ * Describes how the existing tables differ from the tables of the first three migrations. It leaves out
+ * differences that do not matter to the services.
  *
  * @param recorded - the names of the migrations that the database has recorded
  */
@@ -52,7 +52,7 @@ export function olderDifferences(
         ? []
         : [`${table}."${name}" has no default, and none gives it a value`];
     });
-    // What nobody here would fill.
+    // Required columns that this package would not fill.
     const unfilled = found
       .filter((each) => wanted.every(({ name }) => name !== each.name))
       .filter((each) => !each.nullable && each.default === null)
@@ -62,18 +62,18 @@ export function olderDifferences(
   });
 }
 
-/** How long a text of a type may be; not a number for one that holds no text. */
+/** How long a text of this type may be; NaN if the type holds no text. */
 function lengthOf(type: string): number {
   if (type === 'text' || type === 'character varying') return Infinity;
   const [, length] = /^character varying\((\d+)\)$/.exec(type) ?? [];
   return Number(length ?? Number.NaN);
 }
 
-/** Whether a column takes all that it must. One that was widened does. */
+/** Whether a column can hold all values that it must hold. A wider column can. */
 const isEnough = (found: string, wanted: string): boolean =>
   found === wanted || lengthOf(found) >= lengthOf(wanted);
 
-/** @param differences - in what the tables differ from those of this package */
+/** @param differences - how the tables differ from this package's tables */
 export const olderDatabaseError = (differences: readonly string[]): MigrationError =>
   new MigrationError(
     `The tables of the database differ from those that this package makes: ${differences.join('; ')}. ` +

@@ -6,12 +6,12 @@ import type { BootOptions } from '../database.options.js';
 import { bringUpToDate } from './migrate.js';
 
 /**
- * Opens a data source, waiting for a database that is not up yet, and brings its schema up to date.
- * Any number of replicas may do this at once, on any state of the database.
+ * Opens a data source and brings its schema up to date. Waits if the database is not up yet. Any number of
+ * replicas may do this at once, on any state of the database.
  *
- * @throws ConfigurationError if the database refuses the login; at once
+ * @throws ConfigurationError at once, if the database refuses the login
  * @throws DatabaseUnavailableError if it could not be reached within `connectRetryMs`
- * @throws MigrationError if a migration fails, or the schema is not current and must be; at once
+ * @throws MigrationError at once, if a migration fails, or if the schema must be current and is not
  */
 export function openDataSource(
   options: PostgresOptions,

@@ -1,16 +1,16 @@
-/** One thing in which the database and the entities differ. */
+/** One difference between the database and the entities. */
 export interface Difference {
-  /** Such as `column "users"."email"`. */
+  /** The object that differs, such as `column "users"."email"`. */
   readonly what: string;
   /** The definition by the entities; undefined if they do not have it. */
   readonly should?: string;
   /** The definition in the database; undefined if it does not have it. */
   readonly is?: string;
-  /** Whether the way that TypeORM would go, which is to drop it and make it again, would lose data. */
+  /** Whether TypeORM would lose data here: it would drop the object and create it again. */
   readonly losesData?: boolean;
 }
 
-/** Puts a difference into words, without a statement that somebody could run. */
+/** Describes a difference in words, without a statement that somebody could run. */
 export function describe({ what, should, is, losesData = false }: Difference): string {
   const said =
     should === undefined
@@ -21,22 +21,22 @@ export function describe({ what, should, is, losesData = false }: Difference): s
   return losesData ? `${said} [!]` : said;
 }
 
-/** What a statement makes. */
+/** The object that a statement creates. */
 interface Made {
   readonly what: string;
   readonly definition: string;
-  /** Of what is named by its content, such as a unique constraint. */
+  /** A name by content, for an object whose own name does not matter, such as a unique constraint. */
   readonly alias?: string;
   readonly holdsData?: boolean;
 }
 
 /**
- * Reads TypeORM's statements as differences: what those for the way up make is what the entities say,
- * and what those for the way back make is what the database has. No statement is passed on: TypeORM
- * changes the type of a column by dropping the column.
+ * Reads TypeORM's statements as differences. The statements of `up` create what the entities define. The
+ * statements of `down` create what the database has. No statement is shown to anybody, because TypeORM changes
+ * the type of a column by dropping the column.
  *
- * @param up - the statements that would make the database what the entities say
- * @param down - the statements that would undo them
+ * @param up - the statements that would change the database to match the entities
+ * @param down - the statements that would undo `up`
  */
 export function differencesOf(up: readonly string[], down: readonly string[]): Difference[] {
   const should = new Map(up.flatMap(readStatement).map((made) => [made.alias ?? made.what, made]));
@@ -45,9 +45,9 @@ export function differencesOf(up: readonly string[], down: readonly string[]): D
   for (const key of new Set([...should.keys(), ...is.keys()])) {
     const [wanted, found] = [should.get(key), is.get(key)];
     const { what } = wanted ?? (found as Made);
-    // With a table, all that belongs to it is missing.
+    // If a table is missing, its parts are not listed one by one.
     if (should.has(`table ${/ of (.*)$/.exec(what)?.[1]}`)) continue;
-    // An index or a constraint is made again as it was where a column of it is.
+    // If TypeORM creates a column again, it also creates the column's indexes and constraints again, unchanged.
     if (wanted !== undefined && found !== undefined && isRemade(wanted, found)) continue;
     differences.push({
       what,
@@ -59,7 +59,7 @@ export function differencesOf(up: readonly string[], down: readonly string[]): D
   return differences;
 }
 
-/** Expressions are worded differently by TypeORM and PostgreSQL: `expressionDrift` compares those. */
+/** Whether an index or constraint stays as it was. It ignores expressions, which `expressionDrift` compares. */
 const isRemade = (wanted: Made, found: Made): boolean =>
   [wanted, found].every(({ what }) => /^(index|constraint)/.test(what)) &&
   plain(wanted.definition) === plain(found.definition);
@@ -86,7 +86,7 @@ function readStatement(statement: string): Made[] {
       ? [{ what: `table ${name}`, definition: '', holdsData: true }]
       : [{ what: `${kind.toLowerCase()} ${name}`, definition }];
   }
-  // What drops something undoes a statement that makes it, and that one is read.
+  // A DROP undoes a CREATE of the other direction. Only the CREATE is read.
   if (statement.startsWith('DROP')) return [];
   const [, comment, text] = /^COMMENT ON (COLUMN .+) IS (.*)$/s.exec(statement) ?? [];
   if (comment !== undefined) return [{ what: `comment on ${comment}`, definition: text ?? '' }];

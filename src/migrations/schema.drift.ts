@@ -4,8 +4,8 @@ import type { Difference } from './schema.difference.js';
 import { expressionDrift } from './expression.drift.js';
 
 /**
- * What differs between the database and the entities. Changes nothing: what it has to try out is
- * rolled back. Tables that no entity names are nobody's business here.
+ * Finds the differences between the database and the entities. Changes nothing: it rolls back everything that
+ * it tries. It ignores tables that no entity names.
  */
 export async function schemaDrift(dataSource: DataSource): Promise<Difference[]> {
   const { upQueries, downQueries } = await dataSource.driver.createSchemaBuilder().log();
@@ -23,6 +23,6 @@ export async function schemaDrift(dataSource: DataSource): Promise<Difference[]>
     if (queryRunner.isTransactionActive) await queryRunner.rollbackTransaction().catch(() => {});
     await queryRunner.release();
   }
-  // Entities that share a table share its indexes.
+  // Entities that share a table also share its indexes, so a difference may be found twice.
   return [...new Map(differences.map((difference) => [difference.what, difference])).values()];
 }

@@ -4,15 +4,15 @@ import * as validateIf from 'class-validator/cjs/decorator/common/ValidateIf.js'
 import * as email from 'class-validator/cjs/decorator/string/IsEmail.js';
 import { requireParts } from './library.version.js';
 
-// The only place that names files inside of class-validator and class-transformer. Both have a public
-// entry alone, and loading it takes 170 ms, a quarter of a service's boot, most of it for telephone
-// numbers. What these parts declare is in the storage that the whole library reads.
+// The only place that names files inside of class-validator and class-transformer. Both libraries have one
+// public entry. Loading it takes 170 ms, a quarter of the start of a service, mostly for telephone numbers.
+// The parts here write to the same storage that the whole library reads.
 //
-// A part that is missing does not fail the import, where the reason would be a name of a file without a
-// version: the boot refuses it, before anything is checked by the rules.
+// If a part is missing, the import does not fail, because its error would name a file without a version. The
+// start of the application refuses it instead, before any rule is used.
 
 /**
- * Looks whether the parts are what they are taken for.
+ * Checks that all parts exist.
  *
  * @throws ConfigurationError naming the version of the library that lacks one
  */

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { ConfigurationError } from '../errors.js';
 
 /**
- * Refuses a release of a library that lacks a part which this package uses though it is not public.
+ * Refuses a release of a library that lacks a non-public part that this package uses.
  *
  * @param parts - each part by its name, and whether it is there
  * @throws ConfigurationError naming the library's version, and the parts that are missing
@@ -27,7 +27,7 @@ function versionOf(library: string): string {
     const file = readFileSync(join(folder, 'package.json'), 'utf8');
     return (JSON.parse(file) as { version: string }).version;
   } catch {
-    // A bundle has none.
+    // A bundle has no package.json of the library.
     return '(of an unknown version)';
   }
 }

@@ -2,13 +2,13 @@ import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
 
 /**
- * What is wrong if this package was linked (`npm link`, `file:`) from a folder that has a Nest of its own:
- * Nest finds its own classes, such as `ModuleRef`, by identity, and says no more than that it can't resolve
+ * Warns if this package was linked (`npm link`, `file:`) from a folder that has its own copy of Nest. Nest
+ * compares its classes, such as `ModuleRef`, by identity. With two copies it says only that it cannot resolve
  * them.
  *
  * @param own - where this package is; undefined in a bundle
  * @param main - the program that was started
- * @returns a warning; undefined where the application and this package have one Nest, or if it can't be told
+ * @returns a warning; undefined if the application and this package use one Nest, or if that is not known
  */
 export function linkedNest(
   own = import.meta.url as string | undefined,
@@ -30,7 +30,7 @@ function nestOf(file: string): string | undefined {
   try {
     return createRequire(file).resolve('@nestjs/core');
   } catch {
-    // A program that has none, such as a process manager of another folder.
+    // The program has no Nest, for example a process manager in another folder.
     return undefined;
   }
 }

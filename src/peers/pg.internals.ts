@@ -2,15 +2,15 @@ import { requireParts } from './library.version.js';
 
 // The only place that uses parts of `pg` and `pg-pool` which are not public:
 //
-// - `pool._clients`, because a pool has no public way to the connections that are in use or are being
-//   opened, and ends neither when it is closed;
-// - `pool._pendingQueue`, because who waits for a connection has no public way to stop waiting;
-// - `client._connecting`, to tell those that are being opened;
-// - `client.processID`, which a pooler before the server makes up;
-// - `client.connection`, for its socket, because `client.end()` waits for a server that has vanished,
-//   and for what the server says of the session's settings and transaction.
+// - `pool._clients`, to find the connections that are in use or are being opened. A pool has no public way
+//   to them, and does not end them when it is closed;
+// - `pool._pendingQueue`, to stop waiting for a connection. There is no public way;
+// - `client._connecting`, to find the connections that are being opened;
+// - `client.processID`. Behind a pooler it is a number that the pooler has made up;
+// - `client.connection`, for its socket, because `client.end()` waits for a server that has vanished. Also
+//   for the server's messages about the settings and the transaction of the session.
 
-/** What this package needs of a client of `pg`, which TypeORM hands out untyped. */
+/** The parts of a `pg` client that this package uses. TypeORM gives out clients without a type. */
 export interface PgClient {
   connect(): Promise<unknown>;
   query(text: string): Promise<PgResult | PgResult[]>;
@@ -22,9 +22,9 @@ export interface PgClient {
   off(event: 'error', listener: (error: Error) => void): unknown;
   /** Gives the client back to its pool, which ends it if it is given true or an error. */
   release(end?: Error | boolean): void;
-  /** Of `pg` 8.17 and later. */
+  /** Only in `pg` 8.17 and later. */
   getTransactionStatus?(): string | null;
-  /** Not of `pg-native`'s client. */
+  /** Not in the client of `pg-native`. */
   readonly connection?: PgConnection;
   readonly _connecting?: boolean;
   readonly processID?: number | null;
@@ -43,7 +43,7 @@ export interface PgQuery {
   readonly name?: string | undefined;
   readonly text: string;
   readonly values?: readonly unknown[];
-  /** Reads values; those of the process, which the application may have changed, if left out. */
+  /** The parsers of values. If left out, `pg` uses the parsers of the process, which the application may have changed. */
   readonly types?: { getTypeParser(oid: number): (text: string) => unknown };
 }
 
@@ -51,7 +51,7 @@ export interface PgResult {
   readonly rows: never[];
 }
 
-/** What this package needs of a pool of `pg`. */
+/** The parts of a `pg` pool that this package uses. */
 export interface PgPool {
   readonly totalCount: number;
   readonly idleCount: number;
@@ -68,9 +68,9 @@ export interface PgPool {
 }
 
 /**
- * Looks whether a pool and its first client have the parts that are used here.
+ * Checks that a pool and its first client have the parts that are used here.
  *
- * @throws ConfigurationError naming the version of `pg` that lacks one
+ * @throws ConfigurationError naming the version of `pg`, if it lacks a part
  */
 export function requirePgParts(pool: PgPool): void {
   const { _clients: clients, _pendingQueue: queue } = pool;
@@ -90,8 +90,8 @@ export const clientsOf = ({ _clients }: PgPool): readonly PgClient[] => _clients
 /**
  * Asks a pool for a connection, as its `connect` does.
  *
- * @returns how to stop waiting in its queue: who has given up would be kept there until a connection is
- *   free, or for ever if none ever is
+ * @returns a function that stops waiting. Without it, a caller that has given up would stay in the queue until
+ *   a connection is free, which may be never
  */
 export function connectFrom(
   pool: PgPool,
@@ -111,10 +111,10 @@ export function connectFrom(
 /** Whether a client is being opened. */
 export const isOpening = ({ _connecting }: PgClient): boolean => _connecting === true;
 
-/** Breaks a client's connection at once, without a word to the server. */
+/** Breaks a client's connection at once, without a message to the server. */
 export const cutOff = ({ connection }: PgClient): void => connection?.stream.destroy();
 
-/** The process of the server that was named when the client logged in; undefined if it is not known. */
+/** The process id that the server sent when the client logged in; undefined if it is not known. */
 export const processOf = ({ processID }: PgClient): number | undefined => processID ?? undefined;
 
 /** Calls back whenever the server reports the value of one of the session's settings. */

@@ -11,9 +11,10 @@ import type { PgPool } from './pg.internals.js';
 
 // The only place that uses parts of TypeORM which are not public, or differ between 0.3 and 1.x:
 //
-// - the fields of the driver for PostgreSQL: its pools, because TypeORM offers no statement with a name
-//   and no way to drain a pool; the library that it makes pools of, because an `error` event of a new
-//   connection comes before TypeORM listens; and who holds connections, to close and to tell of them;
+// - the pools of the PostgreSQL driver, because TypeORM has no prepared statements and no way to drain a pool;
+// - the library with which the driver makes pools, because an `error` event of a new connection comes before
+//   TypeORM listens;
+// - the query runners that hold connections, to close them and to name them in messages;
 // - the schema builder's way to make TypeORM's own table, where the migrations of an application need it;
 // - the list of subscribers, to follow the commits of a data source that is open already;
 // - the loader of classes, because the template of the tests depends on the files that patterns name.
@@ -36,9 +37,9 @@ const driverOf = (dataSource: DataSource): PostgresDriverParts =>
   dataSource.driver as unknown as PostgresDriverParts;
 
 /**
- * Looks whether TypeORM has the parts that are used here.
+ * Checks that TypeORM has the parts that are used here.
  *
- * @throws ConfigurationError naming the version of TypeORM that lacks one
+ * @throws ConfigurationError naming the version of TypeORM, if it lacks a part
  */
 export function requireTypeormParts(dataSource: DataSource): void {
   const driver: Partial<PostgresDriverParts> = driverOf(dataSource);
@@ -58,7 +59,7 @@ export function dataSourceOf(of: EntityManager | QueryRunner): DataSource {
   return (dataSource ?? connection) as DataSource;
 }
 
-/** The pools that a data source has open: the primary's first, then those of the replicas. */
+/** The open pools of a data source: first the pool of the primary, then the pools of the replicas. */
 export function poolsOf(dataSource: DataSource): PgPool[] {
   const { master, slaves = [] } = driverOf(dataSource);
   return [master, ...slaves].filter((pool) => pool !== undefined);
@@ -69,9 +70,9 @@ export const holdersOf = (dataSource: DataSource): readonly QueryRunner[] =>
   driverOf(dataSource).connectedQueryRunners;
 
 /**
- * Calls back for each pool of a data source: for those that it has, and for those that it will make.
+ * Calls back for each pool of a data source, now and in the future.
  *
- * @param dataSource - also one that is not initialized yet
+ * @param dataSource - it need not be initialized yet
  */
 export function onEachPool(dataSource: DataSource, callback: (pool: PgPool) => void): void {
   poolsOf(dataSource).forEach(callback);

@@ -1,12 +1,12 @@
 import { ConfigurationError } from '../errors.js';
 
-// For TypeORM and Nest a second copy of an entity class is another entity. The exports of the package
-// give everybody one copy where Node can `require` ES modules. Where it cannot, a process that both
-// imports and requires the package holds two, and Nest could only say that it finds no repository. So
-// each copy leaves a mark when it is loaded, the only thing that happens then.
+// For TypeORM and Nest, a second copy of an entity class is another entity. If Node can `require` ES modules,
+// a process has only one copy of this package. If it cannot, a process that both imports and requires the
+// package has two copies, and Nest would say only that it finds no repository. So each copy leaves a mark when
+// it is loaded. This is the only side effect of loading it.
 
 const MARK = Symbol.for('@frameforge/shared-types: loaded');
-/** The folder of the CommonJS build in that of the ES modules. */
+/** The folder of the CommonJS build, inside the folder of the ES modules. */
 const COMMONJS = '/dist/cjs/';
 
 type Marked = typeof globalThis & { [MARK]?: Set<string> };
@@ -17,7 +17,7 @@ const LOCATION = import.meta.url as string | undefined;
 if (LOCATION !== undefined) ((globalThis as Marked)[MARK] ??= new Set()).add(LOCATION);
 
 /**
- * Looks whether this process holds the package once.
+ * Checks that this process has only one copy of the package.
  *
  * @throws ConfigurationError if it was both imported as ES modules and required as CommonJS
  */

@@ -1,5 +1,5 @@
 /**
- * The statement's own time as SQL, to the millisecond. Not `now()`: in an old transaction that is long
- * past. Truncated, because rounding up would put a new row into the future for half a millisecond.
+ * The time of the statement as SQL, in milliseconds. `now()` would be the begin of the transaction, which may be
+ * long ago. The time is truncated, because a rounded time may be up to half a millisecond in the future.
  */
 export const NOW = `date_trunc('milliseconds', statement_timestamp())`;

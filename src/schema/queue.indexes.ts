@@ -1,4 +1,4 @@
-/** An index that the queues need, in PostgreSQL's own words. */
+/** An index that the queues need, with the words of PostgreSQL's catalog. */
 export interface QueueIndex {
   readonly name: string;
   readonly table: 'video_jobs' | 'notification_log';
@@ -13,7 +13,7 @@ export const IS_PENDING = `(status)::text = 'pending'::text`;
 export const IS_LEASED = `((status)::text = 'processing'::text) AND ("workerId" IS NOT NULL)`;
 export const IS_UNDELIVERED = `("deliveryStatus")::text = 'pending'::text`;
 
-/** What the migration `AddQueueIndexes1700000006000` builds, and `--online` builds before it. */
+/** The indexes that the migration `AddQueueIndexes1700000006000` builds. `--online` builds them before it. */
 export const QUEUE_INDEXES: readonly QueueIndex[] = [
   {
     name: 'idx_jobs_pending',
@@ -57,6 +57,6 @@ export const QUEUE_INDEXES: readonly QueueIndex[] = [
   },
 ];
 
-/** What an index is, as `pg_get_indexdef` words it after the name of the table. */
+/** The definition of an index, in the words of `pg_get_indexdef` after the name of the table. */
 export const definitionOf = ({ columns, where }: QueueIndex): string =>
   `USING btree (${columns})${where === undefined ? '' : ` WHERE (${where})`}`;

@@ -8,7 +8,7 @@ import {
   WorkerReport,
 } from './entities/index.js';
 
-/** The tables' names as SQL: quoted, and with the schema that the host application configured. */
+/** The names of the tables as SQL: quoted, and with the schema that the application configured. */
 export interface Tables {
   readonly users: string;
   readonly videoJobs: string;
@@ -18,7 +18,7 @@ export interface Tables {
   readonly workerReports: string;
 }
 
-/** Reads the tables' names from a data source's entity metadata, the only place they come from. */
+/** Reads the names of the tables from the entity metadata of a data source. They come from nowhere else. */
 export function tablesOf(dataSource: DataSource): Tables {
   const nameOf = (entity: EntityTarget<ObjectLiteral>): string =>
     dataSource

@@ -3,7 +3,7 @@ import type { Relation } from 'typeorm';
 import { Named } from './named.js';
 import { VideoJob } from './video-job.entity.js';
 
-/** What went wrong in one run of a job: the run failed, or its worker was lost. */
+/** The error of one run of a job: the run failed, or its worker was lost. */
 @Named('JobAttemptError')
 @Entity({ name: 'job_attempt_errors' })
 export class JobAttemptError {
@@ -32,15 +32,15 @@ export class JobAttemptError {
   })
   job?: Relation<VideoJob>;
 
-  /** Who ran it; null for a run without a lease. */
+  /** The worker of the run; null for a run without a lease. */
   @Column({ name: 'workerId', type: 'varchar', length: 255, nullable: true })
   workerId!: string | null;
 
-  /** What went wrong. */
+  /** The text of the error. */
   @Column({ name: 'errorMessage', type: 'text' })
   errorMessage!: string;
 
-  /** When it was recorded. */
+  /** When the error was recorded. */
   @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 }

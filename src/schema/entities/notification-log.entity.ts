@@ -73,7 +73,7 @@ export class NotificationLog {
   @Column({ name: 'createdAt', type: 'timestamptz', precision: 3, default: () => 'now()' })
   createdAt!: Date;
 
-  /** When it was delivered; null before. */
+  /** When the notification was delivered; null before. */
   @Column({ name: 'sentAt', type: 'timestamptz', precision: 3, nullable: true })
   sentAt!: Date | null;
 
@@ -87,11 +87,11 @@ export class NotificationLog {
   })
   availableAt!: Date;
 
-  /** The fencing token of deliveries: grows at every claim, and when it is to be delivered again. */
+  /** The fencing token of deliveries. It grows at every claim, and when somebody asks for another delivery. */
   @Column({ name: 'deliveryNumber', type: 'integer', default: 0, update: false })
   deliveryNumber!: number;
 
-  /** The run of the job that this reports; null in rows that a service without runs wrote. */
+  /** The run of the job that this reports; null in rows of older services, which do not know runs. */
   @Column({ name: 'runNumber', type: 'integer', nullable: true, update: false })
   runNumber!: number | null;
 }

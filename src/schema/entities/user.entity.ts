@@ -9,16 +9,16 @@ import {
 } from 'typeorm';
 import { Named } from './named.js';
 
-/** Not a private field: one would throw on a clone, or behind a proxy, of an instance. */
+/** The hashes of users. A private field would throw on a clone of an instance, or behind a proxy. */
 const passwordHashes = new WeakMap<User, string>();
 
 /**
  * A person who uploads videos.
  *
- * `passwordHash` is kept out of sight twice: no query returns it unless it asks for it by name
- * (`select: { passwordHash: true }`), and an instance holds it behind an accessor of the class, where
- * JSON, spread, `Object.keys` and `instanceToPlain` do not look. A copy of an instance is without it.
- * After a query that did not ask for it, it is undefined.
+ * `passwordHash` is hidden in two ways. A query returns it only if it asks for it by name
+ * (`select: { passwordHash: true }`); otherwise it is undefined. And an instance has it as an accessor of the
+ * class, which JSON, spread, `Object.keys` and `instanceToPlain` do not read. A copy of an instance does not
+ * have it.
  */
 @Named('User')
 @Entity({ name: 'users' })
@@ -31,11 +31,11 @@ export class User {
   @PrimaryGeneratedColumn('uuid', { name: 'userId', primaryKeyConstraintName: 'pk_users' })
   userId!: string;
 
-  /** The name to log in with; no two users have the same. */
+  /** The name to log in with. It is unique. */
   @Column({ name: 'username', type: 'varchar', length: 50 })
   username!: string;
 
-  /** Where notifications go; no two users have the same. */
+  /** The address for notifications. It is unique. */
   @Column({ name: 'email', type: 'varchar', length: 255 })
   email!: string;
 

@@ -90,8 +90,8 @@ export class VideoJob {
   completedAt!: Date | null;
 
   /**
-   * The time from which the job may be claimed: for a pending job when it is due, for a processing
-   * one when its lease ends.
+   * The time from which the job may be claimed: when a pending job is due, or when the lease of a processing
+   * job ends.
    */
   @Column({
     name: 'availableAt',
@@ -106,11 +106,11 @@ export class VideoJob {
   @Column({ name: 'runNumber', type: 'integer', default: 0, update: false })
   runNumber!: number;
 
-  /** Who holds the lease; null when nobody does, or when the job was started without one. */
+  /** Who holds the lease; null when nobody holds it, or when the job was started without a lease. */
   @Column({ name: 'workerId', type: 'varchar', length: 255, nullable: true, update: false })
   workerId!: string | null;
 
-  /** How many tries have been used of those that `maxAttempts` allows. */
+  /** How many of the tries that `maxAttempts` allows have been used. */
   @Column({ name: 'attempts', type: 'integer', default: 0, update: false })
   attempts!: number;
 
@@ -118,7 +118,7 @@ export class VideoJob {
   @Column({ name: 'progress', type: 'smallint', nullable: true, update: false })
   progress!: number | null;
 
-  /** What the latest run last said of its progress. */
+  /** The latest message about the progress of the latest run; null if there is none. */
   @Column({ name: 'progressMessage', type: 'varchar', length: 255, nullable: true, update: false })
   progressMessage!: string | null;
 

@@ -4,10 +4,10 @@ import { withLockedTables } from './locked-tables.js';
 import { tableName } from './table-name.js';
 
 /**
- * Makes `video_jobs` and `notification_log` queues: the columns, and the triggers that keep their rules
- * against whoever writes the tables by hand. It only adds, with defaults, so that services which know
- * the first three migrations go on working. No table is rewritten or read: the locks are held for a
- * moment. `AddQueueIndexes1700000006000` has the rest.
+ * Turns `video_jobs` and `notification_log` into queues. It adds the columns, and triggers that keep the rules
+ * even when somebody writes to the tables by hand. It only adds, with defaults, so that services that know
+ * only the first three migrations go on working. It neither rewrites nor reads a table, so it holds the locks
+ * only for a moment. `AddQueueIndexes1700000006000` does the rest.
  */
 export class AddQueueColumns1700000004000 implements MigrationInterface {
   readonly name = 'AddQueueColumns1700000004000';
@@ -17,7 +17,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
     const log = tableName(queryRunner, 'notification_log');
     const setColumns = tableName(queryRunner, 'frameforge_set_queue_columns');
     const refuse = tableName(queryRunner, 'frameforge_refuse_update');
-    // Truncated, not rounded: rounding up would hide a new row for half a millisecond.
+    // Times are truncated, because a time that is rounded up would hide a new row for half a millisecond.
     await withLockedTables(queryRunner, 'ACCESS EXCLUSIVE', [jobs, log], async () => {
       await queryRunner.query(`
         ALTER TABLE ${jobs}
@@ -42,11 +42,12 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           ADD COLUMN "availableAt" timestamptz(3) NOT NULL DEFAULT ${NOW},
           ADD COLUMN "deliveryNumber" integer NOT NULL DEFAULT 0,
           ADD COLUMN "runNumber" integer`);
-      // A service that does not know "workerId" leaves it behind when it ends a leased run: its next
-      // start would look leased, and be taken from it. One that does not know "attempts", "cancelledAt" and
-      // "availableAt" leaves them behind when it retries a failed job, which would then be due only when
-      // the lease of the failed run would have ended. One that does not know "progress" leaves it behind
-      // when it retries a job and when it completes one.
+      // A service of an older version does not know these columns, so the trigger sets them for it:
+      // - "workerId", when the service ends a leased run. Otherwise its next start of the job would look
+      //   leased, and a worker would take the job.
+      // - "attempts", "cancelledAt" and "availableAt", when the service retries a failed job. Otherwise the
+      //   job would be due only at the end of the failed run's lease.
+      // - "progress", when the service retries or completes a job.
       await queryRunner.query(`
         CREATE OR REPLACE FUNCTION ${setColumns}() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
@@ -74,8 +75,8 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
               AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL
                 OR NEW."availableAt" = OLD."availableAt")))
           EXECUTE FUNCTION ${setColumns}()`);
-      // A row that was read long ago and is saved whole would issue a fencing token twice, or run a
-      // finished job again.
+      // Without this trigger, somebody who saves a whole row that was read long ago could issue a fencing token
+      // twice, or run a finished job again.
       await queryRunner.query(`
         CREATE OR REPLACE FUNCTION ${refuse}() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN

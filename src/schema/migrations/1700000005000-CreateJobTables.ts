@@ -3,8 +3,8 @@ import { withLockedTables } from './locked-tables.js';
 import { tableName } from './table-name.js';
 
 /**
- * Creates the tables beside the queues: `job_attempt_errors` (a row for each run that failed or was
- * lost), `processing_state` (one row: whether workers claim), and `worker_reports` (a row for each
+ * Creates the tables beside the queues: `job_attempt_errors` (a row for each run that failed or whose worker
+ * was lost), `processing_state` (one row: whether workers claim), and `worker_reports` (a row for each
  * worker process and minute).
  */
 export class CreateJobTables1700000005000 implements MigrationInterface {

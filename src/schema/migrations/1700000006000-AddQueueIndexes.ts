@@ -14,8 +14,8 @@ const CHECKS = [
 
 /**
  * Builds the indexes of the queues, and validates the constraints that `AddQueueColumns1700000004000`
- * added. Reads go on meanwhile; writes wait while an index is built. An index that is there already
- * is kept: `frameforge-db migrate --online` builds them before, while writes go on too.
+ * added. Reads go on meanwhile. Writes wait while an index is built. An index that exists already is kept:
+ * `frameforge-db migrate --online` has built it before, while writes went on.
  */
 export class AddQueueIndexes1700000006000 implements MigrationInterface {
   readonly name = 'AddQueueIndexes1700000006000';
@@ -29,7 +29,7 @@ export class AddQueueIndexes1700000006000 implements MigrationInterface {
         for (const index of missing) await queryRunner.query(creationOf(queryRunner, index));
       });
     }
-    // In one statement, which reads the table once.
+    // One statement validates all constraints, so it reads the table only once.
     const validations = CHECKS.map((check) => `VALIDATE CONSTRAINT "${check}"`);
     await withLockedTables(queryRunner, 'SHARE UPDATE EXCLUSIVE', [jobs], () =>
       queryRunner.query(`ALTER TABLE ${jobs} ${validations.join(', ')}`),
@@ -37,8 +37,8 @@ export class AddQueueIndexes1700000006000 implements MigrationInterface {
   }
 
   /**
-   * Builds the indexes that are missing while reads and writes go on; `up` takes them as they are. No
-   * transaction can do so. What an earlier try has left behind is dropped first.
+   * Builds the missing indexes while reads and writes go on. `up` then keeps them. A transaction cannot build
+   * indexes in this way. An invalid index of an earlier try is dropped first.
    */
   async upOnline(queryRunner: QueryRunner): Promise<void> {
     await withoutTimeouts(queryRunner, async () => {
@@ -49,7 +49,7 @@ export class AddQueueIndexes1700000006000 implements MigrationInterface {
            WHERE indexrelid = to_regclass($1) AND indrelid = to_regclass($2)`,
           [name, tableName(queryRunner, index.table)],
         )) as { valid: boolean }[];
-        // It waits for a build that goes on in the server after its client has died.
+        // The DROP waits if the server still builds the index for a client that has died.
         if (found?.valid === false) {
           await queryRunner.query(`DROP INDEX CONCURRENTLY IF EXISTS ${name}`);
         }
@@ -68,9 +68,9 @@ export class AddQueueIndexes1700000006000 implements MigrationInterface {
 }
 
 /**
- * The indexes of the queues that are still to be built.
+ * Finds the indexes of the queues that must still be built.
  *
- * @throws MigrationError if there is another index, or an invalid one, under the name of one of them
+ * @throws MigrationError if another index, or an invalid index, has the name of one of them
  */
 async function missingIndexes(queryRunner: QueryRunner): Promise<QueueIndex[]> {
   const missing: QueueIndex[] = [];
@@ -99,7 +99,7 @@ async function missingIndexes(queryRunner: QueryRunner): Promise<QueueIndex[]> {
   return missing;
 }
 
-/** @param concurrently - whether writes go on while it is built, which no transaction can do */
+/** @param concurrently - whether writes go on during the build, which is not possible in a transaction */
 function creationOf(queryRunner: QueryRunner, index: QueueIndex, concurrently = false): string {
   const kind = `${index.unique ? 'UNIQUE ' : ''}INDEX${concurrently ? ' CONCURRENTLY' : ''}`;
   const table = tableName(queryRunner, index.table);

@@ -25,7 +25,7 @@ export const frameForgeMigrations = [
 ];
 
 /**
- * Whether a recorded migration is one of this package, of any release: their names end in 1700000, a
- * number of three digits, and 000, which no clock gave to a migration of somebody else's.
+ * Whether a recorded migration belongs to any release of this package. The names of these migrations end in
+ * 1700000, three digits, and 000. No generated migration of somebody else has such a timestamp.
  */
 export const isFrameForgeMigration = (name: string): boolean => /1700000\d{3}000$/.test(name);

@@ -6,22 +6,22 @@ import { MigrationError } from '../../errors.js';
 type LockMode = 'ACCESS EXCLUSIVE' | 'SHARE ROW EXCLUSIVE' | 'SHARE' | 'SHARE UPDATE EXCLUSIVE';
 
 /**
- * How long to wait for a lock, in ms. Everybody who comes later waits behind us for so long. It is
- * longer than the second after which PostgreSQL ends an autovacuum that is in the way.
+ * How long to wait for a lock, in ms. Statements that come later wait behind this one for so long. It is more
+ * than one second, because after a second PostgreSQL ends an autovacuum that is in the way.
  */
 const LOCK_TIMEOUT_MS = 2_000;
 const TRIES = 40;
 const [FIRST_PAUSE_MS, LAST_PAUSE_MS] = [250, 2_000];
-/** The lock timed out, or somebody waited for us while we waited for them. */
+/** PostgreSQL's error codes when another session is in the way: the lock timed out, or a deadlock was found. */
 const IN_THE_WAY = new Set(['55P03', '40P01']);
 
 /**
- * Does a migration's work while it holds locks on tables. All locks are taken before the work begins,
- * and given up together when one of them cannot be had soon. So a long transaction elsewhere delays
- * the migration, and does not make everybody's statements queue behind it.
+ * Does a migration's work while it holds locks on tables. It takes all locks before the work begins. If it
+ * does not get one of them soon, it gives up all of them and tries again. So a long transaction of somebody
+ * else delays only the migration. Other statements do not queue behind it.
  *
  * @param tables - the tables' names as SQL
- * @param work - runs in a transaction, or in a savepoint of the one that is open
+ * @param work - runs in a transaction, or in a savepoint of the open transaction
  * @throws MigrationError naming who is in the way, after 40 tries
  */
 export async function withLockedTables(
@@ -34,7 +34,7 @@ export async function withLockedTables(
   for (let tries = 1; ; tries += 1) {
     await queryRunner.startTransaction();
     try {
-      // For the whole of what follows: the limits of a role are for its everyday statements.
+      // The role's own limits are for its everyday statements, so they are off during all of the work.
       const before = await setTimeouts(queryRunner, [`${LOCK_TIMEOUT_MS}`, '0']);
       await queryRunner.query(`LOCK TABLE ${tables.join(', ')} IN ${mode} MODE`);
       await work();
@@ -53,8 +53,8 @@ export async function withLockedTables(
 }
 
 /**
- * Does work outside of a transaction without the limits that a role has for its everyday statements.
- * They are the session's meanwhile: a pooler in transaction mode has no such thing.
+ * Does work outside of a transaction, without the limits that a role has for its everyday statements. It
+ * changes settings of the session, so it does not work behind a pooler in transaction mode.
  */
 export async function withoutTimeouts(
   queryRunner: QueryRunner,
@@ -63,14 +63,14 @@ export async function withoutTimeouts(
   const before = await setTimeouts(queryRunner, ['0', '0'], false);
   const restore = async (): Promise<void> => void (await setTimeouts(queryRunner, before, false));
   await work().catch(async (error: unknown) => {
-    // What the work met is what counts.
+    // The error of the work matters more than an error of the restore.
     await restore().catch(() => {});
     throw error;
   });
   await restore();
 }
 
-/** Sets `lock_timeout` and `statement_timeout`. @returns what they were */
+/** Sets `lock_timeout` and `statement_timeout`. @returns their earlier values */
 async function setTimeouts(
   queryRunner: QueryRunner,
   timeouts: readonly string[],
