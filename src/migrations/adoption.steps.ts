@@ -156,6 +156,17 @@ interface Sides {
   readonly additions: Step[];
 }
 
+/** A constraint that a table has. */
+interface Constraint {
+  readonly name: string;
+  readonly kind: string;
+  readonly onDelete: string;
+  /** Whether a foreign key is of the table that it should be of. */
+  readonly isOwner: boolean;
+  readonly definition: string;
+  readonly columns: string;
+}
+
 /** The words that a CHECK names. */
 const wordsOf = (text: string): string => (text.match(/'\w+'/g) ?? []).toSorted().join();
 
@@ -174,12 +185,12 @@ export async function constraintSteps(
           [snake(each.name), each.was].includes(column)),
     )?.name ?? column;
   const rows = (await runner.query(
-    `SELECT conname AS "name", contype AS "kind", confdeltype AS "onDelete", confrelid::regclass::text AS "references",
+    `SELECT conname AS "name", contype AS "kind", confdeltype AS "onDelete", coalesce(confrelid = to_regclass($2), false) AS "isOwner",
        pg_get_constraintdef(oid) AS "definition",
        ARRAY(SELECT attname::text FROM unnest(conkey) k JOIN pg_attribute ON attrelid = conrelid AND attnum = k)::text AS "columns"
      FROM pg_constraint WHERE conrelid = to_regclass($1) AND contype <> 'n' ORDER BY conname`,
-    [qualified(runner, name)],
-  )) as { name: string; kind: string; onDelete: string; definition: string; columns: string }[];
+    [qualified(runner, name), qualified(runner, table.foreignKey?.[2] ?? name)],
+  )) as Constraint[];
   const { keys, removals, additions } = await indexSteps(runner, table, isNew);
   const typeOf = (column: string): string | undefined =>
     table.columns
@@ -202,7 +213,9 @@ export async function constraintSteps(
   for (const row of rows) {
     const columns = row.columns.slice(1, -1).replaceAll('"', '');
     const key = `${row.kind}{${isNew(columns)}}`;
-    const isOther = row.kind === 'f' && (row.onDelete !== 'c' || typeOf(isNew(columns)) !== 'uuid');
+    const isOther =
+      row.kind === 'f' &&
+      (row.onDelete !== 'c' || !row.isOwner || typeOf(isNew(columns)) !== 'uuid');
     const target = isOther ? undefined : wanted.get(key);
     if (target !== undefined && !kept.has(key)) {
       kept.add(key);

@@ -1,5 +1,7 @@
 import type { DataSource } from 'typeorm';
 import { MigrationError } from '../errors.js';
+import { isFrameForgeMigration } from '../schema/migrations/index.js';
+import type { FirstTable } from './first.tables.js';
 import { FIRST_TABLES } from './first.tables.js';
 
 /** An existing column of a table, with the words of PostgreSQL's catalog. */
@@ -9,6 +11,12 @@ export interface FoundColumn {
   readonly type: string;
   readonly nullable: boolean;
   readonly default: string | null;
+  /** Whether a key or a unique index keeps two rows from having the same value. */
+  readonly unique: boolean;
+  /** The tables that it refers to by a foreign key with ON DELETE CASCADE. */
+  readonly owners: readonly string[];
+  /** The CHECKs of this column alone. */
+  readonly checks: readonly string[];
 }
 
 /** Selects the columns of those of the first three tables that exist, as one JSON text. */
@@ -18,7 +26,13 @@ export function columnsQuery(dataSource: DataSource): string {
   const names = FIRST_TABLES.map(({ name }) => `'${name}'`).join(', ');
   return `
     SELECT coalesce(json_agg(row_to_json(f)), '[]')::text AS "columns" FROM (SELECT c.relname AS "table", a.attname AS "name", format_type(a.atttypid, a.atttypmod) AS "type",
-      NOT a.attnotnull AS "nullable", pg_get_expr(d.adbin, d.adrelid) AS "default"
+      NOT a.attnotnull AS "nullable", pg_get_expr(d.adbin, d.adrelid) AS "default",
+      EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid
+        AND i.indpred IS NULL AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum) AS "unique",
+      ARRAY(SELECT r.relname::text FROM pg_constraint k JOIN pg_class r ON r.oid = k.confrelid AND r.relnamespace = c.relnamespace
+        WHERE k.conrelid = c.oid AND k.contype = 'f' AND k.confdeltype = 'c' AND k.conkey = ARRAY[a.attnum]) AS "owners",
+      ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]) AS "checks"
     FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = ${meant}
     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
@@ -29,7 +43,8 @@ export function columnsQuery(dataSource: DataSource): string {
 
 /**
  * Describes how the existing tables differ from the tables of the first three migrations. It leaves out
- * differences that do not matter to the services.
+ * differences that do not matter to the services. It compares keys and checks until a later migration
+ * has run: until then `adopt` can make them. After that migration, `check` shows such differences.
  *
  * @param recorded - the names of the migrations that the database has recorded
  */
@@ -37,7 +52,10 @@ export function olderDifferences(
   columns: readonly FoundColumn[],
   recorded: readonly string[],
 ): string[] {
-  return FIRST_TABLES.flatMap(({ name: table, migration, columns: wanted }) => {
+  const first = new Set(FIRST_TABLES.map(({ migration }) => migration));
+  const isBefore = recorded.every((name) => first.has(name) || !isFrameForgeMigration(name));
+  return FIRST_TABLES.flatMap((firstTable) => {
+    const { name: table, migration, columns: wanted } = firstTable;
     const found = columns.filter((column) => column.table === table);
     if (found.length === 0) return [];
     const differences = wanted.flatMap(({ name, type, nullable, default: initial }) => {
@@ -58,8 +76,46 @@ export function olderDifferences(
       .filter((each) => !each.nullable && each.default === null)
       .map(({ name }) => `${table}."${name}" must be filled, and is not known here`);
     const unrecorded = recorded.includes(migration) ? [] : [`${table} is there, and not recorded`];
-    return [...unrecorded, ...differences, ...unfilled];
+    const constraints = isBefore ? constraintDifferences(firstTable, found) : [];
+    return [...unrecorded, ...differences, ...unfilled, ...constraints];
   });
+}
+
+/**
+ * Compares keys and checks by what they do, not by their names. A unique index is as good as a
+ * constraint, and a CHECK may allow more words.
+ */
+function constraintDifferences(
+  { name: table, columns, primaryKey, unique, foreignKey, checks }: FirstTable,
+  found: readonly FoundColumn[],
+): string[] {
+  // A column that is missing or has another type is in the list already.
+  const findColumn = (name: string): FoundColumn | undefined =>
+    found.find(
+      (each) =>
+        each.name === name &&
+        columns.some((column) => column.name === name && isEnough(each.type, column.type)),
+    );
+  const differences: string[] = [];
+  for (const [, name] of [primaryKey, ...unique]) {
+    if (findColumn(name)?.unique === false) differences.push(`${table}."${name}" is not unique`);
+  }
+  if (foreignKey !== undefined) {
+    const [, name, owner] = foreignKey;
+    if (findColumn(name)?.owners.includes(owner) === false) {
+      differences.push(`${table}."${name}" has no foreign key to ${owner} with ON DELETE CASCADE`);
+    }
+  }
+  for (const [, expression] of checks) {
+    const [, name = '', words = ''] = /^"(\w+)" IN \((.*)\)$/.exec(expression) ?? [];
+    // PostgreSQL's wording changes from release to release, but not the words in it.
+    const isTaken = (check: string): boolean =>
+      words.split(', ').every((word) => check.includes(word));
+    if (findColumn(name)?.checks.some(isTaken) === false) {
+      differences.push(`${table}."${name}" has no CHECK that allows ${words}`);
+    }
+  }
+  return differences;
 }
 
 /** How long a text of this type may be; NaN if the type holds no text. */

@@ -232,7 +232,7 @@ it.each([
 it.each([
   [
     'an enum',
-    `ALTER status DROP DEFAULT, ALTER status TYPE state USING status::state`,
+    `DROP CONSTRAINT chk_video_jobs_status, ALTER status DROP DEFAULT, ALTER status TYPE state USING status::state`,
     /status" is state, not/,
   ],
   [
@@ -245,13 +245,45 @@ it.each([
     `ALTER "frameCount" SET NOT NULL`,
     /"frameCount" must be filled, and often has no value/,
   ],
+  [
+    'a primary key that is missing',
+    `DROP CONSTRAINT video_jobs_pkey CASCADE`,
+    /video_jobs\."jobId" is not unique; notification_log\."jobId" has no foreign key to video_jobs with ON DELETE CASCADE\./,
+  ],
+  [
+    'a foreign key that does not delete',
+    `DROP CONSTRAINT fk_video_jobs_user, ADD CONSTRAINT fk_video_jobs_user FOREIGN KEY ("userId") REFERENCES users`,
+    /: video_jobs\."userId" has no foreign key to users with ON DELETE CASCADE\./,
+  ],
+  [
+    'a foreign key to another table',
+    `DROP CONSTRAINT fk_video_jobs_user, ADD CONSTRAINT fk_video_jobs_user FOREIGN KEY ("userId") REFERENCES accounts ON DELETE CASCADE`,
+    /: video_jobs\."userId" has no foreign key to users with ON DELETE CASCADE\./,
+  ],
+  [
+    'a CHECK that is missing',
+    `DROP CONSTRAINT chk_video_jobs_status`,
+    /: video_jobs\."status" has no CHECK that allows 'pending', 'processing', 'completed', 'failed'\./,
+  ],
+  [
+    'a CHECK that allows too little',
+    `DROP CONSTRAINT chk_video_jobs_status, ADD CONSTRAINT chk_jobs_status CHECK (status IN ('pending', 'processing', 'completed', 'broken')) NOT VALID`,
+    /: video_jobs\."status" has no CHECK that allows 'pending', 'processing', 'completed', 'failed'\./,
+  ],
+  [
+    'names that are not unique',
+    `ALTER status SET DEFAULT 'pending'; ALTER TABLE users DROP CONSTRAINT users_username_key;
+     CREATE UNIQUE INDEX part ON users (username) WHERE email <> ''`,
+    /: users\."username" is not unique\./,
+  ],
 ])('a boot refuses recorded tables for %s', async (_name, change, message) => {
   await query(url, older('camel-case-without-zones'));
   // But for this change, they are what the first three migrations make, as far as it matters.
   await query(
     url,
     `CREATE TYPE state AS ENUM ('pending', 'processing', 'completed', 'failed');
-     ALTER TABLE video_jobs DROP CONSTRAINT chk_video_jobs_status, ALTER status SET DEFAULT 'pending',
+     CREATE TABLE accounts (id uuid PRIMARY KEY); INSERT INTO accounts SELECT "userId" FROM users;
+     ALTER TABLE video_jobs ALTER status SET DEFAULT 'pending',
        ALTER "createdAt" TYPE timestamptz(3), ALTER "startedAt" TYPE timestamptz(3), ALTER "completedAt" TYPE timestamptz(3);
      ALTER TABLE users ALTER "createdAt" TYPE timestamptz(3), ALTER "updatedAt" TYPE timestamptz(3);
      ALTER TABLE notification_log ALTER "createdAt" TYPE timestamptz(3), ALTER "sentAt" TYPE timestamptz(3),
@@ -261,6 +293,9 @@ it.each([
   expect(taken).toMatchObject({ code: 0 });
   await query(url, `ALTER TABLE video_jobs ${change}`);
   const before = await everything(url);
+  for (const command of ['status', 'check', 'migrate']) {
+    expect((await cli(command)).lines.join('\n')).toMatch(message);
+  }
   const { error } = await failedBoot({ url });
   expect(error.message).toMatch(message);
   expect(error.message).toMatch(/^The tables of the database differ .*frameforge-db adopt/);
@@ -268,6 +303,41 @@ it.each([
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toMatchObject({ code: 0 });
   expect(await cli('migrate')).toMatchObject({ code: 0 });
   expect(await cli('check')).toMatchObject({ code: 0 });
+});
+
+it('a constraint that is missing after the fourth migration is no reason to refuse a boot: check tells', async () => {
+  expect(await cli('migrate')).toMatchObject({ code: 0 });
+  await query(url, `ALTER TABLE users DROP CONSTRAINT uq_users_email`);
+  const dataSource = await new Boot().open({ url, requireCurrentSchema: true });
+  await dataSource.destroy();
+  expect(await cli('status')).toMatchObject({ code: 0 });
+  const { code, lines } = await cli('check');
+  expect({ code, lines: lines.join() }).toEqual({
+    code: 1,
+    lines: expect.stringContaining('of "users" is missing: it should be UNIQUE ("email")'),
+  });
+});
+
+it('tables whose names differ in capitals are not looked at, and are left as they are', async () => {
+  await query(
+    url,
+    `CREATE TABLE "Users" (user_id uuid DEFAULT gen_random_uuid() PRIMARY KEY, username varchar(50) NOT NULL UNIQUE);
+     CREATE TABLE "VideoJobs" (job_id uuid DEFAULT gen_random_uuid() PRIMARY KEY, user_id uuid NOT NULL REFERENCES "Users", status text NOT NULL);
+     INSERT INTO "Users" (username) VALUES ('ada');
+     INSERT INTO "VideoJobs" (user_id, status) SELECT user_id, 'queued' FROM "Users"`,
+  );
+  const theirs = () => query(url, `SELECT * FROM "Users" JOIN "VideoJobs" USING (user_id)`);
+  const before = await theirs();
+  expect(before).toHaveLength(1);
+  expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toMatchObject({
+    code: 0,
+    lines: ['Nothing to do: the database has no older tables.'],
+  });
+  const dataSource = await new Boot().open({ url });
+  expect((await new JobService(dataSource).listJobs({})).jobs).toEqual([]);
+  await dataSource.destroy();
+  expect(await cli('check')).toMatchObject({ code: 0 });
+  expect(await theirs()).toEqual(before);
 });
 
 it('times in an hour that a zone left out were written in another zone', async () => {
