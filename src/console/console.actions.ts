@@ -6,18 +6,18 @@ import type { JobService } from '../jobs/job.service.js';
 import type { BulkOutcome } from '../sql/in.batches.js';
 import type { NotificationService } from '../notifications/notification.service.js';
 
-/** How many rows one request changes. */
+/** How many rows one request changes at most. */
 export const MAX_AT_ONCE = 100;
-/** How many rows are counted at the most, before a question: one more than is told exactly. */
+/** At most this many rows are counted before an operator is asked. It is one more than the largest exact count. */
 const MAX_COUNTED = 10_001;
 
-/** What an action does to a job or to a notification. */
+/** The actions on a job or a notification. */
 export type ActionName = 'retry' | 'cancel' | 'redeliver';
 
-/** What became of an action on one row. */
+/** The outcome of an action on one row. */
 export interface ActionResult {
   readonly id: string;
-  /** Why it was refused; null when it was done. */
+  /** Why the action was refused; null if it was done. */
   readonly refusal: string | null;
 }
 
@@ -27,15 +27,15 @@ const DONE: Record<ActionName, string> = {
   redeliver: 'delivers again notification',
 };
 
-/** Which rows are meant where all that match are: what a list is filtered by. */
+/** The filter of a list, for an action on all rows that match it. */
 export interface Matching {
   readonly userId?: string;
   readonly status?: string;
   readonly createdFrom?: Date;
   readonly createdBefore: Date;
-  /** When the list was shown. */
+  /** When the operator's page read the list. */
   readonly shownAt: Date;
-  /** How many were counted, and not more are changed. */
+  /** How many rows were counted. Not more rows are changed. */
   readonly limit?: number;
 }
 
@@ -45,7 +45,7 @@ const ALL: Record<ActionName, string> = {
   redeliver: 'delivers again the failed notifications',
 };
 
-/** Changes jobs and notifications by their services alone, and logs who did. */
+/** Changes jobs and notifications through their services, and logs who did it. */
 export class ConsoleActions {
   private readonly logger = new Logger('FrameForgeConsole');
   private readonly calls: Readonly<Record<ActionName, (id: string) => Promise<unknown>>>;
@@ -63,8 +63,8 @@ export class ConsoleActions {
   }
 
   /**
-   * Changes all rows that match, or only counts them. The services read the filter anew: what has changed since
-   * is left alone.
+   * Changes all rows that match, or only counts them. The services apply the filter again, so that rows that no
+   * longer match stay as they are.
    */
   async actOnAll(
     action: ActionName,
@@ -79,7 +79,7 @@ export class ConsoleActions {
     const most = dryRun ? MAX_COUNTED : limit;
     const all = { ...filter, dryRun, ...(most !== undefined && { limit: most }) };
     const change = {
-      // A job that was created before and failed since was not on the list.
+      // A job that was created earlier and failed after the list was shown was not on the list.
       retry: () => this.jobs.retryJobs({ ...all, endedBefore: shownAt }),
       cancel: () =>
         this.jobs.cancelJobs((status === undefined ? all : { ...all, status }) as CancelJobsFilter),
@@ -93,7 +93,7 @@ export class ConsoleActions {
       this.logger.log(`${line}: ${outcome.changed} of ${outcome.matched}`);
       return outcome;
     } catch (error) {
-      // Some may be changed by then.
+      // Some rows may already be changed when the error comes.
       this.logger.log(`${line}: interrupted: ${JSON.stringify(messageOf(error))}`);
       throw error;
     }
@@ -107,13 +107,13 @@ export class ConsoleActions {
     );
   }
 
-  /** What may be done. */
+  /** The names of the enabled actions. */
   get names(): readonly string[] {
     return this.enabled ? Object.keys(this.calls) : [];
   }
 
   /**
-   * @param actor - who does it
+   * @param actor - the name of the operator
    * @throws ForbiddenException unless actions are enabled
    */
   async act(action: ActionName, ids: readonly string[], actor: string): Promise<ActionResult[]> {
@@ -122,7 +122,7 @@ export class ConsoleActions {
     for (const id of ids) {
       const refusal = await refusalOf(() => this.calls[action](id));
       results.push({ id, refusal });
-      // What an operator is called may be what somebody has typed: it stays within its line.
+      // The name may contain any text, also line breaks. It must stay within one line of the log.
       const who = JSON.stringify(actor);
       const what = `${DONE[action]} ${uuid.accepts(id) ? id : JSON.stringify(id)}`;
       this.logger.log(
@@ -136,10 +136,10 @@ export class ConsoleActions {
 const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
 
-/** A text without what would start a line of its own. */
+/** A text without characters that would begin a new line. */
 const inLine = (text: string): string => text.replace(/[\p{Cc}\u2028\u2029]/gu, ' ');
 
-/** @throws what is no refusal, such as a database that is away */
+/** Returns why a call was refused. @throws every error that is no refusal, for example if the database is away */
 async function refusalOf(call: () => Promise<unknown>): Promise<string | null> {
   try {
     await call();

@@ -36,14 +36,14 @@ import { isSameOrigin } from './same.origin.js';
 /** The token of the resolved options. */
 export const CONSOLE_OPTIONS = Symbol('FrameForgeConsoleOptions');
 
-/** What requests of Express and Fastify have in common. */
+/** The parts that requests of Express and Fastify have in common. */
 interface HttpRequest {
   readonly originalUrl?: string;
   readonly url: string;
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
 }
 
-/** How long, in ms, the end of an answer takes until its connection is idle. */
+/** How long it takes until a connection is idle after the end of its answer, in ms. */
 const IDLE_MS = 50;
 const PAGES: ReadonlySet<string> = new Set(['overview', 'jobs', 'notifications']);
 const ACTIONS: ReadonlySet<string> = new Set<ActionName>(['retry', 'cancel', 'redeliver']);
@@ -51,8 +51,9 @@ const ACTIONS: ReadonlySet<string> = new Set<ActionName>(['retry', 'cancel', 're
 const FOR_LONG = 'private, max-age=31536000, immutable';
 
 /**
- * The pages, their files and their data. Each answer is sent by the adapter, so that nothing of the
- * application changes its form; guards, interceptors and the global prefix apply as to any controller.
+ * Serves the pages, their files and their data. It sends each answer through the HTTP adapter, so that no
+ * interceptor of the application changes its form. Guards, interceptors and the global prefix apply as for any
+ * controller.
  */
 class ConsoleController implements OnModuleDestroy {
   private readonly files = readConsoleFiles();
@@ -174,11 +175,11 @@ class ConsoleController implements OnModuleDestroy {
     });
   }
 
-  /** The server is about to close what is idle, and to wait for the rest. */
+  /** Ends the streams, because the server then closes idle connections and waits for all others. */
   async onModuleDestroy(): Promise<void> {
     const hasStreams = this.live.size > 0;
     this.live.close();
-    // A connection is idle a moment after its answer has ended.
+    // A connection becomes idle a moment after its answer has ended.
     if (hasStreams) await sleep(IDLE_MS);
   }
 
@@ -206,7 +207,7 @@ class ConsoleController implements OnModuleDestroy {
     });
   }
 
-  /** Errors of this package are answered here: the pages tell of them, whatever filters there are. */
+  /** Answers the errors of this package here, so that the pages can show them whatever filters the application has. */
   private async answer(response: unknown, read: () => Promise<unknown>): Promise<void> {
     try {
       const value = await read();
@@ -219,7 +220,7 @@ class ConsoleController implements OnModuleDestroy {
     }
   }
 
-  /** What is told of an error. What is no fault of the reader's is in the log, once for all of a page's tries. */
+  /** The answer to an error. An error that the reader did not cause is also logged, once for all tries of a page. */
   private refusalOf(error: unknown): { statusCode: number; code: string; message: string } {
     const isKnown = error instanceof FrameForgeError;
     const statusCode = isKnown ? FRAMEFORGE_HTTP_STATUS[error.code] : 500;

@@ -9,18 +9,18 @@ import type { Matching } from './console.actions.js';
 import { SharedReads } from './shared.reads.js';
 import type { ReadAt } from './shared.reads.js';
 
-/** How long, in ms, a comparison of the schema is shown: it takes some hundred milliseconds. */
+/** How long the result of a schema comparison is used, in ms. A comparison takes some hundred milliseconds. */
 const SCHEMA_MS = 300_000;
 
-/** How often, in ms, a page is told anew; the pages that ask do so as often. */
+/** How often each kind of page is refreshed, in ms, by a stream or by a request. */
 const EVERY_MS = { overview: 3_000, lists: 5_000, job: 2_000 };
-/** By how much less, in ms, an answer is shown to others: the next one who asks shall get a new one. */
+/** An answer is shared for this much less than a page's interval, in ms, so that the next request gets a new one. */
 const LESS_MS = 100;
 
-/** How long, in ms, a page waits for the database: less than its reader does, and than a statement may take. */
+/** How long a page waits for the database, in ms. It is less than the browser waits, and than a statement may take. */
 const PATIENCE_MS = 8_000;
 
-/** What an action on all that match is told. */
+/** The input of an action on all rows that match a filter. */
 class MatchingInput {
   @CheckedBy(textOf(255), 'optional') user?: string;
   @CheckedBy(textOf(20), 'optional') status?: string;
@@ -28,39 +28,39 @@ class MatchingInput {
   @CheckedBy(instant, 'optional') to?: Date;
   /** When the list was shown, in ms since 1970. */
   @CheckedBy(integer(1, 253_402_300_799_999)) at!: number;
-  /** How many were counted. */
+  /** How many rows were counted. */
   @CheckedBy(integer(1), 'optional') limit?: number;
 }
 
-/** A page's query: each value is a text if it is there once. */
+/** The query of a page. A value is a text if its key is there once. */
 export type Query = Readonly<Record<string, unknown>>;
 
-/** Jobs that were found, of which user. */
+/** The found jobs, and their user if the search named one. */
 export type FoundJobs = types.Found<types.FoundJob> & {
-  /** The user that was asked for; null when there is none of that name, undefined when none was asked for. */
+  /** The user of the search; null if no user has that name, undefined if the search named no user. */
   readonly user?: types.UserSeen | null;
 };
 
-/** Something that a page shows. */
+/** The data of a page, and how to read them. */
 export interface Shown<T = unknown> {
-  /** Says what it is, with all of its filters. */
+  /** A text that names the data and all filters. */
   readonly key: string;
-  /** How often it is read anew, in ms. */
+  /** How often the data are read again, in ms. */
   readonly everyMs: number;
   readonly read: () => Promise<T>;
 }
 
-/** What the pages show. Tabs that ask for the same share what is read. */
+/** Reads the data of the pages. Tabs that show the same data share one read. */
 export class ConsoleData {
   private readonly reads = new SharedReads();
 
-  /** @param patienceMs - how long an answer is waited for */
+  /** @param patienceMs - how long to wait for an answer of the database, in ms */
   constructor(
     private readonly statistics: JobStatistics,
     private readonly patienceMs = PATIENCE_MS,
   ) {}
 
-  /** The first page. */
+  /** The overview page. */
   overview(): Shown<types.Overview> {
     const read = (): Promise<types.Overview> => this.statistics.overview();
     return { key: 'overview', everyMs: EVERY_MS.overview, read };
@@ -97,9 +97,9 @@ export class ConsoleData {
   }
 
   /**
-   * What a list is filtered by, for an action on all of it.
+   * Reads the filter of a list, for an action on all of its rows.
    *
-   * @throws InvalidInputError if the filter is none that an action can have
+   * @throws InvalidInputError if an action cannot have this filter
    */
   async matching(query: Query): Promise<Matching> {
     const search = filled({ ...query, from: timeOf(query['from']), to: timeOf(query['to']) });
@@ -120,15 +120,15 @@ export class ConsoleData {
     };
   }
 
-  /** Something was changed: the next reads are new ones. */
+  /** Forgets the shared reads, because something was changed. */
   changed(): void {
     this.reads.clear();
   }
 
   /**
-   * Reads it, unless that was done a moment ago.
+   * Reads the data of a page, or returns the data that were read a moment ago.
    *
-   * @throws DatabaseUnavailableError if the answer is late; it is waited for, and shown to who asks next
+   * @throws DatabaseUnavailableError if the answer is late. The read goes on, and the next request gets its answer
    */
   async get<T>({ key, everyMs, read }: Shown<T>): Promise<ReadAt<T>> {
     const over = new AbortController();
@@ -159,7 +159,7 @@ const KEYS = 'status user text from to order cursor'.split(' ');
 const keyOf = (page: string, query: Query): string =>
   JSON.stringify([page, ...KEYS.map((key) => query[key] ?? null)]);
 
-/** What is left out, and what is empty in a form, is no filter. Anything else is checked by the service. */
+/** Removes keys that are missing or empty in the form, because they are no filter. The service checks all others. */
 const filled = (object: Record<string, unknown>): object =>
   Object.fromEntries(
     Object.entries(object).filter(([, value]) => value !== undefined && value !== ''),

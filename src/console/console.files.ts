@@ -9,7 +9,7 @@ export interface ConsoleFile {
   readonly text: string;
 }
 
-/** Beside this module; from its CommonJS copy, and from its sources, where the build puts them. */
+/** The folders of the files: beside this module, from its CommonJS copy, and from its sources. */
 const PLACES = ['./assets/', '../../console/assets/', '../../dist/console/assets/'];
 
 const ICON =
@@ -17,9 +17,9 @@ const ICON =
   'fill="#3b5bdb"/><path d="M9 8h15v4H13v3h9v4h-9v6H9z" fill="#fff"/></svg>';
 
 /**
- * Reads the files of the pages, which Vite has made when the package was built.
+ * Reads the files of the pages. Vite has built them with the package.
  *
- * @throws ConfigurationError if they are not there
+ * @throws ConfigurationError if the files are missing
  */
 export function readConsoleFiles(): Map<string, ConsoleFile> {
   const folder = PLACES.map((place) => fileURLToPath(new URL(place, import.meta.url))).find(
@@ -40,12 +40,13 @@ export function readConsoleFiles(): Map<string, ConsoleFile> {
 }
 
 /**
- * The page. Its links are relative to where the console is, wherever a reverse proxy shows it.
+ * The HTML of a page. Its links are relative to the address of the console, so that they work behind any reverse
+ * proxy.
  *
- * @param base - from the page's address to the console's own, such as `../`
+ * @param base - the relative path from the page to the console, such as `../`
  */
 export function pageHtml(files: ReadonlyMap<string, ConsoleFile>, base: string): string {
-  // The browser keeps files for long: a new build has new addresses.
+  // The browser keeps files for long, so a new build has new addresses.
   const address = (name: string): string => {
     const digest = createHash('sha256').update(files.get(name)?.text ?? '');
     return `assets/${name}?v=${digest.digest('hex').slice(0, 12)}`;
@@ -72,10 +73,10 @@ export function pageHtml(files: ReadonlyMap<string, ConsoleFile>, base: string):
 }
 
 /**
- * The way from a page to the console's own address, which ends with a slash.
+ * The relative path from a page to the console's own address, which ends with a slash.
  *
- * @param url - the request's, with or without what a proxy has cut off
- * @param depth - how many parts the page's path has below the console's
+ * @param url - the URL of the request; a proxy may have removed its first parts
+ * @param depth - how many parts the path of the page has below the console's path
  * @param last - the last part of the console's path
  */
 export function baseOf(url: string, depth: number, last: string): string {
@@ -84,7 +85,7 @@ export function baseOf(url: string, depth: number, last: string): string {
   return up < 0 ? `${last}/` : './' + '../'.repeat(up);
 }
 
-/** What the browser may do on these pages: nothing but what comes from the console itself. */
+/** Security headers of the pages. The browser may load only files that come from the console. */
 export const PAGE_HEADERS: Readonly<Record<string, string>> = {
   'content-security-policy':
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +

@@ -15,28 +15,28 @@ import type { MessageEvent } from '@nestjs/common';
 import type { Observable } from 'rxjs';
 
 /**
- * How long, in ms, a stream lives. Its page opens another one then, which passes the guards anew: who has signed
- * out sees nothing more after this time.
+ * How long a stream lives, in ms. Then the page opens another stream, and the guards check it again. So a user
+ * who has signed out sees nothing new after this time.
  */
 export const STREAM_MS = 20_000;
 
-/** What a read has found, or how it failed. */
+/** The result of a read, or its error. */
 export interface Look {
   readonly type: 'data' | 'failed';
   /** When the read began. */
   readonly at: Date;
-  /** What to tell, as JSON. */
+  /** The message to the page, as JSON. */
   readonly text: string;
 }
 
-/** A look, and whether it differs from the one before. */
+/** The result of a read, and whether it differs from the result before. */
 interface Seen extends Look {
   readonly isNew: boolean;
 }
 
 /**
- * Streams of what pages show. All that show the same have one read in common, which is repeated while there is
- * one of them.
+ * The streams of the pages' data. Streams with the same data share one read. It is repeated while at least one of
+ * these streams is open.
  */
 export class LiveReads {
   private readonly shared = new Map<string, Observable<Seen>>();
@@ -44,11 +44,12 @@ export class LiveReads {
   private readonly over = new ReplaySubject<void>(1);
 
   /**
-   * Events, the first of them at once: `data` when it differs from what was told before, else `same`, so that
-   * the page knows that the stream is alive, and of which time its data are; `failed` when it can't be read.
+   * Returns a stream of events. The first comes at once. `data` comes when the data differ from the data before.
+   * Otherwise `same` comes, so that the page knows that the stream is alive, and when the data were read. `failed`
+   * comes when the data cannot be read.
    *
-   * @param key - says what is read, with all of its filters
-   * @param look - reads it; never rejects
+   * @param key - a text that names the data and all filters
+   * @param look - reads the data; never rejects
    */
   watch(key: string, everyMs: number, look: () => Promise<Look>): Observable<MessageEvent> {
     return defer(() => this.shared.get(key) ?? this.begin(key, everyMs, look)).pipe(
@@ -61,24 +62,24 @@ export class LiveReads {
     );
   }
 
-  /** Something was changed: it is told at once. */
+  /** Reads all data again at once, because something was changed. */
   changed(): void {
     this.changes.next();
   }
 
-  /** How many reads are repeated. */
+  /** The number of repeated reads. */
   get size(): number {
     return this.shared.size;
   }
 
-  /** Ends all streams, and those that come later: a server that closes waits for its answers. */
+  /** Ends all streams, also later ones, because a server that closes waits for its open answers. */
   close(): void {
     this.over.next();
   }
 
   private begin(key: string, everyMs: number, look: () => Promise<Look>): Observable<Seen> {
     const stream = merge(timer(0, everyMs), this.changes).pipe(
-      // A read that takes long is not overtaken by the next one.
+      // While a read goes on, no other read begins.
       exhaustMap(look),
       scan<Look, Seen | undefined>(
         (last, now) => ({ ...now, isNew: now.type !== last?.type || now.text !== last.text }),
@@ -86,7 +87,7 @@ export class LiveReads {
       ),
       map((seen) => seen as Seen),
       finalize(() => this.shared.delete(key)),
-      // Who comes later is told at once what was seen last.
+      // A stream that comes later gets the last result at once.
       share({ connector: () => new ReplaySubject<Seen>(1) }),
     );
     this.shared.set(key, stream);

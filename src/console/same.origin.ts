@@ -1,10 +1,10 @@
-/** The headers of a request, with names in lower case, as Node has them. */
+/** The headers of a request. Node writes their names in lower case. */
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
 
 /**
- * Whether a request comes from a page of the same origin. Browsers say so where the connection is safe, and
- * no page can change what they say; elsewhere they name the page's origin, which must be this host's. A proxy
- * may have put another host's name in the place of that.
+ * Whether a request comes from a page of the same origin. On a secure connection the browser sends a header that
+ * says so, and no page can change it. Otherwise the browser sends the origin of the page, which must be this
+ * host. A proxy may have replaced the name of this host.
  */
 export function isSameOrigin(headers: Headers): boolean {
   const site = headers['sec-fetch-site'];

@@ -1,30 +1,30 @@
-/** How long, in ms, what was read is shown to others. */
+/** How long a result is shared, in ms. */
 const FRESH_MS = 2_000;
-/** How long, in ms, a read that failed is the answer to others: the next one may succeed. */
+/** How long the error of a failed read is shared, in ms. It is short, because the next read may succeed. */
 const FAILED_MS = 1_000;
-/** How long, in ms, a read is waited for by those who come while it is under way. */
+/** For how long later requests join a running read, in ms. */
 const PATIENCE_MS = 60_000;
-/** How many different reads are kept. */
+/** How many different reads are kept at most. */
 const MAX_KEPT = 200;
 
-/** What was read, and when. */
+/** The result of a read, and its time. */
 export interface ReadAt<T> {
-  /** When the read began: what came later is not in it for sure. */
+  /** When the read began. Later changes may be missing in it. */
   readonly at: Date;
   readonly data: T;
 }
 
 /**
- * Reads that requests share: who asks for the same soon after gets the same answer, or waits for the one that
- * is under way. Ten open tabs cost the database as much as one.
+ * Shares reads between requests. A request for the same data soon after gets the same answer, or waits for the
+ * running read. So ten open tabs cost the database as much as one tab.
  */
 export class SharedReads {
   private readonly kept = new Map<string, { until: number; value: Promise<ReadAt<unknown>> }>();
 
-  /** @param freshMs - how long an answer is shown to others */
+  /** @param freshMs - how long an answer is shared, in ms */
   constructor(private readonly freshMs = FRESH_MS) {}
 
-  /** @param key - says what is read, with all of its filters */
+  /** @param key - a text that names the data and all filters */
   get<T>(key: string, read: () => Promise<T>, freshMs = this.freshMs): Promise<ReadAt<T>> {
     const found = this.kept.get(key);
     if (found !== undefined && performance.now() < found.until) {
@@ -33,7 +33,7 @@ export class SharedReads {
     const at = new Date();
     const value = read().then((data) => ({ at, data }));
     const entry = { until: performance.now() + PATIENCE_MS, value };
-    // Fresh from when it is there.
+    // The time counts from the moment when the answer is there.
     const keep = (ms: number) => (): void => void (entry.until = performance.now() + ms);
     entry.value.then(keep(freshMs), keep(Math.min(FAILED_MS, freshMs)));
     this.kept.delete(key);
@@ -45,7 +45,7 @@ export class SharedReads {
     return value;
   }
 
-  /** Something was changed: the next read is a new one. */
+  /** Forgets all results, because something was changed. */
   clear(): void {
     this.kept.clear();
   }

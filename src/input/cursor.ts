@@ -7,7 +7,7 @@ export interface Position {
   readonly id: string;
 }
 
-/** Makes the opaque cursor of a position. It holds no secret: whoever has it saw that row. */
+/** Makes the opaque cursor of a position. It holds no secret: its reader has seen that row. */
 export function encodeCursor({ createdAt, id }: Position): string {
   return Buffer.from(`${createdAt.getTime()}.${id}`).toString('base64url');
 }
@@ -19,7 +19,7 @@ export function decodeCursor(cursor: string): Position | undefined {
   if (time === undefined || id === undefined || !uuid.accepts(id)) return undefined;
   const position = { createdAt: new Date(Number(time)), id };
   if (!instant.accepts(position.createdAt)) return undefined;
-  // base64 has many spellings of the same bytes, and numbers have leading zeros: ours is the only one.
+  // Other texts can decode to the same position, for example with leading zeros. Only our own text is accepted.
   return encodeCursor(position) === cursor ? position : undefined;
 }
 

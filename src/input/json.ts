@@ -1,13 +1,13 @@
 import type { Rule } from './rules.js';
 import { isStorable } from './rules.js';
 
-/** The most bytes of a JSON object, as PostgreSQL writes a `jsonb`; the tables have a CHECK of it. */
+/** The most bytes of a JSON object, in the text that PostgreSQL writes for a `jsonb`. A CHECK of the tables enforces it. */
 export const MAX_JSON_BYTES = 65_536;
 
-/** How deep objects and arrays may lie inside of each other. PostgreSQL's stack ends at some thousands. */
+/** How deep objects and arrays may be nested. PostgreSQL's stack allows some thousands. */
 const MAX_DEPTH = 100;
 
-/** A JSON object that a `jsonb` column holds just as it was given. Its copy is plain, and new. */
+/** A JSON object that a `jsonb` column can hold unchanged. The copy is a new, plain object. */
 export const jsonObject: Rule = {
   name: 'jsonObject',
   message:
@@ -22,7 +22,7 @@ export const jsonObject: Rule = {
 /** Thrown at the first value that JSON, or `jsonb`, cannot hold. */
 class NotJson extends Error {}
 
-/** @returns undefined if it is no object that can be stored */
+/** Copies a value. @returns undefined if it is not an object that can be stored */
 function copyOf(value: unknown): object | undefined {
   if (!isJsonObject(value)) return undefined;
   const left = { bytes: MAX_JSON_BYTES };
@@ -34,7 +34,7 @@ function copyOf(value: unknown): object | undefined {
   }
 }
 
-/** What is left of the bytes bounds the work too: an object may hold the same part a million times. */
+/** The bytes that are left. They also limit the work, because an object may refer to one part a million times. */
 type Left = { bytes: number };
 
 function copyValue(value: unknown, left: Left, depth: number): unknown {
@@ -46,7 +46,7 @@ function copyValue(value: unknown, left: Left, depth: number): unknown {
   }
   if (typeof value === 'number') {
     if (!Number.isFinite(value)) throw new NotJson();
-    // JSON has no -0.
+    // JSON has no -0, so it becomes 0.
     const number = value === 0 ? 0 : value;
     take(left, lengthOfNumber(number));
     return number;
@@ -69,18 +69,18 @@ function copyObject(object: object, left: Left, depth: number): object {
   const entries: [string, unknown][] = [];
   for (const key of Object.keys(object)) {
     const value = (object as Record<string, unknown>)[key];
-    // What the class of an object declares, and nobody has set.
+    // A property that a class declares and that nobody has set.
     if (value === undefined && !isPlain) continue;
     if (!isStorable(key)) throw new NotJson();
     take(left, lengthOfText(key, left) + ': '.length);
     entries.push([key, copyValue(value, left, depth + 1)]);
   }
   take(left, lengthOfFrame(entries.length));
-  // Not by assignment: a property `__proto__` would be lost.
+  // An assignment would lose a property that is called `__proto__`.
   return Object.fromEntries(entries);
 }
 
-/** Of its own kind: dates, maps and whatever writes itself as JSON in another way would change. */
+/** Whether JSON keeps an object as it is. Dates, maps and objects with `toJSON` would change. */
 const isJsonObject = (value: unknown): value is object =>
   typeof value === 'object' &&
   value !== null &&
@@ -92,15 +92,15 @@ function take(left: Left, bytes: number): void {
   if (left.bytes < 0) throw new NotJson();
 }
 
-/** Brackets, and what stands between the entries: `[1, 2]`. */
+/** The bytes of the brackets and of the separators between the entries, as in `[1, 2]`. */
 const lengthOfFrame = (entries: number): number => 2 + 2 * Math.max(entries - 1, 0);
 
-/** PostgreSQL escapes just what JavaScript does. */
+/** The bytes of a text. PostgreSQL escapes the same characters as JavaScript. */
 function lengthOfText(text: string, { bytes }: Left): number {
   return text.length > bytes ? text.length : Buffer.byteLength(JSON.stringify(text));
 }
 
-/** PostgreSQL writes a number with all of its zeros, where JavaScript writes `1e+21` or `1e-7`. */
+/** The bytes of a number. PostgreSQL writes all zeros where JavaScript writes `1e+21` or `1e-7`. */
 function lengthOfNumber(number: number): number {
   const text = String(number);
   const [, sign = '', digits = '', exponent] = /^(-?)([\d.]+)(?:e([+-]\d+))?$/.exec(text) ?? [];

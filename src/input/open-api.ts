@@ -1,19 +1,19 @@
-/** How `@nestjs/swagger` documents a property: what its `@ApiProperty` takes. */
+/** The options of `@ApiProperty` of `@nestjs/swagger` for a property. */
 export type OpenApi = Readonly<Record<string, unknown>>;
 
-/** The method that the compiler plugin of `@nestjs/swagger` writes, and its module looks for. */
+/** The name of the method that the compiler plugin of `@nestjs/swagger` writes, and that its module reads. */
 const FACTORY = '_OPENAPI_METADATA_FACTORY';
 
 /**
- * Lets `@nestjs/swagger` document a class, where it is installed. Nothing is imported of it.
+ * Lets `@nestjs/swagger` document a class if it is installed. This package does not import it.
  *
- * @param propertiesOf - by their names; asked when the document is made
+ * @param propertiesOf - returns the properties by their names; it is called when the document is made
  */
 export function documentClass(
   inputClass: object,
   propertiesOf: () => Readonly<Record<string, OpenApi>>,
 ): void {
   if (Object.hasOwn(inputClass, FACTORY)) return;
-  // Not enumerable: the mapped types of Nest copy what is.
+  // It is not enumerable, because the mapped types of Nest copy enumerable properties.
   Object.defineProperty(inputClass, FACTORY, { value: propertiesOf });
 }

@@ -1,7 +1,7 @@
 /** Checks the value of an option. Returns the problem, such as `must be true or false`, or undefined if there is none. */
 export type OptionRule = (value: unknown) => string | undefined;
 
-/** The longest time that Node's timers and PostgreSQL's integers hold: 24.8 days, in ms. */
+/** The longest time that Node's timers and PostgreSQL's integers can hold, in ms: 24.8 days. */
 export const MAX_MS = 2 ** 31 - 1;
 
 const rule =
@@ -19,10 +19,10 @@ export const aFunction = rule((value) => typeof value === 'function', 'must be a
 
 export const anObject = rule(isObject, 'must be an object');
 
-/** Entities and the like: TypeORM takes an array of them, or an object with them as its values. */
+/** A list as TypeORM takes it, for example of entities: an array, or an object whose values are the entries. */
 export const list = rule(isObject, 'must be an array, or an object whose values are meant');
 
-/** A name or another text. One that is empty would quietly mean something else than what was left out. */
+/** A name or another text. An empty text is refused, because it would mean something else than a missing option. */
 export const text = rule(
   (value) => typeof value === 'string' && value !== '',
   'must be a text that is not empty: leave it out for the default',
@@ -41,10 +41,10 @@ export const wholeNumber = (min: number, max = MAX_MS, unit?: string): OptionRul
     `must be a whole number${unit === undefined ? '' : ` of ${unit}`} from ${min} to ${max}`,
   );
 
-/** A time that a timer can wait, in ms: a longer one would be over at once. */
+/** A time that a timer can wait, in ms. A timer with a longer time would fire at once. */
 export const milliseconds = wholeNumber(0, MAX_MS, 'milliseconds');
 
-/** A value that meets one of several rules. @param problem - what is wrong with one that meets none */
+/** A value that meets one of several rules. @param problem - the message if it meets none */
 export const either = (problem: string, ...rules: readonly OptionRule[]): OptionRule =>
   rule((value) => rules.some((each) => each(value) === undefined), problem);
 
@@ -58,17 +58,17 @@ export const urlSchemes: OptionRule = rule(
 );
 
 /**
- * What is wrong with options, by a table of a rule for each. An option that is undefined counts as
+ * Finds the problems of options. A table has a rule for each option. An option that is undefined counts as
  * left out.
  *
- * @param remedyOf - what to do about one that is not in the table
+ * @param remedyOf - returns what to do about an option that is not in the table
  */
 export function optionProblems(
   options: unknown,
   rules: Readonly<Record<string, OptionRule>>,
   remedyOf: (key: string) => string = () => 'remove it, or correct its spelling',
 ): string[] {
-  // What a factory returned may be anything.
+  // A factory may have returned any value.
   if (!isObject(options)) return ['its options must be an object'];
   return Object.entries(options).flatMap(([key, value]) => {
     if (!Object.hasOwn(rules, key)) return [`\`${key}\` is not an option here: ${remedyOf(key)}`];

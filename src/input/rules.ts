@@ -7,7 +7,7 @@ export interface Rule {
   readonly name: string;
   readonly message: string;
   accepts(value: unknown): boolean;
-  /** What a document of the application's API says of it; undefined for what no request can carry. */
+  /** How the application's OpenAPI document describes it; undefined for values that no request can carry. */
   readonly openApi: OpenApi | undefined;
   /**
    * Makes a copy of a value that others may change meanwhile, or that can be written in several ways.
@@ -27,7 +27,7 @@ const MAX_URL_LENGTH = 8_192;
 
 const CONTROL = /\p{Cc}/u;
 
-/** PostgreSQL stores no NUL in text, and a lone surrogate has no UTF-8 form. */
+/** Whether PostgreSQL can store a text. It stores no NUL, and a lone surrogate has no UTF-8 form. */
 export const isStorable = (value: string): boolean => !value.includes('\0') && value.isWellFormed();
 
 /** Any UUID of RFC 9562: versions 1 to 8, nil and max, in either case. */
@@ -62,7 +62,7 @@ export const url: Rule = {
   accepts: (value) =>
     typeof value === 'string' &&
     value.length <= MAX_URL_LENGTH &&
-    // The parser drops control characters and outer spaces; what is stored is what was given.
+    // The parser would drop control characters and outer spaces, but the given text is stored.
     value.trim() === value &&
     !CONTROL.test(value) &&
     /^[a-z][a-z0-9+.-]*:\/\/./i.test(value) &&
@@ -77,9 +77,9 @@ export const email: Rule = {
   accepts: (value) =>
     typeof value === 'string' &&
     value.length <= 255 &&
-    // Quoted, isEmail takes line breaks: they would add headers of their own to a message.
+    // isEmail accepts line breaks in quotes. They could add headers to an e-mail.
     !CONTROL.test(value) &&
-    // It throws at lone surrogates.
+    // isEmail throws at lone surrogates.
     value.isWellFormed() &&
     isEmail(value),
 };
@@ -93,7 +93,7 @@ export function integer(min: number, max = MAX_INTEGER): Rule {
   };
 }
 
-/** An instant from 1970 to the end of 9999, which every part of the way can hold. */
+/** A time from 1970 to the end of 9999. JavaScript, JSON and PostgreSQL can all hold it. */
 export const instant: Rule = {
   name: 'instant',
   message: 'must be a Date from 1970 to 9999; in JSON, as 2030-01-31T12:00:00Z',

@@ -1,8 +1,8 @@
 import { Transform } from '../peers/class-validator.internals.js';
 
 /**
- * For a host's `ValidationPipe({ transform: true })`, where the value may come from a query string.
- * Only what is plainly a number becomes one: `Number('')` would be 0.
+ * Converts a text to a number, for `ValidationPipe({ transform: true })` with values of a query string. Only a
+ * text that is clearly a number is converted: `Number('')` would be 0.
  */
 export const NumberFromText = (): PropertyDecorator =>
   converted((value) =>
@@ -12,8 +12,8 @@ export const NumberFromText = (): PropertyDecorator =>
 const ISO_8601 = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
 
 /**
- * For JSON, which has no dates. Only ISO 8601 with a time zone becomes one: `new Date('1')` is some day
- * of the year 2001 on the clock of the server.
+ * Converts a text to a date, because JSON has no dates. Only ISO 8601 with a time zone is converted:
+ * `new Date('1')` would be a day of the year 2001 in the server's time zone.
  */
 export const DateFromText = (): PropertyDecorator =>
   converted((value) =>
@@ -21,10 +21,10 @@ export const DateFromText = (): PropertyDecorator =>
   );
 
 /**
- * Converts a property in two ways. By class-transformer's decorator, which the mapped types of Nest take
- * over. And when it is first assigned: class-transformer keeps its decorators in each copy of itself, and
- * a bundler may give the pipe of the host another copy than this package. The instance then has a plain
- * property of its own.
+ * Converts a property in two ways. The first is class-transformer's decorator, which the mapped types of Nest
+ * copy. The second is a setter for the first assignment, after which the instance has a plain property. The
+ * second is needed with a bundler. The application's pipe may then use another copy of class-transformer,
+ * which does not know the decorators of this package's copy.
  */
 function converted(convert: (value: unknown) => unknown): PropertyDecorator {
   return (prototype, key) => {

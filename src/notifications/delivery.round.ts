@@ -1,9 +1,9 @@
 /**
- * Where the numbers of a round of deliveries begin. A notification that is delivered again after it had
- * failed for good has all of its tries again, but its fencing token never gets smaller: the new round begins
- * at the next multiple of this.
+ * The delivery numbers of each round of deliveries begin at a multiple of this. `redeliver` begins a new round for
+ * a notification that failed for good: the notification has all of its tries again. The new round begins at the
+ * next multiple, so that the fencing token never gets smaller.
  */
 export const ROUND = 100_000;
 
-/** Which try of its round a delivery is; 1 for the first. */
+/** The number of a delivery's try in its round; 1 for the first try. */
 export const tryOf = (deliveryNumber: number): number => deliveryNumber % ROUND;

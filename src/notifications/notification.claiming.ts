@@ -8,7 +8,7 @@ import { toNotification } from './notification.row.js';
 import type { Row } from './notification.row.js';
 import * as statements from './notification.sql.js';
 
-/** How many to claim, for how long, and how many tries each has. */
+/** How many notifications to claim, for how long, and how many tries each one has. */
 interface Terms {
   readonly limit: number;
   readonly leaseMs: number;
@@ -18,7 +18,7 @@ interface Terms {
 /**
  * Claims notifications whose delivery is due.
  *
- * @param dueFrom - passes over those that were due before this time; null for none
+ * @param dueFrom - passes over notifications that were due before this time; null passes over none
  */
 export function claimNotifications(
   db: SqlRunner,
@@ -32,7 +32,7 @@ export function claimNotifications(
  * Claims notifications whose delivery is due, each with its job.
  *
  * @param statement - `claimWithJobs` of the columns that `read` needs
- * @param read - makes an item of a row
+ * @param read - converts a row to an item
  */
 export function claim<T>(
   db: SqlRunner,

@@ -35,7 +35,7 @@ export class ClaimNotificationsInput {
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
   /** The lease in milliseconds; 30,000 if left out. */
   @CheckedBy(integer(1), 'optional') leaseMs?: number;
-  /** A notification that was tried this often ends as failed instead; 5 if left out. */
+  /** A notification that was tried this often fails instead of being claimed; 5 if left out. */
   @CheckedBy(integer(1), 'optional') maxAttempts?: number;
 }
 
@@ -49,7 +49,7 @@ export class NotificationHandle {
 
 /**
  * Which failed notifications to deliver again. Every key narrows the filter. A key that is present but
- * undefined is refused, because more messages would be sent than the caller means.
+ * undefined is refused: without it, more messages than the caller means would be sent.
  */
 export class RedeliverNotificationsFilter {
   /** Only the notifications of this user's jobs. */

@@ -5,11 +5,11 @@ import { NOTIFICATION_COLUMNS } from './notification.sql.js';
 
 export type Row = Record<string, unknown>;
 
-/** @param prefix - what stands before the notification's columns in the row */
+/** @param prefix - the prefix of the names of the notification's columns in the row */
 export const toNotification = (row: Row, prefix?: string): NotificationLog =>
   hydrate(NotificationLog, NOTIFICATION_COLUMNS, row, prefix);
 
-/** The notification that was logged with the end of a job: its row is known without reading it. */
+/** Makes the notification that was logged with the end of a job, without reading it from the database. */
 export function newNotification(
   notificationId: string,
   { jobId, status, runNumber, completedAt }: VideoJob,

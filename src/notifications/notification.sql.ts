@@ -21,21 +21,23 @@ export const NOTIFICATION_COLUMNS = [
 
 const notification = columns(NOTIFICATION_COLUMNS, 'n');
 
-/** How many deliveries of a notification there have been since it was logged, or delivered again. */
+/** How many deliveries of a notification began since it was logged, or since `redeliver` was called. */
 const TRIES = `"deliveryNumber" % ${ROUND}`;
 
-/** Why a notification has no try left, unless a delivery of it has said so. */
+/** The error message of a notification that has no try left, if no delivery has given one. */
 const LOST_DELIVERY = `COALESCE("errorMessage",
         format('Gave up after %s attempts: the last delivery was lost.', ${TRIES}))`;
 
 /**
- * $1 jobId, $2 notificationType, $3 recipientEmail or null for the user's. One row unless the job
- * does not exist: its status, whether that is what the notification tells, and the notification if
- * it was inserted. A row of this run is there already when nothing was: it is read afterwards, in a
- * statement that sees what others committed meanwhile.
+ * $1 jobId, $2 notificationType, $3 recipientEmail, or null for the user's address.
  *
- * If the row that is there tells the opposite, it reports the run before, and a service without runs
- * has worked since: that run gets a number of its own.
+ * Returns no row if the job does not exist. Otherwise it returns one row: the status of the job, whether the
+ * status matches the type, and the notification if it was inserted. If it was not inserted, the run has a
+ * notification already. The next statement reads that notification, because it sees what others have committed
+ * meanwhile.
+ *
+ * The existing notification may have the opposite type. Then it reports the run before, and a service of an
+ * older version has started another run without a new number. That run gets the next number here.
  */
 export const logNotification = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
@@ -74,7 +76,7 @@ export const notificationOfRun = (t: Tables): Statement => sql`
   FROM ${t.notificationLog} n
   WHERE n."jobId" = $1::uuid AND n."runNumber" = $2::integer`;
 
-/** See {@link page}: filters jobId, userId and deliveryStatus, newest first. */
+/** Filters by jobId, userId and deliveryStatus, newest first. For the parameters see {@link page}. */
 export const listNotifications =
   (filters: { jobId: boolean; userId: boolean; deliveryStatus: boolean }, after: boolean) =>
   (t: Tables): Statement =>
@@ -90,17 +92,17 @@ export const listNotifications =
       after,
     );
 
-/** A column of a notification that a claim takes, for its delivery, or for its end where no try is left. */
+/** Sets a column of a claimed notification: to `delivery`, or to `end` if it has no try left and fails. */
 const set = (column: string, delivery: string, end = `"${column}"`): string =>
   `"${column}" = CASE WHEN ${TRIES} < $3::integer THEN ${delivery} ELSE ${end} END`;
 
 /**
- * $1 limit, $2 lease in ms, $3 maxAttempts, $4 the time from which they are due, $5 how many to look
- * at. Like a step of a claim of jobs: those that have no try left end here as failed, the first row is
- * about the claim, and then come the claimed notifications, as they waited. A delivery that was neither
- * sent nor failed when its lease ended is counted as a retry here.
+ * $1 limit, $2 lease in ms, $3 maxAttempts, $4 only notifications due since this time, $5 how many to look at.
+ * It works like one step of a claim of jobs. Notifications without a try left become failed. The first row is
+ * about the claim. Then come the claimed notifications, those that have waited longest first. If the lease of a
+ * delivery ended without an outcome, the delivery is counted as a retry here.
  *
- * @param jobColumns - of the notifications' jobs, which come as `job.` and the name
+ * @param jobColumns - columns of the notifications' jobs to return; their names get the prefix `job.`
  */
 const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
   WITH found AS MATERIALIZED (
@@ -143,7 +145,7 @@ const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
     ORDER BY taken."availableAt", m."notificationId"
   ) AS claimed`;
 
-/** The job of each notification, by its key: OFFSET keeps the planner from joining the whole table. */
+/** Reads the job of each notification by its key. The OFFSET keeps the planner from joining the whole table. */
 const jobOf = (t: Tables, jobColumns: readonly string[]): string => `
     LEFT JOIN LATERAL (
       SELECT ${columns(jobColumns, 'j')} FROM ${t.videoJobs} j WHERE j."jobId" = m."jobId" OFFSET 0
@@ -158,9 +160,9 @@ export const claimWithJobs =
     claim(t, jobColumns);
 
 /**
- * $1 notificationId, $2 deliveryNumber, $3 the next status, $4 errorMessage, $5 ms until a pending
- * one is available. One row unless the notification does not exist: its state before, and the
- * notification if the caller held it.
+ * $1 notificationId, $2 deliveryNumber, $3 the next status, $4 errorMessage, $5 ms until a pending notification
+ * is due. Returns no row if the notification does not exist. Otherwise it returns one row: the state before, and
+ * the notification if the caller held it.
  */
 export const settleNotification = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
@@ -188,7 +190,7 @@ export const settleNotification = (t: Tables): Statement => sql`
     ${columns(NOTIFICATION_COLUMNS, 'n', 'notification.')}
   FROM locked l LEFT JOIN settled n ON true`;
 
-/** What makes a failed notification due again, with all of its tries and a delivery number of a new round. */
+/** The values that make a failed notification due again, with all of its tries and a delivery number of a new round. */
 const REDELIVERED = `"deliveryStatus" = 'pending',
       "errorMessage" = NULL,
       "retryCount" = 0,
@@ -196,9 +198,9 @@ const REDELIVERED = `"deliveryStatus" = 'pending',
       "availableAt" = ${NOW}`;
 
 /**
- * $1 notificationId. One row unless the notification does not exist: its state before, and the notification
- * if it is to be delivered again. It holds the job as well, which is else removed with all of its
- * notifications once they have come to their end.
+ * $1 notificationId. Returns no row if the notification does not exist. Otherwise it returns one row: the state
+ * before, and the notification if it is due again. It also locks the job. Otherwise `pruneJobs` could remove the
+ * job and its notifications at this moment.
  */
 export const redeliver = (t: Tables): Statement => sql`
   WITH locked AS MATERIALIZED (
@@ -218,8 +220,8 @@ export const redeliver = (t: Tables): Statement => sql`
   FROM locked l LEFT JOIN redelivered n ON true`;
 
 /**
- * Makes the notifications in `locked` due again, as `redeliver` does; not those whose jobs are just being
- * removed. No parameter.
+ * CTEs that make the notifications in `locked` due again, as `redeliver` does. They leave out notifications whose
+ * jobs are being removed at this moment. They have no parameter.
  */
 export const redeliverLocked = (t: Tables): string => `kept AS MATERIALIZED (
     SELECT n."notificationId"
@@ -233,7 +235,7 @@ export const redeliverLocked = (t: Tables): string => `kept AS MATERIALIZED (
     RETURNING n."notificationId"
   )`;
 
-/** No parameter: how many deliveries are due, and for how long the one that waits longest has been. */
+/** No parameter. Counts the due deliveries, and says how long the delivery that waits longest has been due. */
 export const deliveryQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
     COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::bigint AS "ageMs"
