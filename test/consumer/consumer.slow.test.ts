@@ -1,4 +1,4 @@
-import { rmSync, symlinkSync } from 'node:fs';
+import { cpSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { query } from '../support/query.js';
@@ -10,6 +10,7 @@ import {
   ENTRIES,
   oldest,
   OPTIONAL_PEERS,
+  REPOSITORY,
   REQUIRED_PEERS,
   runOk,
   SAME,
@@ -73,6 +74,40 @@ import { Module } from '@nestjs/common';
 class AppModule {}
 Module({ imports: [FrameForgeDatabaseModule.forRoot({ url: 'postgres://127.0.0.1:1/none' })] })(AppModule);
 await NestFactory.createApplicationContext(AppModule, { abortOnError: false });
+`;
+
+/** An application that asks for its health. */
+const HEALTH = `
+import 'reflect-metadata';
+import { FrameForgeDatabaseModule } from '@frameforge/shared-types';
+import { FrameForgeHealthIndicator } from '@frameforge/shared-types/health';
+import { Module } from '@nestjs/common';
+import { NestFactory } from '@nestjs/core';
+import { TerminusModule } from '@nestjs/terminus';
+
+class AppModule {}
+Module({
+  imports: [FrameForgeDatabaseModule.forRoot({ url: process.env.DATABASE_URL }), TerminusModule.forRoot()],
+  providers: [FrameForgeHealthIndicator],
+})(AppModule);
+const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
+const result = await app.get(FrameForgeHealthIndicator).isHealthy('database');
+await app.close();
+process.stdout.write(JSON.stringify(result));
+`;
+
+/** A test file in which two copies of the package meet. */
+const MEETING = `
+require('reflect-metadata');
+const { FrameForgeDatabaseModule } = require('@frameforge/shared-types');
+
+it('says so', async () => {
+  FrameForgeDatabaseModule.forRoot();
+  await import('@frameforge/shared-types');
+  expect(() => FrameForgeDatabaseModule.forRoot()).toThrow(
+    /^This process has loaded @frameforge.shared-types twice: once with import, once with require/,
+  );
+});
 `;
 
 /** The snippet of the document that the migrations came with, its entities filled in. */
@@ -220,6 +255,22 @@ describe('an ES module application, with today’s versions and all optional pee
       'node_modules/@frameforge/shared-types/dist/connection/data-source.js',
     ));
 
+  it('finds the health of the data source where it has another copy of TypeORM than the package', async () => {
+    const copy = 'node_modules/@frameforge/shared-types/node_modules/typeorm';
+    cpSync(join(project.directory, 'node_modules/typeorm'), join(project.directory, copy), {
+      recursive: true,
+    });
+    project.write('health.mjs', HEALTH);
+    try {
+      const stdout = await project.runOk(['node', 'health.mjs'], environment());
+      expect(JSON.parse(stdout)).toMatchObject({
+        database: { status: 'up', pendingMigrations: [] },
+      });
+    } finally {
+      rmSync(join(project.directory, copy), { recursive: true });
+    }
+  });
+
   it('is told of the two copies of Nest that a link gives it', async () => {
     const installed = join(project.directory, 'node_modules/@frameforge/shared-types');
     rmSync(installed, { recursive: true });
@@ -275,4 +326,30 @@ describe('a CommonJS application, with the oldest versions and no optional peer'
     const alone = `require('@frameforge/shared-types').FrameForgeDatabaseModule.forRoot()`;
     await project.runOk(['node', '--no-experimental-require-module', '-e', alone]);
   });
+
+  it('says so in Jest with modules of both kinds, where two copies meet', async () => {
+    project.write('meeting.test.js', MEETING);
+    project.write('jest.config.json', JSON.stringify({ testMatch: ['**/meeting.test.js'] }));
+    // The Jest of this repository saves an installation.
+    const jest = join(REPOSITORY, 'node_modules/jest/bin/jest.js');
+    const { code, stderr } = await project.run(['node', '--experimental-vm-modules', jest]);
+    expect(stderr).toContain('1 passed, 1 total');
+    expect(code).toBe(0);
+  });
+
+  it(
+    'is told which terminus the health needs, where it has an older one',
+    async () => {
+      await project.install(['@nestjs/terminus@10.2.3']);
+      const health = ['node', '-e', `require('@frameforge/shared-types/health')`] as const;
+      const { code, stderr } = await project.run(health);
+      expect(code).toBe(1);
+      expect(stderr).toMatch(
+        /ConfigurationError: @frameforge\/shared-types\/health needs @nestjs\/terminus 11 or later.*npm install @nestjs\/terminus@11/,
+      );
+      await project.install(['@nestjs/terminus@11']);
+      await project.runOk(health);
+    },
+    INSTALLING_MS,
+  );
 });
