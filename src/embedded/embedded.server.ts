@@ -53,7 +53,7 @@ export interface EmbeddedPostgres {
 }
 
 const PORT_TRIES = 10;
-/** How often to check, every 100 ms, whether a ready server on these data is about to stop. */
+/** How many times to check, every 100 ms, whether a ready server on these data is about to stop. */
 const READY_TRIES = 5;
 const THROW_AWAY = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' };
 
@@ -73,7 +73,7 @@ export function startEmbeddedPostgres(
   return startPostgresIn(undefined, options);
 }
 
-/** @param base - the directory for what is temporary; the system's own if undefined */
+/** @param base - the directory for temporary files; the system's directory if undefined */
 export async function startPostgresIn(
   base: string | undefined,
   options: EmbeddedPostgresOptions,
@@ -105,14 +105,14 @@ export async function startPostgresIn(
     const cluster = await openCluster(places, binaries, guardian);
     const port = await startServer(binaries.postgres, cluster, places, guardian, options);
     const url = new URL(`postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/postgres`);
-    // It has no TLS, whatever PGSSLMODE asks of servers, unless the settings switch it on.
+    // The server has no TLS unless the settings enable it. PGSSLMODE of the shell must not ask for it.
     if (settings['ssl'] === undefined) url.searchParams.set('sslmode', 'disable');
     await ensureDatabase(url.href, database);
     guardian.unref();
     url.pathname = database;
     return { url: url.href, stop: () => guardian.stop() };
   } catch (error) {
-    await guardian.stop().catch(() => {}); // why the start failed says more
+    await guardian.stop().catch(() => {}); // the error of the start is the useful one
     if (!timedOut) throw error;
     throw new ConfigurationError(
       `The embedded PostgreSQL did not start within ${timeoutMs} ms. ${(error as Error).message}`,
@@ -177,7 +177,7 @@ async function startServer(
   }
 }
 
-/** The server writes its state into its lock file; a file with another pid is not its own. */
+/** Waits for the state `ready` in the server's lock file. A lock file with another pid belongs to another server. */
 async function untilReady(
   pgdata: string,
   pid: number | undefined,
@@ -190,7 +190,7 @@ async function untilReady(
   }
 }
 
-/** What the lock file says about a server on these data; undefined if there is none. */
+/** Reads the pid and the state from the lock file; both are undefined if there is none. */
 async function readLock(pgdata: string): Promise<{ pid?: string; state?: string }> {
   const lock = await readFile(join(pgdata, 'postmaster.pid'), 'utf8').catch(() => '');
   const lines = lock.split('\n');
@@ -198,8 +198,8 @@ async function readLock(pgdata: string): Promise<{ pid?: string; state?: string 
 }
 
 /**
- * PostgreSQL takes over the lock of a crashed run, except when its pid is in use again, by whatever
- * (common after a container restart). Where the system tells that this is no PostgreSQL, remove it.
+ * Removes the lock file of a crashed server if another program now has its pid. This is common after a restart of
+ * a container. PostgreSQL itself takes over a lock only if no process has the pid.
  */
 async function removeStaleLock(pgdata: string): Promise<void> {
   const { pid } = await readLock(pgdata);
@@ -229,7 +229,7 @@ async function findFreePort(): Promise<number> {
   return port;
 }
 
-/** Non-empty options, because `pg` reads PGOPTIONS if they are empty. */
+/** Creates the database if it is missing. The options are not empty, because `pg` would then read PGOPTIONS. */
 async function ensureDatabase(url: string, database: string): Promise<void> {
   const client = new Client({ connectionString: url, options: ' ' });
   await client.connect();

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { ConfigurationError } from '../errors.js';
 import { LOCATION } from './location.js';
 
-/** What the guardian runs, one at a time. `signals` end it, each when the one before did not help. */
+/** A command for the guardian, which runs one at a time. It sends `signals` in turn until the command ends. */
 export interface Command {
   file: string;
   args: string[];
@@ -21,8 +21,8 @@ export interface Exit {
 }
 
 /**
- * A small process beside ours that owns the PostgreSQL processes: see `guardian.program.js`. When ours
- * ends, in whatever way (`SIGKILL` included), it stops them and removes `directories`.
+ * A small process beside this process that owns the PostgreSQL processes: see `guardian.program.js`. When this
+ * process ends, even by `SIGKILL`, the guardian stops PostgreSQL and removes `directories`.
  */
 export class Guardian {
   readonly #directories: string[];
@@ -31,8 +31,8 @@ export class Guardian {
   #exit: (exit: Exit) => void = () => {};
 
   /**
-   * @param program - the file that it runs
-   * @param directories - what to remove when all is over; the first one's parent is its cwd
+   * @param program - the file of the guardian's program
+   * @param directories - are removed at the end; the guardian works in the parent of the first one
    */
   constructor(program: string, directories: [string, ...string[]], pgCtl: string) {
     this.#directories = directories;
@@ -64,17 +64,17 @@ export class Guardian {
     return { pid, exited };
   }
 
-  /** Lets our process end by itself while the guardian is still there. */
+  /** Lets this process end by itself while the guardian still runs. */
   unref(): void {
     this.#process.unref();
-    // Bun has a channel without it.
+    // Bun's channel has no `unref`.
     this.#process.channel?.unref?.();
   }
 
   /**
-   * Stops what is running and removes the directories. Resolves when all of it is gone.
+   * Stops the running command and removes the directories. Resolves when all is gone.
    *
-   * @throws ConfigurationError when something may be left, as after someone killed the guardian.
+   * @throws ConfigurationError if something may be left, for example because somebody killed the guardian
    */
   async stop(): Promise<void> {
     this.#process.ref();

@@ -1,5 +1,5 @@
 /**
- * Where this folder's code is, as a URL; undefined in a bundle of CommonJS. What is not imported but run
- * or resolved (the guardian's program, the binaries from npm) is looked for from here.
+ * The URL of this file; undefined in a bundle of CommonJS. The guardian's program and the binaries from npm are
+ * searched from here, because they are not imported.
  */
 export const LOCATION = import.meta.url;

@@ -8,15 +8,15 @@ import { promisify } from 'node:util';
 import { binariesIn } from './binaries.locator.js';
 import type { Account } from './server.account.js';
 
-/** Containers may share a directory, and the same process number can mean different processes in them. */
+/** The prefix of the directories of this container. Containers may share a directory, and use the same process numbers. */
 const prefix = (): string => {
   const here = createHash('sha256').update(hostname() + processNamespace());
   return `frameforge-postgres-${here.digest('hex').slice(0, 8)}-`;
 };
 
 /**
- * A directory for the temporary files of a server. Its name tells which process started the server, so
- * that a later start can remove it where the guardian was killed and could not.
+ * Creates a directory for the temporary files of a server. Its name tells which process started the server. So a
+ * later start can remove the directory if the guardian was killed and could not remove it.
  */
 export function createScratch(base: string, account: Account | undefined): string {
   const scratch = mkdtempSync(join(base, `${prefix()}${process.pid}-`));
@@ -51,7 +51,7 @@ async function stopServer(
   const copy = join(scratch, 'native');
   const { pgCtl } = binariesIn(existsSync(copy) ? copy : native);
   const stop = ['stop', '-D', pgdata, '-m', 'immediate', '-t', '10'];
-  // It fails if the server has ended too.
+  // The command fails if the server has ended already.
   await promisify(execFile)(pgCtl, stop, { cwd: scratch, ...account }).catch(() => {});
 }
 

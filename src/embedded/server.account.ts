@@ -9,11 +9,11 @@ export interface Account {
 }
 
 /**
- * Undefined for an ordinary user, who runs the server himself. PostgreSQL refuses to run as root:
- * root's server runs under the owner of the existing cluster, else under `nobody` or the first other
- * account of the system (`initdb` insists on one that has a name).
+ * Chooses the account for the server; undefined for an ordinary user, whose own account runs it. PostgreSQL
+ * refuses to run as root. For root, the server runs under the owner of the existing cluster. If there is no
+ * cluster, it runs under `nobody` or the first other account of the system. `initdb` needs an account with a name.
  *
- * @throws ConfigurationError when root has no account to run the server under.
+ * @throws ConfigurationError if this process is root and finds no account for the server
  */
 export function chooseAccount(cluster: string | undefined): Account | undefined {
   if (process.geteuid?.() !== 0) return undefined;
@@ -48,7 +48,7 @@ export function canEnter(directory: string, { uid, gid }: Account): boolean {
   );
 }
 
-/** Makes the account, if it is not our own, the owner of a file or an empty directory. */
+/** Makes the account the owner of a file or an empty directory, if the account is not that of this process. */
 export function giveTo(account: Account | undefined, path: string): void {
   if (account === undefined) return;
   try {

@@ -1,9 +1,9 @@
-/** How many buckets there are: the last one begins at 2^31 ms, which is 25 days. */
+/** The number of buckets. The last one begins at 2^31 ms, which is 25 days. */
 export const BUCKETS = 33;
 
 /**
- * The bucket of a time, from 0 on. The first is for less than one millisecond; each other begins at a
- * power of two, and is twice as wide as the one before.
+ * The number of the bucket of a time, from 0 on. The first bucket is for less than one millisecond. Each other
+ * bucket begins at a power of two, and is twice as wide as the bucket before.
  */
 export function bucketOf(ms: number): number {
   if (!(ms >= 1)) return 0;
@@ -11,11 +11,11 @@ export function bucketOf(ms: number): number {
 }
 
 /**
- * A percentile of the times in a histogram, in ms. Within a bucket, times are taken to be spread evenly on
- * a scale of powers: the answer is at most half as large again, or a third less, than the true one.
+ * A percentile of the times in a histogram, in ms. It assumes that the times of a bucket are spread evenly on a
+ * logarithmic scale. The answer is at most half larger, or a third smaller, than the true percentile.
  *
  * @param share - 0.5 for the median, 0.95 for the 95th percentile
- * @returns null when there is none
+ * @returns null if the histogram has no times
  */
 export function percentile(histogram: readonly number[], share: number): number | null {
   const total = histogram.reduce((sum, count) => sum + count, 0);

@@ -28,17 +28,17 @@ import { beforeTime, pageOf, positionOf } from './search.pages.js';
 import type { End } from './search.pages.js';
 import { WorkHistory } from './work.history.js';
 
-/** A worker that has not reported for so long, in seconds, is not at work. */
+/** A worker that has not reported for this many seconds counts as gone. */
 const SILENT_S = 180;
 
 type Make = (t: Tables) => Statement;
 
 /**
  * The figures of the queues and of the workers, and searches for an operator. No statement reads more than
- * 20,000 rows, however large the tables are: counts are exact up to 10,000, and a search says where it
+ * 20,000 rows, however large the tables are. Counts are exact up to 10,000, and a search says where it
  * stopped. It changes nothing.
  *
- * Every method can reject with `InvalidInputError`, `DatabaseUnavailableError`, and `MigrationError` where the
+ * Every method can reject with `InvalidInputError`, `DatabaseUnavailableError`, and `MigrationError` if the
  * tables are missing.
  */
 export class JobStatistics {
@@ -59,7 +59,7 @@ export class JobStatistics {
     this.history = new WorkHistory(this.db);
   }
 
-  /** Everything at a glance: the queues, the workers, and what was done within an hour and a week. */
+  /** Reads the state of the queues and the workers, and the work of the last hour and the last week. */
   async overview(): Promise<types.Overview> {
     const { now: at, paused } = await this.processing();
     const jobs = await this.jobFigures();
@@ -70,7 +70,7 @@ export class JobStatistics {
     return { at, jobs, notifications, workers, paused, lastHour, hour, lastWeek };
   }
 
-  /** How the queue of jobs stands. */
+  /** Reads the state of the queue of jobs. */
   async jobFigures(): Promise<types.JobFigures> {
     const counts = await this.countAll(statements.countJobs);
     const due = await this.due(statements.dueJobs);
@@ -78,13 +78,13 @@ export class JobStatistics {
     return { counts, due, lost };
   }
 
-  /** How the queue of notifications stands. */
+  /** Reads the state of the queue of notifications. */
   async notificationFigures(): Promise<types.NotificationFigures> {
     const counts = await this.countAll(statements.countNotifications);
     return { counts, due: await this.due(statements.dueNotifications) };
   }
 
-  /** The worker processes that reported within the last three minutes, up to 3,000. */
+  /** Reads the worker processes that reported within the last three minutes, up to 3,000. */
   async workers(): Promise<types.WorkerSeen[]> {
     const rows = await this.run<Omit<types.WorkerSeen, 'lastSeen'> & { minute: Date }>(
       statements.workers,
@@ -96,10 +96,10 @@ export class JobStatistics {
   /**
    * Reports the figures as gauges of OpenTelemetry, whenever the application's metrics are collected:
    * `frameforge.jobs` and `frameforge.notifications` by `status`, `frameforge.jobs.expired`,
-   * `frameforge.workers`, `frameforge.workers.places` and `frameforge.workers.running`. One process of all is
-   * enough. Without OpenTelemetry it does nothing.
+   * `frameforge.workers`, `frameforge.workers.places` and `frameforge.workers.running`. Call it in one
+   * process only. Without OpenTelemetry it does nothing.
    *
-   * @returns how to end that
+   * @returns a function that ends the reports
    */
   async reportToOpenTelemetry(): Promise<() => void> {
     return observeFigures(async () => ({
@@ -110,20 +110,21 @@ export class JobStatistics {
   }
 
   /**
-   * Compares the database with what this release needs: migrations of this package that are pending or unknown
-   * here, and in what its tables differ from the entities. It takes some hundred milliseconds.
+   * Compares the database with the needs of this release. Finds migrations of this package that are pending or
+   * unknown here, and differences between the tables and the entities. It takes some hundred milliseconds.
    */
   async schema(): Promise<types.SchemaState> {
     const { pending: all, unknown } = await migrationStatus(this.dataSource);
     const pending = all.filter(isFrameForgeMigration);
-    // Where migrations are pending, it is they that the tables lack.
+    // If migrations are pending, they explain the differences.
     const drift = pending.length > 0 ? [] : await this.drift();
     return { pendingMigrations: pending, unknownMigrations: unknown, drift };
   }
 
   /**
-   * Finds jobs, newest first or longest waiting first. Of a status that more than 10,000 jobs have, and of
-   * what a text is in, one call looks at 20,000 jobs; then `stoppedAt` is set, and `nextCursor` goes on.
+   * Finds jobs, newest first or longest waiting first. A search by text, or by a status that more than 10,000
+   * jobs have, looks at 20,000 jobs in one call. Then it sets `stoppedAt`, and the next call with `nextCursor`
+   * goes on.
    */
   async searchJobs(search: JobSearch = {}): Promise<types.Found<types.FoundJob>> {
     const input = readInput('searchJobs', JobSearch, search);
@@ -172,8 +173,8 @@ export class JobStatistics {
   }
 
   /**
-   * Finds notifications, newest first, in the same way as `searchJobs`. Those that services of before this package
-   * have logged have random ids, and come after all others.
+   * Finds notifications, newest first, in the same way as `searchJobs`. Notifications that older services have
+   * logged come after all others, because they have random ids.
    */
   async searchNotifications(
     search: NotificationSearch = {},
@@ -220,14 +221,14 @@ export class JobStatistics {
     return { ...older, found: [...page.found, ...older.found] };
   }
 
-  /** The user with an id, a name or an e-mail address; null if there is none. */
+  /** Finds the user with an id, a name or an e-mail address; null if there is none. */
   async findUser(nameOrEmail: string): Promise<types.UserSeen | null> {
     const [user] = await this.run<types.UserSeen>(searches.findUser, [nameOrEmail]);
     return user ?? null;
   }
 
   /**
-   * One job with all that is known of its life.
+   * Reads a job with its failed runs and its notifications.
    *
    * @throws JobNotFoundError
    */
@@ -256,7 +257,7 @@ export class JobStatistics {
       const drift = (await schemaDrift(this.dataSource)).map(({ what }) => what);
       return drift.filter(isOfTables(tableNamesOf(this.dataSource)));
     } catch (error) {
-      // It makes an empty copy of each table for a moment, which a role without CREATE may not.
+      // The comparison makes an empty copy of each table for a moment. A role without CREATE may not do that.
       if ((error as { code?: string }).code === '42501') return null;
       throw error;
     }
@@ -266,7 +267,7 @@ export class JobStatistics {
     of: Readonly<Record<Status, Make>>,
   ): Promise<Record<Status, types.BoundedCount>> {
     const counts: [string, types.BoundedCount][] = [];
-    // One after the other: the application needs its connections.
+    // The statements run one after the other, because the application needs its connections.
     for (const [status, make] of Object.entries<Make>(of)) {
       counts.push([status, await this.count(make)]);
     }
@@ -283,7 +284,7 @@ export class JobStatistics {
     return { ...bounded(row?.count ?? 0), oldest: row?.oldest ?? null };
   }
 
-  /** Reads in the order of an index, and no further than the limit. */
+  /** Reads rows in the order of an index, up to the limit. */
   private walk<Row>(statement: Make, values: readonly unknown[], walk?: JobWalk): Promise<Row[]> {
     return this.db.transaction('JobStatistics', async (run) => {
       await run(searches.readInOrder, [walk?.endsWith('OfUser') === true ? 'off' : 'on']);
@@ -304,7 +305,7 @@ const bounded = (count: number): types.BoundedCount => ({
 const tableNamesOf = (dataSource: DataSource): string[] =>
   frameForgeEntities.map((entity) => dataSource.getMetadata(entity).tableName);
 
-/** @returns whether a difference is one of these tables, or of one of them: an application has tables of its own */
+/** @returns whether a difference is about one of these tables; the application has other tables too */
 function isOfTables(tables: readonly string[]): (what: string) => boolean {
   const names = `(?:"[^"]+"\\.)?"(?:${tables.join('|')})"`;
   const expression = new RegExp(`(?:^table|of) ${names}$|column ${names}\\.`, 'i');

@@ -5,25 +5,25 @@ import { cursor } from '../input/cursor.js';
 import { beforeTime, MAX_ID } from './search.pages.js';
 import type { Found, FoundNotification } from './statistics.types.js';
 
-// Notifications are found in the order of their ids, which is that of time: no index has their time, because it
-// would cost each of them more than their readers gain. Services of before this package made random ids. Those
-// come last; a search looks at 19,950 of them, and puts these in the order of time.
+// Notifications are found in the order of their ids, which is the order of time. No index has their time, because
+// it would cost each write more than readers gain. Older services made random ids. Notifications with random ids
+// come last. One search looks at 19,950 of them, and sorts these by time.
 
 /** A place in the list of notifications. */
 export interface Place {
-  /** After which time and id to go on; from the first one on if left out. */
+  /** The time and id after which to go on; the search begins at the first notification if left out. */
   readonly position?: readonly string[];
-  /** From which id on to look at those with random ids, downwards; left out among the others. */
+  /** The id from which to look downwards at notifications with random ids; left out for other notifications. */
   readonly startId?: string;
 }
 
-/** Where a search ended: at a notification that it has not looked at. */
+/** The place where a search ended: a notification that it has not looked at. */
 export interface EndOfOlder {
   readonly at: Date;
   readonly id: string;
 }
 
-/** Reads notifications with random ids, one more than the count if there are so many. */
+/** Reads notifications with random ids. If there are more than the count, it reads one more. */
 export type ReadOlder = (
   startId: string,
   position: readonly string[],
@@ -33,20 +33,20 @@ export type ReadOlder = (
 const DAY_MS = 86_400_000;
 
 /**
- * An id that is after all that are in the order of time, also where a clock is a day ahead. Of random ids,
- * 99 in a hundred are after it; the others are found among those that are in the order of time.
+ * An id after all ids that are in the order of time, even if a clock is a day ahead. 99 of 100 random ids are
+ * after it. A search finds the others among the ids that are in the order of time.
  */
 export function idAfterAllOfToday(): string {
   const time = (Date.now() + DAY_MS).toString(16).padStart(12, '0');
   return `${time.slice(0, 8)}-${time.slice(8)}-0000-0000-000000000000`;
 }
 
-/** Between the two cursors of a place among the older ones; in no cursor. */
+/** The separator between the two cursors of a place among older notifications. No cursor contains it. */
 const AND = '.';
-/** A time that is after all others. */
+/** A time after all other times. */
 const LAST = new Date(253_402_300_799_999);
 
-/** A cursor, or two: the second one says where a search of the older ones began. */
+/** One cursor, or two. The second says where a search of older notifications began. */
 export const notificationCursor: Rule = {
   ...cursor,
   accepts: (value) =>
@@ -71,7 +71,7 @@ export const placeOfNotification = (row: FoundNotification): Position => ({
 const cursorOf = (position: Position, startId: string): string =>
   encodeCursor(position) + AND + encodeCursor({ createdAt: LAST, id: startId });
 
-/** @param limit - may be 0: then it is said whether there are more */
+/** Reads a page of older notifications. @param limit - may be 0; the page then only says whether there are more */
 export async function olderPage(
   { position = beforeTime(undefined), startId = MAX_ID }: Place,
   limit: number,

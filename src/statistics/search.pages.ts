@@ -5,20 +5,20 @@ import type { Found } from './statistics.types.js';
 
 export const MAX_ID = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
-/** Where a search ended that came to the end of what it looks at. */
+/** The place where a search stopped because it had looked at its maximum of rows. */
 export interface End {
   /** The time of the first row that it looked at. */
   readonly begin: Date;
-  /** The time of the last one. */
+  /** The time of the last row. */
   readonly end: Date;
-  /** The id of the last one; null if rows of the same time were read in any order. */
+  /** The id of the last row; null if rows of one time were read in any order. */
   readonly id: string | null;
 }
 
-/** Times are stored in milliseconds: what is before one is at most the one before. */
+/** The step between two times, because they are stored in milliseconds. */
 const STEP_MS = 1;
 
-/** What comes before a time, as a position after which a search goes on, newest first. */
+/** The position for a search, newest first, that begins just before a time. */
 export const beforeTime = (to: Date | undefined): string[] =>
   to === undefined ? ['infinity', MAX_ID] : [timeAt(to, -STEP_MS).toISOString(), MAX_ID];
 
@@ -30,14 +30,14 @@ export function positionOf(cursor: string | null | undefined): string[] | undefi
 }
 
 /**
- * A page of what a search has found.
+ * Makes a page from the rows that a search has found.
  *
- * Of the time at which it stopped it may have seen only some of the rows: those wait for the next page, which
- * begins with that time. If all that it looked at is of one time, there are more such rows than one search looks
- * at: the next page goes past them.
+ * The search may have seen only some of the rows of the time at which it stopped. The rows of that time wait for
+ * the next page, which begins with that time. If all rows that it looked at have one time, there are more rows of
+ * this time than one search looks at. Then the next page goes past this time.
  *
- * @param rows - one more than the limit, if there are so many
- * @param end - asks where the search was stopped; left out where it looked at all
+ * @param rows - the found rows, one more than the limit if there are so many
+ * @param end - asks where the search stopped; left out if it looked at all rows
  */
 export async function pageOf<T>(
   rows: readonly T[],

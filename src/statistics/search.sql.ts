@@ -5,22 +5,22 @@ import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
 import { IS_PENDING } from '../schema/queue.indexes.js';
 import { EXACT, forEach } from './statistics.sql.js';
 
-/** How many rows a search looks at: with those that a sort reads ahead, they are not more than 20,000. */
+/** How many rows a search looks at. With the rows that a sort reads ahead, there are not more than 20,000. */
 export const LOOKED_AT = 19_950;
 
 /**
- * What is read in the rest of the transaction is read in the order of an index, up to a limit. The planner
- * takes a walk's conditions for narrower than they are, and would read all that meets them, to sort it.
+ * Changes the settings of the transaction, so that its further statements read in the order of an index, up to a
+ * limit. Without it the planner expects fewer rows than there are, and would read and sort all of them.
  *
- * $1 whether what was read may be sorted by ids within the same time. Not where a walk goes through one user's
- * rows: the planner would sort all of them, which are the same to the index of the user alone.
+ * $1 whether rows of one time may be sorted by their ids after they were read. It must be off for a search of one
+ * user's rows: with the index of the user alone, the planner would sort all rows of the user.
  */
 export const readInOrder = (): Statement => sql`
   SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
     set_config('enable_sort', 'off', true),
     set_config('enable_incremental_sort', $1::text, true)`;
 
-/** What a search tells of a job: no parameters and no output, which may be large. */
+/** The columns of a found job. Parameters and output are left out, because they may be large. */
 export const FOUND_JOB_COLUMNS = [
   'jobId',
   'userId',
@@ -38,7 +38,7 @@ export const FOUND_JOB_COLUMNS = [
   'cancelledAt',
 ] as const;
 
-/** What the page of one job tells of it. */
+/** The columns for the page of one job. */
 const LIFE_COLUMNS = [
   ...FOUND_JOB_COLUMNS,
   'videoUrl',
@@ -49,7 +49,7 @@ const LIFE_COLUMNS = [
   'output',
 ] as const;
 
-/** What a search tells of a notification. */
+/** The columns of a found notification. */
 export const FOUND_NOTIFICATION_COLUMNS = [
   'notificationId',
   'jobId',
@@ -68,16 +68,16 @@ export const FOUND_NOTIFICATION_COLUMNS = [
 export const NIL_ID = '00000000-0000-0000-0000-000000000000';
 
 /**
- * A way through a table, in the order of an index. Where the index has no id, rows of the same time are read in
- * any order, and put in the order of their ids after that: to read them in it would mean to read them all, which
- * may be any number.
+ * A way through a table, in the order of an index. If the index has no id, rows of one time are read in any order
+ * and sorted by their ids afterwards. To read them in the order of the ids, the search would have to read all rows
+ * of that time, and there may be very many.
  */
 interface Walk {
   /** The columns of the index. */
   readonly order: readonly string[];
   readonly direction: 'ASC' | 'DESC';
   readonly where: string;
-  /** Which of the rows are after the position, where the index does not tell. */
+  /** A condition for rows after the position, if the index alone does not tell. */
   readonly after?: string;
 }
 
@@ -85,8 +85,8 @@ const ordered = ({ order, direction }: Walk, alias: string, ...more: string[]): 
   [...order, ...more].map((name) => `${alias}."${name}" ${direction}`).join(', ');
 
 /**
- * $1 the time and $2 the id after which to go on, $3 the begin of the time that is meant, $4 the user. Comparisons
- * of rows follow an index. See {@link readInOrder}.
+ * $1 the time and $2 the id after which to go on, $3 the begin of the searched time, $4 the user. The comparisons of
+ * rows use an index. See {@link readInOrder}.
  */
 const JOB_WALKS = {
   newest: {
@@ -122,11 +122,11 @@ export type JobWalk = keyof typeof JOB_WALKS;
 
 const WALKS = Object.keys(JOB_WALKS) as JobWalk[];
 
-/** The order of a page: jobs of the same time are in the order of their ids. */
+/** The order of a page: jobs of one time are in the order of their ids. */
 const byId = (walk: Walk, alias: string): string =>
   ordered(walk, alias, ...(walk.order.includes('jobId') ? [] : ['jobId']));
 
-/** $5 how many to find, $6 status or null, $7 what is in the file's name or the error, in lower case. */
+/** $5 how many jobs to find, $6 status or null, $7 a text in the file's name or the error, in lower case, or null. */
 const found = (walk: Walk, rows: string, t: Tables, more = walk.after ?? 'true'): Statement => sql`
   SELECT ${columns(FOUND_JOB_COLUMNS, 'f')}, u."username", u."email"
   FROM (
@@ -142,7 +142,7 @@ const found = (walk: Walk, rows: string, t: Tables, more = walk.after ?? 'true')
   LEFT JOIN ${t.users} u ON u."userId" = f."userId"
   ORDER BY ${byId(walk, 'f')}`;
 
-/** The jobs of a walk that meet the other filters, among the first that it comes to. */
+/** Finds jobs that meet the other filters, among the first rows of a walk. */
 export const searchJobs = forEach(WALKS, (name, t) => {
   const walk: Walk = JOB_WALKS[name];
   return found(
@@ -155,7 +155,7 @@ export const searchJobs = forEach(WALKS, (name, t) => {
   );
 });
 
-/** The jobs of a status that few have: all of them are looked at. */
+/** Finds jobs of a rare status. It looks at all jobs of this status. */
 export const searchJobsOfStatus = forEach(Object.values(JobStatus), (status, t) =>
   found(
     JOB_WALKS.newest,
@@ -170,8 +170,8 @@ export const searchJobsOfStatus = forEach(Object.values(JobStatus), (status, t) 
 );
 
 /**
- * Where a walk ended, if it came to the end of what it looks at: the times of the first and the last row, and the
- * id of the last one where rows are in the order of their ids.
+ * Finds where a walk stopped because it had looked at its maximum of rows. Returns the times of the first and the
+ * last row. Also returns the id of the last row, if rows are in the order of their ids.
  */
 export const endOfJobs = forEach(WALKS, (name, t) => {
   const walk: Walk = JOB_WALKS[name];
@@ -187,7 +187,7 @@ export const endOfJobs = forEach(WALKS, (name, t) => {
   FROM (${row(0)}) AS first, (${row(LOOKED_AT - 1)}) AS last`;
 });
 
-/** $1 a name or an e-mail address. */
+/** Finds a user. $1 a name or an e-mail address. */
 export const findUser = (t: Tables): Statement => sql`
   SELECT "userId", "username", "email" FROM ${t.users} WHERE "username" = $1::varchar
   UNION ALL
@@ -195,9 +195,9 @@ export const findUser = (t: Tables): Statement => sql`
   LIMIT 1`;
 
 /**
- * $1 createdAt and $2 notificationId after which to go on, $3 and $4 the begin and the end of the time that is
- * meant, $5 how many to find, $6 deliveryStatus or null, $7 what is in the recipient's address or the error, in
- * lower case, or null.
+ * $1 createdAt and $2 notificationId after which to go on, $3 and $4 the begin and the end of the searched time,
+ * $5 how many notifications to find, $6 deliveryStatus or null, $7 a text in the recipient's address or the error,
+ * in lower case, or null.
  */
 const foundNotifications = (rows: string, order: string, t: Tables, more = ''): Statement => sql`
   SELECT ${columns(FOUND_NOTIFICATION_COLUMNS, 'f')}, j."filename"
@@ -219,7 +219,7 @@ const notification = columns(FOUND_NOTIFICATION_COLUMNS, 'n');
 const BEFORE = `
       AND (w."createdAt", w."notificationId") < ($1::timestamptz, $2::uuid)`;
 
-/** In the order of the ids, newest first: they are in the order of time, and no index has the time. */
+/** Finds notifications by their ids, newest first. The ids are in the order of time, and no index has the time. */
 export const searchNotifications = (t: Tables): Statement =>
   foundNotifications(
     `SELECT ${notification} FROM ${t.notificationLog} n
@@ -230,7 +230,7 @@ export const searchNotifications = (t: Tables): Statement =>
     t,
   );
 
-/** $8 from which id on to look, downwards, $9 to which: the notifications with random ids, in the order of time. */
+/** Finds notifications with random ids, in the order of time. $8 the id from which to look downwards, $9 the last id. */
 export const searchOlderNotifications = (t: Tables): Statement =>
   foundNotifications(
     `SELECT ${notification} FROM ${t.notificationLog} n
@@ -242,14 +242,14 @@ export const searchOlderNotifications = (t: Tables): Statement =>
     BEFORE,
   );
 
-/** $1 from which id on, $2 to which: where a search of notifications with random ids ended, if it came to its end. */
+/** Finds where a search of notifications with random ids stopped. $1 the id from which it looked, $2 the last id. */
 export const endOfOlderNotifications = (t: Tables): Statement => sql`
   SELECT n."createdAt" AS "at", n."notificationId" AS "id" FROM ${t.notificationLog} n
   WHERE n."notificationId" <= $1::uuid AND n."notificationId" >= $2::uuid
   ORDER BY n."notificationId" DESC
   OFFSET ${String(LOOKED_AT)} LIMIT 1`;
 
-/** The notifications of a status that few have: all of them are looked at. */
+/** Finds notifications of a rare status. It looks at all notifications of this status. */
 export const searchNotificationsOfStatus = forEach(Object.values(DeliveryStatus), (status, t) =>
   foundNotifications(
     `SELECT ${notification} FROM ${t.notificationLog} n
@@ -262,7 +262,7 @@ export const searchNotificationsOfStatus = forEach(Object.values(DeliveryStatus)
   ),
 );
 
-/** $1 notificationId after which the search began: the row at which it ended, if it came to its end. */
+/** Finds the row at which a search stopped. $1 the notificationId after which the search began. */
 export const endOfNotifications = (t: Tables): Statement => sql`
   SELECT n."createdAt" AS "end", n."createdAt" AS "begin", n."notificationId" AS "id"
   FROM ${t.notificationLog} n
@@ -270,16 +270,16 @@ export const endOfNotifications = (t: Tables): Statement => sql`
   ORDER BY n."notificationId" DESC
   OFFSET ${String(LOOKED_AT - 1)} LIMIT 1`;
 
-/** How many failed runs, and how many notifications, the life of a job has at the most. */
+/** `jobLife` returns at most this many failed runs and this many notifications. */
 export const MAX_OF_LIFE = 200;
 
-/** $1 jobId. No row if there is no such job. */
+/** $1 jobId. Returns no row if the job does not exist. */
 export const jobWithUser = (t: Tables): Statement => sql`
   SELECT ${columns(LIFE_COLUMNS, 'j')}, u."username", u."email"
   FROM ${t.videoJobs} j LEFT JOIN ${t.users} u ON u."userId" = j."userId"
   WHERE j."jobId" = $1::uuid`;
 
-/** $1 jobId: the latest runs that failed or were lost. */
+/** $1 jobId. Returns the latest runs that failed or whose worker was lost. */
 export const failedRuns = (t: Tables): Statement => sql`
   SELECT e."runNumber", e."workerId", e."errorMessage", e."createdAt"
   FROM ${t.jobAttemptErrors} e
@@ -287,7 +287,7 @@ export const failedRuns = (t: Tables): Statement => sql`
   ORDER BY e."runNumber" DESC
   LIMIT ${String(MAX_OF_LIFE)}`;
 
-/** $1 jobId. */
+/** $1 jobId. Returns the latest notifications of the job. */
 export const notificationsOfJob = (t: Tables): Statement => sql`
   SELECT ${notification} FROM ${t.notificationLog} n
   WHERE n."jobId" = $1::uuid

@@ -7,17 +7,17 @@ import { notificationCursor } from './older.notifications.js';
 
 /** Which jobs to find. */
 export class JobSearch {
-  /** Only those of this status; leave it out for all. */
+  /** Only jobs of this status; of every status if left out. */
   @CheckedBy(oneOf(Object.values(JobStatus)), 'optional') status?: JobStatus;
   /** Only this user's jobs. Leave the key out to search every user's. */
   @CheckedBy(uuid, 'omittable') userId?: string;
-  /** What is in the file's name or the error, in upper or lower case; 1 to 255 characters. */
+  /** Only jobs with this text in the file's name or the error, in upper or lower case; 1 to 255 characters. */
   @CheckedBy(text(255), 'optional') text?: string;
-  /** Only jobs that were created then or later. */
+  /** Only jobs that were created at this time or later. */
   @CheckedBy(instant, 'optional') from?: Date;
-  /** Only jobs that were created before. */
+  /** Only jobs that were created before this time. */
   @CheckedBy(instant, 'optional') to?: Date;
-  /** `newest` first, which is the default, or `waiting`: the pending jobs, longest due first. */
+  /** `newest`: newest first. `waiting`: only pending jobs, longest due first. Default `newest`. */
   @CheckedBy(oneOf(['newest', 'waiting']), 'optional') order?: 'newest' | 'waiting';
   /** 1 to 1,000; 50 if left out. */
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;
@@ -27,13 +27,13 @@ export class JobSearch {
 
 /** Which notifications to find. */
 export class NotificationSearch {
-  /** Only those of this status; leave it out for all. */
+  /** Only notifications of this status; of every status if left out. */
   @CheckedBy(oneOf(Object.values(DeliveryStatus)), 'optional') deliveryStatus?: DeliveryStatus;
-  /** What is in the recipient's address or the error, in upper or lower case; 1 to 255 characters. */
+  /** Only notifications with this text in the address or the error, in upper or lower case; 1 to 255 characters. */
   @CheckedBy(text(255), 'optional') text?: string;
-  /** Only notifications that were logged then or later. */
+  /** Only notifications that were logged at this time or later. */
   @CheckedBy(instant, 'optional') from?: Date;
-  /** Only notifications that were logged before. */
+  /** Only notifications that were logged before this time. */
   @CheckedBy(instant, 'optional') to?: Date;
   /** 1 to 1,000; 50 if left out. */
   @CheckedBy(integer(1, MAX_LIMIT), 'optional') limit?: number;

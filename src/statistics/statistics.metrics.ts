@@ -7,7 +7,7 @@ import type {
   WorkerSeen,
 } from './statistics.types.js';
 
-/** What is read whenever the application's metrics are collected. */
+/** The figures that are read each time the application's metrics are collected. */
 export interface Figures {
   readonly jobs: JobFigures;
   readonly notifications: NotificationFigures;
@@ -17,7 +17,7 @@ export interface Figures {
 /**
  * Reports figures as gauges of OpenTelemetry, if the application has it.
  *
- * @returns how to end that
+ * @returns a function that ends the reports
  */
 export async function observeFigures(read: () => Promise<Figures>): Promise<() => void> {
   const api = await findOpenTelemetry();

@@ -5,7 +5,7 @@ import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
 import { IS_LEASED, IS_PENDING, IS_UNDELIVERED } from '../schema/queue.indexes.js';
 import { BUCKETS } from './histogram.js';
 
-/** How many rows are counted one by one; where there are more, it is said that there are. */
+/** Counts are exact up to this many rows. For more rows, the answer says only that there are more. */
 export const EXACT = 10_000;
 
 const bounded = (rows: string): Statement => sql`
@@ -13,16 +13,15 @@ const bounded = (rows: string): Statement => sql`
   FROM (${rows} LIMIT ${String(EXACT + 1)}) AS counted`;
 
 /**
- * No parameter: how many rows have one status. A range with the order of the index instead of an equation:
- * of a status that most rows have, an equation makes the planner read the table, whose first rows may all
- * be of another.
+ * No parameter. Counts the rows of one status. The condition is a range in the order of the index, and not `=`. If
+ * most rows have the status, `=` makes the planner read the table, whose first rows may all have another status.
  */
 const countOf = (table: string, column: string, status: string): Statement =>
   bounded(`SELECT FROM ${table}
     WHERE "${column}" >= '${status}' AND "${column}" <= '${status}'
     ORDER BY "${column}"`);
 
-/** A statement for each of some keys, which stand in its text. */
+/** Makes a statement for each key. The key is a part of the statement's text. */
 export const forEach = <Key extends string>(
   keys: readonly Key[],
   statement: (key: Key, t: Tables) => Statement,
@@ -51,21 +50,21 @@ const due = (table: string, predicate: string): Statement => sql`
     LIMIT ${String(EXACT + 1)}
   ) AS counted`;
 
-/** No parameter: the pending jobs that are due, and since when the first of them is. */
+/** No parameter. Counts the pending jobs that are due, and says since when the first of them is due. */
 export const dueJobs = (t: Tables): Statement => due(t.videoJobs, IS_PENDING);
 
-/** No parameter: the jobs whose leases are over, and since when the first of them is. */
+/** No parameter. Counts the jobs whose leases have ended, and says when the first of them ended. */
 export const lostJobs = (t: Tables): Statement => due(t.videoJobs, IS_LEASED);
 
-/** No parameter: the notifications that are due, and since when the first of them is. */
+/** No parameter. Counts the notifications that are due, and says since when the first of them is due. */
 export const dueNotifications = (t: Tables): Statement => due(t.notificationLog, IS_UNDELIVERED);
 
-/** No parameter: the state of processing, and the database's time. */
+/** No parameter. Returns the state of processing, and the time of the database. */
 export const processing = (t: Tables): Statement => sql`
   SELECT statement_timestamp() AS "now", s."pausedAt", s."reason"
   FROM (SELECT) AS one LEFT JOIN ${t.processingState} s ON true`;
 
-/** $1 for how many seconds a worker may have been silent: the last report of each of the others. */
+/** $1 for how many seconds a worker may be silent. Returns the last report of each worker that is not silent for longer. */
 export const workers = (t: Tables): Statement => sql`
   SELECT DISTINCT ON (w."workerId") w."workerId", w."startedAt", w."minute", w."places", w."running"
   FROM (
@@ -86,13 +85,13 @@ const histogram = (column: string): string => {
   return `to_jsonb(ARRAY[${buckets.join(', ')}]) AS "${column}"`;
 };
 
-/** How many reports one statement reads at the most. */
+/** One statement reads at most this many reports. */
 export const REPORTS_READ = 20_000;
 
 /**
- * $1 minutes, $2 the length of a step in seconds: what all workers did in each step in which one of them reported
- * in one of these minutes. `"reports"` is how many of their reports were read: with {@link REPORTS_READ} of them in
- * all there may be more.
+ * $1 minutes, $2 the length of a step in seconds. Returns the work of all workers in each step, from the reports of
+ * these minutes. `"reports"` is the number of reports that were read for the step. If it read
+ * {@link REPORTS_READ} reports in all, there may be more.
  */
 export const work = (t: Tables): Statement => sql`
   SELECT (floor(EXTRACT(EPOCH FROM "minute") / $2::integer) * $2::integer)::double precision AS "at",

@@ -1,18 +1,18 @@
-// Not from the entities' index: the console's pages are compiled with these types, and without TypeORM.
+// These imports avoid the entities' index, because the console's pages are compiled with these types and without TypeORM.
 import type { JobStatus } from '../schema/entities/job-status.js';
 import type { DeliveryStatus } from '../schema/entities/notification-status.js';
 
 /** How many rows there are: exact up to 10,000. */
 export interface BoundedCount {
-  /** How many there are, up to 10,000. */
+  /** The number of rows, up to 10,000. */
   readonly count: number;
-  /** There are more than `count`. */
+  /** Whether there are more rows than `count`. */
   readonly more: boolean;
 }
 
-/** Rows that are due, and since when the first of them is; null when none is. */
+/** The number of rows that are due, and since when the first of them is due. */
 export interface Due extends BoundedCount {
-  /** Since when the first of them is due; null when none is. */
+  /** Since when the first row is due; null if no row is due. */
   readonly oldest: Date | null;
 }
 
@@ -26,7 +26,7 @@ export interface Times {
   readonly p95: number | null;
 }
 
-/** What all workers did in a step of time. */
+/** The work of all workers in a step of time. */
 export interface WorkPoint {
   /** The begin of the step. */
   readonly at: Date;
@@ -34,84 +34,84 @@ export interface WorkPoint {
   readonly completed: number;
   /** How many jobs failed for good. */
   readonly failed: number;
-  /** How many runs failed, and are tried again. */
+  /** How many runs failed and will be tried again. */
   readonly retried: number;
   /** How many notifications were delivered. */
   readonly delivered: number;
-  /** How many deliveries failed, for good or to be tried again. */
+  /** How many deliveries failed, for good or with another try. */
   readonly undelivered: number;
-  /** For how long the jobs that were started had been due. */
+  /** How long started jobs had been due before they started. */
   readonly waited: Times;
-  /** How long the runs took that ended. */
+  /** How long ended runs took. */
   readonly ran: Times;
-  /** More than 20,000 reports are of this step: it is worked out from those of some of its minutes. */
+  /** Whether the numbers are estimated: there were more than 20,000 reports, so only some minutes were read. */
   readonly isEstimated: boolean;
 }
 
 /** A worker process that reported within the last three minutes. */
 export interface WorkerSeen {
-  /** The worker, unique to one process incarnation; null where there is none. */
+  /** The id of the worker, unique to one process incarnation. */
   readonly workerId: string;
-  /** When it started; null where it has not. */
+  /** When the worker started. */
   readonly startedAt: Date;
   /** The minute of its last report. */
   readonly lastSeen: Date;
-  /** How many jobs it can run at once. */
+  /** How many jobs the worker can run at once. */
   readonly places: number;
-  /** How many jobs it ran when it last reported. */
+  /** How many jobs the worker was running when it last reported. */
   readonly running: number;
 }
 
-/** How the queue of jobs stands. */
+/** The state of the queue of jobs. */
 export interface JobFigures {
-  /** How many there are of each status. */
+  /** The number of rows of each status. */
   readonly counts: Readonly<Record<JobStatus, BoundedCount>>;
   /** The pending jobs that may be claimed. */
   readonly due: Due;
-  /** The jobs whose leases are over: the next claim takes them. */
+  /** The jobs whose leases have ended. The next claim takes them. */
   readonly lost: Due;
 }
 
-/** How the queue of notifications stands. */
+/** The state of the queue of notifications. */
 export interface NotificationFigures {
-  /** How many there are of each status. */
+  /** The number of rows of each status. */
   readonly counts: Readonly<Record<DeliveryStatus, BoundedCount>>;
-  /** Those that are pending and may be claimed. */
+  /** The pending notifications that may be claimed. */
   readonly due: Due;
 }
 
-/** What the console's first page shows. */
+/** The data of the console's first page. */
 export interface Overview {
-  /** The database's time. */
+  /** The time of the database. */
   readonly at: Date;
   /** The queue of jobs. */
   readonly jobs: JobFigures;
   /** The queue of notifications. */
   readonly notifications: NotificationFigures;
-  /** The workers that are at work. */
+  /** The workers that reported within the last three minutes. */
   readonly workers: readonly WorkerSeen[];
-  /** Since when no job is claimed, and why; null while jobs are. */
+  /** The pause of processing; null if processing is not paused. */
   readonly paused: {
-    /** Since when. */
+    /** Since when processing is paused. */
     readonly since: Date;
-    /** Why, in the words of whoever did it. */
+    /** The reason that the caller of `pauseProcessing` gave; null if none. */
     readonly reason: string | null;
   } | null;
   /** A point for each of the last 60 minutes. */
   readonly lastHour: readonly WorkPoint[];
-  /** All of the last hour together. */
+  /** The sum of the last hour. */
   readonly hour: WorkPoint;
   /** A point for each of the last 168 hours. */
   readonly lastWeek: readonly WorkPoint[];
 }
 
-/** What the database is, compared with what this release needs. */
+/** The schema of the database, compared with the needs of this release. */
 export interface SchemaState {
   /** Migrations of this release that have not run. */
   readonly pendingMigrations: readonly string[];
   /** Migrations of a newer release of this package. */
   readonly unknownMigrations: readonly string[];
-  /** In words, what differs from the entities; null where this role may not look. */
+  /** Descriptions of the differences from the entities; null if this role has no right to compare. */
   readonly drift: readonly string[] | null;
 }
 
@@ -133,15 +133,15 @@ export interface FoundJob {
   readonly errorMessage: string | null;
   /** When it was created. */
   readonly createdAt: Date;
-  /** When it started; null where it has not. */
+  /** When it started; null if it has not started. */
   readonly startedAt: Date | null;
   /** When it was completed or failed; null before. */
   readonly completedAt: Date | null;
-  /** From when on it may be claimed; of what is at work, the end of the lease. */
+  /** The time from which it may be claimed: when it is due, or when its lease ends. */
   readonly availableAt: Date;
-  /** The number of the run; null in rows of older services. */
+  /** The number of the run. */
   readonly runNumber: number;
-  /** The worker, unique to one process incarnation; null where there is none. */
+  /** The worker, unique to one process incarnation; null if there is none. */
   readonly workerId: string | null;
   /** How often it was tried. */
   readonly attempts: number;
@@ -159,9 +159,9 @@ export interface FoundNotification {
   readonly jobId: string;
   /** The name of the video's file. */
   readonly filename: string;
-  /** What it tells: `success` or `failure`. */
+  /** The type of the notification: `success` or `failure`. */
   readonly notificationType: string;
-  /** The address that it goes to. */
+  /** The address to which it is sent. */
   readonly recipientEmail: string;
   /** Where the notification is in its life. */
   readonly deliveryStatus: DeliveryStatus;
@@ -173,7 +173,7 @@ export interface FoundNotification {
   readonly createdAt: Date;
   /** When it was sent; null before. */
   readonly sentAt: Date | null;
-  /** From when on it may be claimed; of what is at work, the end of the lease. */
+  /** The time from which it may be claimed: when it is due, or when its lease ends. */
   readonly availableAt: Date;
   /** The number of the latest delivery. */
   readonly deliveryNumber: number;
@@ -181,20 +181,20 @@ export interface FoundNotification {
   readonly runNumber: number | null;
 }
 
-/** What a search has found. */
+/** The result of a search. */
 export interface Found<T> {
-  /** What was found. */
+  /** The rows of this page. */
   readonly found: readonly T[];
-  /** What to pass as `cursor` to go on; null at the end. */
+  /** What to pass as `cursor` for the next page; null at the end. */
   readonly nextCursor: string | null;
   /**
-   * The search has looked at 20,000 rows and stopped there: it goes on with `nextCursor`. The time of the
-   * last row that it looked at; null when it was not stopped.
+   * If the search stopped after 20,000 rows, the time of the last row that it looked at. The next call with
+   * `nextCursor` goes on from there. Null if the search did not stop.
    */
   readonly stoppedAt: Date | null;
 }
 
-/** All that there is of a job. */
+/** A job with all values that the console shows. */
 export interface JobInFull extends FoundJob {
   /** Where the video is. */
   readonly videoUrl: string;
@@ -202,40 +202,40 @@ export interface JobInFull extends FoundJob {
   readonly resultUrl: string | null;
   /** How many frames there are; null until the job is completed. */
   readonly frameCount: number | null;
-  /** What the latest run last said of its progress. */
+  /** The latest message about the progress of the latest run; null if there is none. */
   readonly progressMessage: string | null;
-  /** What to do, as the application defines it. */
+  /** What the handler should do, in the application's own form. */
   readonly parameters: unknown;
-  /** What came of it, as the application defines it. */
+  /** Further results, in the application's own form. */
   readonly output: unknown;
 }
 
-/** A run of a job that failed or was lost. */
+/** A run of a job that failed, or whose worker was lost. */
 export interface FailedRun {
-  /** The number of the run; null in rows of older services. */
+  /** The number of the run. */
   readonly runNumber: number;
-  /** The worker, unique to one process incarnation; null where there is none. */
+  /** The worker, unique to one process incarnation; null if there is none. */
   readonly workerId: string | null;
-  /** Why it failed; null when it did not. */
+  /** Why the run failed. */
   readonly errorMessage: string;
-  /** When it was created. */
+  /** When the failure was recorded. */
   readonly createdAt: Date;
 }
 
 /** A notification, on the page of its job. */
 export type NotificationOfJob = Omit<FoundNotification, 'filename'>;
 
-/** A job with all that is known of its life. */
+/** A job with its failed runs and its notifications. */
 export interface JobLife {
   /** The job. */
   readonly job: JobInFull;
-  /** The latest 200, the newest first. */
+  /** The latest 200 failed runs, newest first. */
   readonly failedRuns: readonly FailedRun[];
-  /** The latest 200, the newest first. */
+  /** The latest 200 notifications, newest first. */
   readonly notifications: readonly NotificationOfJob[];
 }
 
-/** A user, as far as an operator has to know one. */
+/** The values of a user that an operator sees. */
 export interface UserSeen {
   /** The id of the user. */
   readonly userId: string;

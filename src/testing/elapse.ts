@@ -5,11 +5,11 @@ import { frameForgeEntities } from '../schema/entities/index.js';
 
 /**
  * Lets time pass without waiting: makes all times in this package's tables older. Leases and backoffs
- * end, scheduled jobs come due, finished jobs grow old enough to be pruned. Time differences between rows stay as they are.
- * A worker that runs meanwhile loses its leases, and learns of it from the database.
+ * end, scheduled jobs become due, and finished jobs become old enough for `pruneJobs`. Time differences between rows stay
+ * as they are. A worker that runs meanwhile loses its leases, and learns this from the database.
  *
  * @param db - the data source, or the manager of a transaction
- * @param ms - how long, in milliseconds
+ * @param ms - how much older the times become, in milliseconds
  * @throws InvalidInputError unless `ms` is a finite number, 0 or more
  */
 export async function elapse(db: DataSource | EntityManager, ms: number): Promise<void> {

@@ -1,19 +1,19 @@
 type Close = () => Promise<void>;
 
-/** What is open in this test file, in the order in which it was opened. */
+/** Everything that is open in this test file, in the order in which it was opened. */
 const open = new Set<Close>();
 
-/** Has something closed at the end of the test file, unless it is closed before. */
+/** Closes something at the end of the test file, unless it is closed before. */
 export function closeAtEndOfFile(close: Close): void {
   open.add(close);
 }
 
-/** It is closed. */
+/** Forgets something that is closed already. */
 export function isClosed(close: Close): void {
   open.delete(close);
 }
 
-/** Closes all that is open, the last that was opened first. */
+/** Closes everything that is open, in the reverse order of opening. */
 export async function closeAll(): Promise<void> {
   const errors: unknown[] = [];
   for (const close of [...open].toReversed()) {
@@ -23,9 +23,9 @@ export async function closeAll(): Promise<void> {
 }
 
 /**
- * Calls {@link closeAll} at the end of the test file, where the runner has a hook for that: Jest, and
- * Vitest with `globals: true`, and `node --test`. It must be called while the file is being read, because
- * a hook cannot be added once tests have started.
+ * Calls {@link closeAll} at the end of the test file, if the test runner has a hook for that: Jest, Vitest with
+ * `globals: true`, and `node --test`. It must be called while the runner reads the file, because hooks cannot be
+ * added after the tests have started.
  */
 export function hookEndOfFile(): void {
   const { afterAll } = globalThis as { afterAll?: (close: Close, timeoutMs: number) => void };

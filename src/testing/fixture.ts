@@ -2,10 +2,10 @@ import type { DataSource, EntityManager } from 'typeorm';
 
 /** Valid and unique values for a test, which are not in the database yet. */
 export interface Fixture<Values, Entity> {
-  /** The values that were given, and defaults for the others. */
+  /** The given values, and defaults for all others. */
   readonly values: Values;
   /**
-   * Writes the row and the rows that it depends on, in one transaction, or in the manager's transaction.
+   * Writes the row and the rows that it needs, in one transaction, or in the manager's transaction.
    *
    * @returns the row as it is in the database
    */

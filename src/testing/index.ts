@@ -16,6 +16,6 @@ export type { VideoJobValues } from './video-job.fixture.js';
 export { waitForJob, workOff } from './work.off.js';
 export type { WaitOptions } from './work.off.js';
 
-// The only import of this package that does something: test runners accept hooks only while they read
-// a file, and databases are mostly made later, in a hook.
+// This is the only import of this package that has a side effect. Test runners accept hooks only while they read a
+// file, but test databases are mostly made later, in a hook.
 hookEndOfFile();

@@ -3,10 +3,10 @@ import { currentRun, TestSession } from './test.session.js';
 let session: Promise<TestSession> | undefined;
 
 /**
- * Starts the server that all test files share, before the first of them, and removes it after the last.
+ * Starts the server that all test files share, before the first test file, and removes it after the last one.
  * Name this module as Jest's `globalSetup` and `globalTeardown`, or as a `globalSetup` of Vitest. For
  * other runners, call it once before they start the processes of the test files. In watch mode the
- * server stays from one run to the next; the migrations run anew for each, because they may read files.
+ * server stays from one run to the next. The migrations run again in each run, because they may read files.
  *
  * @param runner - Jest's configuration, or Vitest's project
  * @param project - Jest's project; no other runner gives a second argument
@@ -23,7 +23,7 @@ export default async function setUpOrTearDown(
 ): Promise<() => Promise<void>> {
   const watching = runner?.watch === true || runner?.watchAll === true;
   if (session !== undefined) {
-    // Jest's second call is the teardown, except when it watches: then it calls at each run.
+    // Jest's second call is the teardown. In watch mode, Jest calls at each run.
     await (project !== undefined && !watching ? tearDown() : removeTemplates());
   } else if (currentRun() === undefined) {
     await setUp();
@@ -35,7 +35,7 @@ export default async function setUpOrTearDown(
 async function setUp(): Promise<void> {
   try {
     session = TestSession.open();
-    // The watch mode of `node --test` tells of no runs, before which the templates could be removed.
+    // The watch mode of `node --test` does not call before each run, so the templates could not be removed.
     const isWatching = process.execArgv.some((option) => option.startsWith('--watch'));
     (await session).share(!isWatching);
   } catch (error) {
@@ -53,7 +53,7 @@ export async function globalSetup(): Promise<void> {
   await setUpOrTearDown();
 }
 
-/** Removes all that {@link globalSetup} started. */
+/** Removes everything that {@link globalSetup} started. */
 export const globalTeardown = (): Promise<void> => tearDown();
 
 async function tearDown(): Promise<void> {

@@ -19,15 +19,15 @@ export interface NotificationValues {
   notificationType?: NotificationType;
   /** An existing job that is completed or failed; a new one if left out. */
   jobId?: string;
-  /** The user of the new job; a new one too if left out. */
+  /** The user of the new job; a new user if left out. */
   userId?: string;
-  /** How many deliveries have failed already, each with another try to come. Default 0. */
+  /** How many deliveries have failed already. Another try follows each of them. Default 0. */
   attempts: number;
   /** The error of the failed deliveries. */
   errorMessage: string;
   /** The wait after the last failed delivery, in ms. Default 0. */
   retryInMs: number;
-  /** For a `pending` notification: it is being delivered under a lease of this length, in ms. */
+  /** For a `pending` notification: a delivery is under way, with a lease of this length, in ms. */
   leaseMs?: number;
 }
 
@@ -69,7 +69,7 @@ async function write(manager: EntityManager, values: NotificationValues): Promis
   }
 }
 
-/** The notification that came with the end of the job. */
+/** Finds the notification that was logged with the end of the job. */
 async function log(
   manager: EntityManager,
   notifications: NotificationService,
@@ -86,7 +86,7 @@ async function log(
   return notifications.logNotification({ jobId: job.jobId, notificationType: type }, { manager });
 }
 
-/** Claims this notification and no other: nothing has waited longer. */
+/** Claims this notification and no other, because no other has waited longer. */
 async function claimOne(
   manager: EntityManager,
   { notificationId }: NotificationLog,

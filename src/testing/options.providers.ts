@@ -4,13 +4,13 @@ import { ConfigurationError } from '../errors.js';
 
 type Import = NonNullable<ModuleMetadata['imports']>[number];
 
-/** The provider by which `forRoot` or `forRootAsync` resolves its options. */
+/** The provider with which `forRoot` or `forRootAsync` resolves its options. */
 export type OptionsProvider = Pick<FactoryProvider, 'inject'> & { readonly provide: string };
 
 /**
- * Finds each data source that modules open by `FrameForgeDatabaseModule`, however deep.
+ * Finds each data source that the modules, or the modules that they import, open by `FrameForgeDatabaseModule`.
  *
- * @throws ConfigurationError if they only use it on a data source that is opened otherwise
+ * @throws ConfigurationError if they use `FrameForgeDatabaseModule` only with a data source of the application
  */
 export async function findOptionsProviders(imports: readonly Import[]): Promise<OptionsProvider[]> {
   const found = new Map<string, OptionsProvider>();
@@ -41,7 +41,7 @@ export async function findOptionsProviders(imports: readonly Import[]): Promise<
   return [...found.values()];
 }
 
-/** Its token ends like this for each data source, named or not. */
+/** Whether a provider resolves options. Its token has this end for each data source, with or without a name. */
 const isOptionsProvider = (provider: object): provider is OptionsProvider =>
   'provide' in provider &&
   typeof provider.provide === 'string' &&

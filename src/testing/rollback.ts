@@ -32,7 +32,7 @@ export async function withRollback<T>(
     const { jobs, notifications } = servicesIn(queryRunner.manager);
     return await work(queryRunner.manager, jobs, notifications);
   } finally {
-    // Also the savepoints that the test has left open; a connection that broke has nothing open.
+    // It also rolls back savepoints that the test has left open. A broken connection has no open transaction.
     while (queryRunner.isTransactionActive && !queryRunner.isReleased) {
       await queryRunner.rollbackTransaction();
     }
@@ -40,7 +40,7 @@ export async function withRollback<T>(
   }
 }
 
-/** The services in a manager's transaction. Without names for plans: any pooler does. */
+/** Makes the services in a manager's transaction. They use no named plans, so any pooler works. */
 export function servicesIn(manager: EntityManager): JoinedServices {
   const dataSource = dataSourceOf(manager);
   const runner = new SqlRunner(dataSource, false, { manager });

@@ -4,8 +4,8 @@ import { importClassesFromDirectories } from '../peers/typeorm.internals.js';
 import type { PostgresOptions } from '../peers/typeorm.internals.js';
 
 /**
- * What a migrated database depends on, as 16 hexadecimal digits: the entities and migrations, by name
- * and by source text, so that an edited migration makes another database.
+ * Computes a digest of the entities and migrations, as 16 hexadecimal digits. It uses their names and their source
+ * texts, so that an edited migration leads to another template.
  */
 export async function digestOf(options: PostgresOptions): Promise<string> {
   const { entities, migrations, schema, migrationsTableName, metadataTableName } = options;
@@ -21,7 +21,7 @@ export async function digestOf(options: PostgresOptions): Promise<string> {
     .slice(0, 16);
 }
 
-/** Compiled to an old JavaScript, a class's own text does not contain its methods. */
+/** Returns the texts of a class and its methods. In code compiled to old JavaScript, a class's text lacks its methods. */
 function sourceOf(item: unknown): string[] {
   if (typeof item !== 'function') return [JSON.stringify(item)];
   const properties = Object.values(Object.getOwnPropertyDescriptors(item.prototype));

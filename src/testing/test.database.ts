@@ -30,7 +30,7 @@ export interface TestDatabase extends AsyncDisposable {
   readonly url: string;
   /** Options for `FrameForgeDatabaseModule.forRoot`. */
   readonly options: FrameForgeDatabaseOptions;
-  /** An open data source on it; the same one at each call. */
+  /** Returns an open data source of the database. Each call returns the same one. */
   dataSource(): Promise<DataSource>;
   /** Empties all tables but those in which TypeORM keeps its records. */
   truncate(): Promise<void>;
@@ -42,11 +42,12 @@ const logger = new Logger('createTestDatabase');
 const quiet = { log: (): void => {}, warn: (message: string): void => logger.warn(message) };
 
 /**
- * Makes a database for a test: a copy of one that is migrated once for each set of migrations. It is
- * dropped by `drop()` or `await using`, else at the end of the test file where the runner has a hook for that. The server is that of TEST_DATABASE_URL, else an embedded one, which all processes of
- * the run share.
+ * Makes a database for a test. It is a copy of a template, which is migrated once for each set of migrations. Drop
+ * it with `drop()` or `await using`. Otherwise it is dropped at the end of the test file, if the test runner has a
+ * hook for that. The server is that of TEST_DATABASE_URL. If that is not set, it is an embedded server that all
+ * processes of the run share.
  *
- * @param options - the application's; `entities` and `migrations` are added to this package's
+ * @param options - the options of the application; `entities` and `migrations` are added to this package's
  * @throws ConfigurationError if there is no server, or an option is wrong
  * @throws DatabaseUnavailableError if the server does not answer
  * @throws MigrationError if a migration fails

@@ -5,29 +5,29 @@ import { startPostgresIn } from '../embedded/embedded.server.js';
 import { chooseAccount } from '../embedded/server.account.js';
 import { ConfigurationError } from '../errors.js';
 
-/** A server that test databases are made on. */
+/** A server for test databases. */
 export interface TestServer {
-  /** How tests connect to it. */
+  /** The URL for tests. */
   readonly url: string;
-  /** How databases are made: on the server itself, where `url` is a connection pooler before it. */
+  /** The URL for creating databases. It names the server itself, also if `url` names a connection pooler before it. */
   readonly adminUrl: string;
-  /** Whether it is an embedded one in memory, where copying files is the fastest way to copy a database. */
+  /** Whether it is an embedded server in memory. Then a copy of the files is the fastest copy of a database. */
   readonly inMemory: boolean;
-  /** Stops it and resolves when it is gone; undefined for a server that is not ours to stop. */
+  /** Stops the server and resolves when it is gone; undefined for a server that was not started here. */
   readonly stop?: () => Promise<void>;
 }
 
 const SETTINGS = { max_connections: 400, max_wal_size: '256MB' };
 const MEMORY_DISK = '/dev/shm';
 const ENOUGH_BYTES = 2 * 1024 ** 3;
-/** What Linux says of a file system in memory. */
+/** The type that Linux reports for a file system in memory. */
 const TMPFS = 0x01021994;
 
 /**
- * The server of TEST_DATABASE_URL, else an embedded one, started here. Where TEST_DATABASE_URL is a
- * connection pooler, TEST_ADMIN_URL is the server itself.
+ * Finds the server of TEST_DATABASE_URL. If that is not set, it starts an embedded server. If TEST_DATABASE_URL
+ * names a connection pooler, TEST_ADMIN_URL must name the server itself.
  *
- * @throws ConfigurationError when no embedded server can be started, or one of these is no URL of a server
+ * @throws ConfigurationError if no embedded server can be started, or if one of the two is no URL of a server
  */
 export async function findTestServer(): Promise<TestServer> {
   const given = urlOf('TEST_DATABASE_URL');
@@ -38,7 +38,7 @@ export async function findTestServer(): Promise<TestServer> {
     const base = chooseBase();
     const inMemory = statfsSync(base).type === TMPFS;
     const server = await startPostgresIn(base, { settings: SETTINGS });
-    // Whatever the shell has for `psql`: an empty value would be read as none.
+    // `pg` must not read PGOPTIONS of the shell. It would read them if the value were empty.
     const url = `${server.url}&options=%20`;
     return { url, adminUrl: url, inMemory, stop: () => server.stop() };
   } catch (error) {
@@ -51,7 +51,7 @@ export async function findTestServer(): Promise<TestServer> {
   }
 }
 
-/** A new database is some 300 files: in memory where there is room, unless TMPDIR says where. */
+/** Chooses the directory. A new database has some 300 files, so it is in memory if there is room, unless TMPDIR is set. */
 function chooseBase(): string {
   if (environment('TMPDIR') === undefined && existsSync(MEMORY_DISK)) {
     const { bavail, bsize } = statfsSync(MEMORY_DISK);

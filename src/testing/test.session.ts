@@ -8,9 +8,9 @@ import { closeAtEndOfFile, isClosed } from './end.of.file.js';
 import { findTestServer } from './test.server.js';
 import type { TestServer } from './test.server.js';
 
-/** What the setup of a run tells the processes of the run. */
+/** The values that the setup of a run gives to the processes of the run. */
 interface Run extends Omit<TestServer, 'stop'> {
-  /** Whose templates they copy; each its own if undefined. */
+  /** The session whose templates they copy. If undefined, each process copies its own. */
   readonly templates?: string;
 }
 
@@ -22,17 +22,17 @@ const NAME_LENGTH = PREFIX.length + ID_LENGTH;
 const EXACT_NAME = `^${PREFIX}[0-9a-f]{${ID_LENGTH}}_(\\d+|template_[0-9a-f]{16})$`;
 
 /**
- * The mark of a database that was made here: its connection limit, a number that nobody chooses. Unlike
- * a comment, it is there from the moment when the database is, so that a process which is killed in
- * between leaves none without it.
+ * The mark of a database that was made here: its connection limit, a number that nobody else chooses. A database has
+ * its connection limit from the beginning, but a comment only later. So even a process that is killed leaves no
+ * database without the mark.
  */
 const MARK = 1_702_389_091;
 
-/** Whoever makes a template holds this advisory lock; any number will do. */
+/** The key of the advisory lock that a process holds while it makes a template. Any number is good. */
 const LOCK = 7_036_874_417;
 const TRIES = 5;
 
-/** Databases of the session $1, and of those that are over: the first part of a name is its session's. */
+/** Finds the databases of the session $1, and of sessions that have ended. A name begins with the session's name. */
 const TO_REMOVE = `
   SELECT d.datname AS name FROM pg_database d
   WHERE d.datname ~ '${EXACT_NAME}' AND d.datconnlimit = ${MARK}
@@ -40,13 +40,13 @@ const TO_REMOVE = `
       SELECT FROM pg_stat_activity a WHERE a.application_name = left(d.datname, ${NAME_LENGTH})))`;
 
 /**
- * What one process makes on the server. It keeps a connection open, named like its databases: those
- * without such a connection were left by a process that was killed, and the next session removes them.
+ * The databases that one process makes on the server. The session keeps a connection open, which has the name of the
+ * session. Databases without such a connection were left by a process that was killed. The next session removes them.
  */
 export class TestSession {
   readonly #server: TestServer;
   readonly #name = PREFIX + randomBytes(ID_LENGTH / 2).toString('hex');
-  /** The session whose templates this one copies: that of the run, or its own. */
+  /** The session whose templates this session copies: the session of the run, or itself. */
   readonly #templates: string;
   readonly #pool: PgPool;
   #count = 0;
@@ -63,7 +63,7 @@ export class TestSession {
       // A process that forgets to close the session ends all the same.
       allowExitOnIdle: true,
     });
-    this.#pool.on('error', ignore); // a broken connection is replaced by the next query
+    this.#pool.on('error', ignore); // the next query opens another connection
   }
 
   /** @throws DatabaseUnavailableError, ConfigurationError if there is no server to test on */
@@ -80,9 +80,9 @@ export class TestSession {
   }
 
   /**
-   * Makes the processes that are started from now on use this session's server.
+   * Makes processes that are started later use this session's server.
    *
-   * @param templates - whether they copy its templates too
+   * @param templates - whether they also copy this session's templates
    */
   share(templates: boolean): void {
     const { url, adminUrl, inMemory } = this.#server;
@@ -91,7 +91,7 @@ export class TestSession {
     this.#shares = true;
   }
 
-  /** The URL of a database: for tests, or `direct`, which no pooler comes before. */
+  /** The URL of a database. With `direct`, it names the server itself and no pooler. */
   url(name: string, direct = false): string {
     const url = new URL(direct ? this.#server.adminUrl : this.#server.url);
     url.pathname = name;
@@ -106,10 +106,10 @@ export class TestSession {
   }
 
   /**
-   * Makes a copy of a template, and the template if there is none.
+   * Makes a copy of a template. If there is no template, it makes the template first.
    *
-   * @param digest - of what the template holds
-   * @param migrate - is given the URL of an empty database
+   * @param digest - the digest of the template's entities and migrations
+   * @param migrate - migrates the empty database with this URL
    */
   async copy(digest: string, migrate: (url: string) => Promise<void>): Promise<string> {
     const template = `${this.#templates}_template_${digest}`;
@@ -133,12 +133,12 @@ export class TestSession {
     await this.#run((client) => client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`));
   }
 
-  /** Removes what this session and those that are over have made and not dropped. */
+  /** Removes the databases that this session and ended sessions have not dropped. */
   async removeDatabases(): Promise<void> {
     await this.#run(async (client) => {
       const { rows } = await client.query<{ name: string }>(TO_REMOVE, [this.#name]);
       for (const { name } of rows) {
-        // Another session may be removing it too; one that resists is for the session after.
+        // Another session may remove it too. If it cannot be removed now, the next session tries again.
         await client.query(`DROP DATABASE IF EXISTS ${name} WITH (FORCE)`).catch(ignore);
       }
     });
@@ -159,12 +159,12 @@ export class TestSession {
     await this.#server.stop?.();
   }
 
-  /** The pool's own method closes the connection after an error, which would end the session. */
+  /** Runs work on a client. The pool's own method would close the connection after an error, and end the session. */
   async #run<T>(work: (client: PoolClient) => Promise<T>): Promise<T> {
     const client = await this.#pool.connect().catch((error: unknown) => {
       throw explain(error);
     });
-    client.on('error', ignore); // the query that it breaks tells
+    client.on('error', ignore); // the broken query reports the error
     try {
       return await work(client);
     } catch (error) {
@@ -181,7 +181,7 @@ export class TestSession {
     migrate: (url: string) => Promise<void>,
   ): Promise<void> {
     await client.query('SELECT pg_advisory_lock($1)', [LOCK]);
-    // Until it is complete, it has another name.
+    // The template has another name until it is complete.
     const name = this.#nextName();
     try {
       const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [template]);
@@ -206,7 +206,7 @@ export class TestSession {
 
 let current: Promise<TestSession> | undefined;
 
-/** The session of this test file, opened when it is first asked for. */
+/** The session of this test file. It is opened at the first call. */
 export function currentSession(): Promise<TestSession> {
   return (current ??= openUntilEndOfFile());
 }
@@ -236,7 +236,7 @@ export function currentRun(): Run | undefined {
 const createDatabase = (client: PoolClient, name: string, how = ''): Promise<unknown> =>
   client.query(`CREATE DATABASE ${name} ${how} CONNECTION LIMIT ${MARK}`);
 
-/** Says of an error that there is no such template, or throws it. */
+/** Returns false if the error says that the template does not exist. Throws every other error. */
 function isMissing(error: unknown): false {
   if (codeOf(error) === '3D000') return false;
   throw error;

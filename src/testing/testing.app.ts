@@ -11,7 +11,7 @@ import { closeAtEndOfFile, isClosed } from './end.of.file.js';
 import { createTestDatabase } from './test.database.js';
 import type { TestDatabase, TestDatabaseOptions } from './test.database.js';
 
-/** The options of `createTestingApp`: those of a module, and some for the test. */
+/** The options of `createTestingApp`: the options of a module, and some for the test. */
 export interface TestingAppOptions extends Pick<
   ModuleMetadata,
   'imports' | 'controllers' | 'providers'
@@ -23,9 +23,9 @@ export interface TestingAppOptions extends Pick<
   overrides?: (builder: TestingModuleBuilder) => unknown;
   /** A function for the steps that the application's `main.ts` does before it listens, such as adding global pipes. */
   configure?: (app: INestApplication) => unknown;
-  /** Options of the database. They replace those that the application gives. */
+  /** Options of the database. They replace the options of the application. */
   database?: TestDatabaseOptions;
-  /** Another HTTP adapter than that of Express. */
+  /** The HTTP adapter, if it is not that of Express. */
   adapter?: AbstractHttpAdapter;
 }
 
@@ -65,7 +65,7 @@ export async function createTestingApp(options: TestingAppOptions = {}): Promise
   }
 }
 
-/** @param databases - gets those that are made at boot */
+/** @param databases - collects the databases that are made at boot */
 async function prepare(
   { imports = [], controllers, providers, overrides, database: own }: TestingAppOptions,
   databases: TestDatabase[],

@@ -4,18 +4,18 @@ import { tablesOf } from '../schema/tables.js';
 
 const PATIENCE_MS = 10_000;
 /**
- * How long one try waits for a lock, while it holds those that it has. A transaction of the application
- * may hold that lock and wait for these: long before the server would call it a deadlock (1 s), the try
- * gives up, and lets the transaction go on. Short tries come to the end sooner than long ones: what
- * stands in line behind them has often begun, and holds the next lock.
+ * How long one try waits for a lock, in ms, while it holds the locks that it has already. A transaction of the
+ * application may hold the awaited lock and wait for one of the held locks. The server would report this deadlock only
+ * after a second. The try gives up long before, and the transaction goes on. Many short tries succeed sooner than few
+ * long ones: statements that waited behind a long try often begin first, and take the next lock.
  */
 const TRY_MS = 20;
-/** What the application's transactions are in the way by: a lock that is held, or a deadlock. */
+/** PostgreSQL's error codes when a transaction of the application is in the way: a lock timed out, or a deadlock. */
 const IN_THE_WAY = new Set<unknown>(['55P03', '40P01']);
 
 /**
- * $1 the tables to keep, $2 the one with a row that is always there. Those of extensions are theirs. In
- * the order in which they were made: parents first.
+ * Finds the tables to empty, without the tables of extensions. $1 the tables to keep, $2 the table with a row that is
+ * always there. The oldest table comes first, so that parents come before their children.
  */
 const TABLES = `
   SELECT format('%I.%I', n.nspname, c.relname) AS name,
@@ -30,10 +30,10 @@ const TABLES = `
   ORDER BY c.oid`;
 
 /**
- * Empties all tables but those in which TypeORM keeps its records, when nothing else works on them. What
- * was paused goes on.
+ * Empties all tables except the tables of migrations and of TypeORM's metadata. Waits until no transaction uses the
+ * tables. Also ends a pause of processing.
  *
- * @param patienceMs - how long it waits for transactions that are still open; then it throws
+ * @param patienceMs - how long it waits for open transactions, in ms; then it throws
  */
 export async function truncateTables(
   dataSource: DataSource,

@@ -5,13 +5,13 @@ import type { Fixture } from './fixture.js';
 
 /** The values of a user that `userFixture` makes. */
 export type UserValues = Pick<User, 'username' | 'email'> & {
-  /** The hash of a password; one of no password by default. */
+  /** The hash of a password. The default is the hash of no password. */
   passwordHash: string;
-  /** The key; made by the database if left out. */
+  /** The key. The database makes it if it is left out. */
   userId?: string;
 };
 
-/** A user. The default password hash looks like one of bcrypt, and is that of no password. */
+/** Makes a user. The default password hash has the form of bcrypt, and is the hash of no password. */
 export function userFixture(given: Partial<UserValues> = {}): Fixture<UserValues, User> {
   const username = given.username ?? `user-${randomUUID()}`;
   const defaults = {

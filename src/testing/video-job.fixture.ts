@@ -24,7 +24,7 @@ export interface VideoJobValues {
   availableAt?: Date;
   /** What the handler should do, in the application's own form; none if left out. */
   parameters?: object;
-  /** How many attempts have failed already, each with another try to come. Default 0. */
+  /** How many attempts have failed already. Another try follows each of them. Default 0. */
   attempts: number;
   /** The error of the failed attempts. */
   errorMessage: string;
@@ -43,9 +43,8 @@ export interface VideoJobValues {
 }
 
 /**
- * A job in any state of its life. `JobService` brings it into this state, as in production: a
- * `processing` job is leased, and its row is the handle to finish it by; a `completed` or `failed` one
- * has its notification.
+ * Makes a job in any state of its life. `JobService` brings it into this state, as in production. A `processing` job
+ * has a lease, and its row is the handle to finish it. A `completed` or `failed` job has its notification.
  */
 export function videoJobFixture(
   given: Partial<VideoJobValues> = {},

@@ -5,8 +5,8 @@ import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 
 /**
- * $1 the workerId of the jobs' worker. One row: how many jobs and deliveries are due or at work, and
- * whether processing is paused. A delivery that is not due yet is at work if its try is not counted yet.
+ * $1 the workerId of the application's worker. Returns one row: how many jobs and deliveries are due or running, and
+ * whether processing is paused. A delivery that is not due counts as running if its try is not counted yet.
  */
 export const openWork = (t: Tables): Statement => sql`
   SELECT

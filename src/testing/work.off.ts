@@ -31,7 +31,7 @@ interface OpenWork {
  * is not due. Jobs count if the application has a `@VideoJobProcessor`, and deliveries if it has a
  * `@NotificationDeliverer`.
  *
- * @param app - with `FrameForgeWorkerModule`
+ * @param app - an application with `FrameForgeWorkerModule`
  * @throws ConfigurationError if it has no worker
  * @throws Error when the time is over; its message says how many jobs and deliveries are left
  */
@@ -68,9 +68,9 @@ export async function workOff(
 /**
  * Waits until a job is completed or failed.
  *
- * @param app - with `FrameForgeDatabaseModule`, whoever works on the job
+ * @param app - an application with `FrameForgeDatabaseModule`; any process may run the job
  * @returns the job in its final state
- * @throws JobNotFoundError if there is no such job
+ * @throws JobNotFoundError if the job does not exist
  * @throws Error when the time is over; its message has the job's state
  */
 export async function waitForJob(
@@ -95,7 +95,7 @@ export async function waitForJob(
   );
 }
 
-/** Looks again and again. @param left - what is to be said when the time is over */
+/** Checks again and again. @param left - returns what is left, for the message when the time is over */
 async function waitFor<T>(
   timeoutMs: number,
   look: () => Promise<T | undefined>,
