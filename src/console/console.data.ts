@@ -7,7 +7,6 @@ import { CheckedBy, readInput } from '../input/input.js';
 import { instant, integer, text as textOf, uuid } from '../input/rules.js';
 import type { Matching } from './console.actions.js';
 import { SharedReads } from './shared.reads.js';
-import type { ReadAt } from './shared.reads.js';
 
 /** How long the result of a schema comparison is used, in ms. A comparison takes some hundred milliseconds. */
 const SCHEMA_MS = 300_000;
@@ -26,7 +25,7 @@ class MatchingInput {
   @CheckedBy(textOf(20), 'optional') status?: string;
   @CheckedBy(instant, 'optional') from?: Date;
   @CheckedBy(instant, 'optional') to?: Date;
-  /** When the list was shown, in ms since 1970. */
+  /** When the list was shown, by the database's clock, in ms since 1970. */
   @CheckedBy(integer(1, 253_402_300_799_999)) at!: number;
   /** How many rows were counted. */
   @CheckedBy(integer(1), 'optional') limit?: number;
@@ -48,6 +47,13 @@ export interface Shown<T = unknown> {
   /** How often the data are read again, in ms. */
   readonly everyMs: number;
   readonly read: () => Promise<T>;
+}
+
+/** The result of a read, and its time. */
+export interface ReadAt<T> {
+  /** When the read began, by the database's clock, which sets the times of rows. Later changes may be missing in it. */
+  readonly at: Date;
+  readonly data: T;
 }
 
 /** Reads the data of the pages. Tabs that show the same data share one read. */
@@ -136,8 +142,12 @@ export class ConsoleData {
       const cause = new Error(`no answer within ${this.patienceMs} ms`);
       throw new DatabaseUnavailableError('The console', { cause });
     });
+    const readAt = async (): Promise<ReadAt<T>> => {
+      const at = await this.statistics.now();
+      return { at, data: await read() };
+    };
     try {
-      return await Promise.race([this.reads.get(key, read, everyMs - LESS_MS), late]);
+      return await Promise.race([this.reads.get(key, readAt, everyMs - LESS_MS), late]);
     } finally {
       over.abort();
       await Promise.allSettled([late]);

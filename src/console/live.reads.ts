@@ -23,7 +23,7 @@ export const STREAM_MS = 20_000;
 /** The result of a read, or its error. */
 export interface Look {
   readonly type: 'data' | 'failed';
-  /** When the read began. */
+  /** When the read began: by the database's clock, and by this process's clock if it failed. */
   readonly at: Date;
   /** The message to the page, as JSON. */
   readonly text: string;

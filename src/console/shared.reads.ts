@@ -7,31 +7,23 @@ const PATIENCE_MS = 60_000;
 /** How many different reads are kept at most. */
 const MAX_KEPT = 200;
 
-/** The result of a read, and its time. */
-export interface ReadAt<T> {
-  /** When the read began. Later changes may be missing in it. */
-  readonly at: Date;
-  readonly data: T;
-}
-
 /**
  * Shares reads between requests. A request for the same data soon after gets the same answer, or waits for the
  * running read. So ten open tabs cost the database as much as one tab.
  */
 export class SharedReads {
-  private readonly kept = new Map<string, { until: number; value: Promise<ReadAt<unknown>> }>();
+  private readonly kept = new Map<string, { until: number; value: Promise<unknown> }>();
 
   /** @param freshMs - how long an answer is shared, in ms */
   constructor(private readonly freshMs = FRESH_MS) {}
 
   /** @param key - a text that names the data and all filters */
-  get<T>(key: string, read: () => Promise<T>, freshMs = this.freshMs): Promise<ReadAt<T>> {
+  get<T>(key: string, read: () => Promise<T>, freshMs = this.freshMs): Promise<T> {
     const found = this.kept.get(key);
     if (found !== undefined && performance.now() < found.until) {
-      return found.value as Promise<ReadAt<T>>;
+      return found.value as Promise<T>;
     }
-    const at = new Date();
-    const value = read().then((data) => ({ at, data }));
+    const value = read();
     const entry = { until: performance.now() + PATIENCE_MS, value };
     // The time counts from the moment when the answer is there.
     const keep = (ms: number) => (): void => void (entry.until = performance.now() + ms);

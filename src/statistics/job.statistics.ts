@@ -70,6 +70,11 @@ export class JobStatistics {
     return { at, jobs, notifications, workers, paused, lastHour, hour, lastWeek };
   }
 
+  /** Reads the time of the database's clock, which sets the times of rows. */
+  async now(): Promise<Date> {
+    return (await this.processing()).now;
+  }
+
   /** Reads the state of the queue of jobs. */
   async jobFigures(): Promise<types.JobFigures> {
     const counts = await this.countAll(statements.countJobs);

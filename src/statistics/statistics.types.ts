@@ -97,11 +97,11 @@ export interface Overview {
     /** The reason that the caller of `pauseProcessing` gave; null if none. */
     readonly reason: string | null;
   } | null;
-  /** A point for each of the last 60 minutes. */
+  /** A point for each of the last 60 minutes. The last one is the current minute, up to now. */
   readonly lastHour: readonly WorkPoint[];
   /** The sum of the last hour. */
   readonly hour: WorkPoint;
-  /** A point for each of the last 168 hours. */
+  /** A point for each of the last 168 hours. The last one is the current hour, up to now. */
   readonly lastWeek: readonly WorkPoint[];
 }
 

@@ -24,6 +24,12 @@ declare const document: {
   dispatchEvent(event: Event): boolean;
 };
 
+/** What the overview's answer has of charts. */
+interface Overview {
+  readonly lastHour: readonly { readonly at: string }[];
+  readonly lastWeek: readonly { readonly at: string }[];
+}
+
 const IMAGES = join(REPOSITORY, 'docs/images');
 /** What docs/images has. They are taken anew with SCREENSHOTS=1. */
 const PICTURES = new Set([
@@ -249,6 +255,43 @@ it('shows nothing more to somebody who signs out while a stream tells of changes
   expect(await page.locator('main').textContent()).not.toMatch(/\.mp4/);
   doorman.isOpen = true;
   await page.getByRole('link', { name: 'after.mp4' }).waitFor();
+});
+
+/** The time of a point by the clock of the pages' reader. */
+const clock = (point: { readonly at: string } | undefined): string =>
+  new Date(point!.at)
+    .toLocaleString('en', {
+      hour: '2-digit',
+      minute: '2-digit',
+      hour12: false,
+      timeZone: 'Asia/Kolkata',
+    })
+    .slice(-5);
+
+it('ends the charts with the last whole minute and hour', async () => {
+  const { url } = await boot(h.url, 'express');
+  const read = async () => {
+    const answer = await fetch(`${url}/frameforge/api/overview`);
+    return ((await answer.json()) as { data: Overview }).data;
+  };
+  const { page, errors } = await open(`${url}/frameforge/jobs`);
+  /** The last time of a chart, by the reader's clock. */
+  const endOf = async (title: string) => {
+    const figure = page.locator('figure', { has: page.getByRole('heading', { name: title }) });
+    return (await figure.locator('.legend > :last-child').textContent())?.slice(-5);
+  };
+  for (;;) {
+    const before = await read();
+    await page.goto(`${url}/frameforge`);
+    await page.getByText('Jobs per minute, last hour').waitFor();
+    const [minute, hour] = [await endOf('Jobs per minute'), await endOf('Jobs per hour')];
+    const after = await read();
+    // A minute began meanwhile: which one the page has is not known.
+    if (before.lastHour.at(-1)?.at !== after.lastHour.at(-1)?.at) continue;
+    expect([minute, hour]).toEqual([clock(after.lastHour.at(-2)), clock(after.lastWeek.at(-2))]);
+    break;
+  }
+  expect(errors).toEqual([]);
 });
 
 it('filters and pages by the address: back, forward, reload and a sent link work', async () => {

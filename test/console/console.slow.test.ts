@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { request as httpRequest } from 'node:http';
+import { jest } from '@jest/globals';
 import { ForbiddenException, VERSION_NEUTRAL, VersioningType } from '@nestjs/common';
 import type { INestApplication } from '@nestjs/common';
 import { map, of } from 'rxjs';
@@ -10,7 +11,7 @@ import { baseOf } from '../../src/console/console.files.js';
 import { isSameOrigin } from '../../src/console/same.origin.js';
 import { SharedReads } from '../../src/console/shared.reads.js';
 import { User } from '../../src/schema/entities/index.js';
-import { makers } from '../jobs/fixtures.js';
+import { HOUR_MS, makers } from '../jobs/fixtures.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { until } from '../support/until.js';
@@ -89,6 +90,19 @@ const post = (url: string, ids: unknown, headers: Record<string, string> = {}) =
     body: JSON.stringify({ ids }),
   });
 
+/** What a clock that is wrong does not change. */
+const ALL_BUT_DATE = [
+  'hrtime',
+  'nextTick',
+  'performance',
+  'queueMicrotask',
+  'setImmediate',
+  'clearImmediate',
+  'setInterval',
+  'clearInterval',
+  'setTimeout',
+  'clearTimeout',
+] as const;
 const SAME = { 'sec-fetch-site': 'same-origin' };
 
 const byPath = (app: INestApplication) =>
@@ -425,6 +439,42 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
   });
 
+  it.each([
+    ['behind', -HOUR_MS],
+    ['ahead of', HOUR_MS],
+  ])(
+    'knows by the database when a list was shown, where its own clock is %s it',
+    async (_, aheadMs) => {
+      const { userId, email } = await h.user();
+      const fail = async () => {
+        const run = await makers(h).leased('worker-1', userId);
+        return (await h.jobs.failJob(run, { errorMessage: 'no video stream' })).job;
+      };
+      const job = await fail();
+      const { url } = await boot(h.url, adapter);
+      const query = `user=${encodeURIComponent(email)}&status=failed`;
+      jest.useFakeTimers({ now: Date.now() + aheadMs, doNotFake: [...ALL_BUT_DATE] });
+      try {
+        const shown = await fetch(`${url}/frameforge/api/jobs?${query}`);
+        const { at } = (await shown.json()) as { at: string };
+        const later = await fail();
+        const answer = await fetch(`${url}/frameforge/api/actions/retry`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json', ...SAME },
+          body: JSON.stringify({
+            matching: { user: email, status: 'failed', at: Date.parse(at) },
+            dryRun: false,
+          }),
+        });
+        expect(await answer.json()).toEqual({ matched: 1, changed: 1 });
+        expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'pending' });
+        expect(await h.jobs.getJob(later.jobId)).toMatchObject({ status: 'failed' });
+      } finally {
+        jest.useRealTimers();
+      }
+    },
+  );
+
   it('acts for no other origin', async () => {
     const { jobId } = await makers(h).failed();
     const { url } = await boot(h.url, adapter);
@@ -485,7 +535,7 @@ it('reads once for all who ask for the same at a time', async () => {
     count += 1;
     return count;
   };
-  const get = async (key: string): Promise<number> => (await reads.get(key, read)).data;
+  const get = (key: string): Promise<number> => reads.get(key, read);
   expect(await Promise.all([get('a'), get('a')])).toEqual([1, 1]);
   expect([await get('a'), await get('b')]).toEqual([1, 2]);
   reads.clear();

@@ -34,7 +34,7 @@ async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   throw new AnswerError(response.status, String(body.message ?? response.statusText));
 }
 
-/** What was read, and when, by the server's clock. */
+/** What was read, and when, by the database's clock. */
 export interface Answer<T> {
   readonly at: string;
   readonly data: T;

@@ -12,7 +12,7 @@ export interface Live<T> {
   readonly data: T | undefined;
   /** Why `data` is not of this moment. */
   readonly error: Error | undefined;
-  /** When `data` was read, by the server's clock. */
+  /** When `data` was read, by the database's clock. */
   readonly at: Date | undefined;
   /** Reads at once. */
   readonly refresh: () => void;

@@ -180,7 +180,10 @@ const JOB_LINES = (points: readonly WorkPoint[]) => [
   { label: 'tried again', color: 'warn', dashed: true, values: points.map((p) => p.retried) },
 ];
 
-function Charts({ data: { lastHour, lastWeek } }: { data: Overview }): JSX.Element {
+function Charts({ data }: { data: Overview }): JSX.Element {
+  // Without the current minute and hour: a part of one would look like a drop.
+  const lastHour = useMemo(() => data.lastHour.slice(0, -1), [data.lastHour]);
+  const lastWeek = useMemo(() => data.lastWeek.slice(0, -1), [data.lastWeek]);
   // The week has another reading only when its hour has changed: a chart is not drawn for nothing.
   const minutes = useMemo(() => lastHour.map(({ at }) => at), [lastHour]);
   const hours = useMemo(() => lastWeek.map(({ at }) => at), [lastWeek]);
