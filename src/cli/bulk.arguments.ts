@@ -3,9 +3,9 @@ import { UsageError } from './usage.error.js';
 export const BULK_COMMANDS = ['retry', 'cancel', 'redeliver', 'prune'] as const;
 export type BulkCommand = (typeof BULK_COMMANDS)[number];
 
-/** Which rows a command is about, and whether it does it. */
+/** Which rows a command changes, and whether it only counts them. */
 export interface BulkArguments {
-  /** As the method of the service takes it, but for its times and numbers, which are read already. */
+  /** The filter for the method of the service. Times and numbers are converted already. */
   readonly filter: Readonly<Record<string, unknown>>;
   readonly yes: boolean;
 }
@@ -22,7 +22,7 @@ const asCount: Reader = (option, text) => {
 const UNITS: Readonly<Record<string, number>> = { d: 86_400_000, h: 3_600_000, m: 60_000 };
 const ISO_8601 = /^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$/;
 
-/** A time, or how long ago it was. A date alone is its first moment in UTC. */
+/** Reads a time, or how long ago a time was. A date alone is the begin of that day in UTC. */
 const asTime: Reader = (option, text) => {
   const [, number, unit = ''] = /^(\d{1,5})([dhm])$/.exec(text) ?? [];
   const ago = Number(number) * (UNITS[unit] ?? 0);
@@ -41,7 +41,7 @@ interface Option {
 
 const CHANGES = ['retry', 'cancel', 'redeliver'] as const;
 
-/** The options of these commands, and the property of the filter that each sets. */
+/** The options of these commands, and the property of the filter that each option sets. */
 export const BULK_OPTIONS: Readonly<Record<string, Option>> = {
   user: { property: 'userId', read: asText, for: CHANGES },
   job: { property: 'jobId', read: asText, for: ['redeliver'] },
@@ -59,7 +59,7 @@ export const BULK_OPTIONS: Readonly<Record<string, Option>> = {
 export const isBulkCommand = (command: string): command is BulkCommand =>
   (BULK_COMMANDS as readonly string[]).includes(command);
 
-/** @throws UsageError for an option that is another command's, or wrong */
+/** @throws UsageError if an option is wrong, or belongs to another command */
 export function readBulk(
   command: string,
   values: Readonly<Record<string, string | boolean | undefined>>,

@@ -6,21 +6,21 @@ import { NotificationLog, VideoJob } from '../schema/entities/index.js';
 import type { BulkOutcome } from '../sql/in.batches.js';
 import type { BulkArguments, BulkCommand } from './bulk.arguments.js';
 
-/** How long one statement may take, in ms: a count may read a large table. */
+/** How long one statement may take, in ms. It is long, because a count may read a large table. */
 const REPLY_TIMEOUT_MS = 600_000;
 
 interface Bulk {
-  /** What is counted, in the plural. */
+  /** The name of the rows, in the plural. */
   readonly rows: string;
-  /** What becomes of them. */
+  /** The word for what was done to them. */
   readonly done: string;
-  /** @param dryRun - only counts */
+  /** @param dryRun - only counts the rows */
   run(dryRun: boolean): Promise<BulkOutcome>;
 }
 
 /**
- * Retries, cancels, delivers again or removes what a filter finds: it says first how much that is, and does
- * it only if it was told `yes`.
+ * Retries, cancels, delivers again or removes the rows that a filter finds. It first prints how many rows there are.
+ * It changes them only with the option `--yes`.
  */
 export async function changeMany(
   dataSource: DataSource,
@@ -46,7 +46,7 @@ export async function changeMany(
   );
 }
 
-/** @param filter - as the command line gave it: the services check it */
+/** @param filter - the filter of the command line; the services check it */
 function bulkOf(dataSource: DataSource, command: BulkCommand, filter: object): Bulk {
   if (![VideoJob, NotificationLog].every((entity) => dataSource.hasMetadata(entity))) {
     throw new ConfigurationError(

@@ -14,21 +14,21 @@ export const COMMANDS = [
 ] as const;
 export type Command = (typeof COMMANDS)[number];
 
-/** What the command line asks for. */
+/** The arguments of the command line. */
 export interface Arguments {
   readonly command: Command;
-  /** The file that exports the data source; the environment is read if it is left out. */
+  /** The file that exports the data source. If left out, the command reads the environment. */
   readonly file?: string;
   readonly lockTimeoutMs?: number;
-  /** Build indexes while writes go on. */
+  /** Whether to build indexes while writes go on. */
   readonly online: boolean;
-  /** For adopt: what the command line says, or the defaults. */
+  /** For adopt: the choices of the command line, or the defaults. */
   readonly adoption?: Adoption;
-  /** For retry, cancel, redeliver and prune: which rows are meant. */
+  /** For retry, cancel, redeliver and prune: which rows to change. */
   readonly bulk?: BulkArguments;
 }
 
-/** What `adopt` is given. */
+/** The choices for `adopt`. */
 export interface Adoption extends AdoptionChoices {
   readonly yes: boolean;
 }
@@ -68,7 +68,7 @@ Options:
 /**
  * Reads the command line.
  *
- * @returns undefined if only help was asked for
+ * @returns undefined if the command line asks only for help
  * @throws UsageError
  */
 export function readArguments(args: readonly string[]): Arguments | undefined {

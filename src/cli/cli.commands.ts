@@ -46,13 +46,13 @@ const COMMAND: Record<Command, (context: Context) => Promise<number>> = {
   prune: many,
 };
 
-/** How long a deployment step waits for a database that is not up yet. */
+/** How long a command waits for a database that is not up yet, and for running statements at its end. */
 const PATIENCE = { connectRetryMs: 60_000, shutdownTimeoutMs: 10_000 };
 
 /**
  * Runs a command line.
  *
- * @returns the exit code: 0, 1 if it failed or found something, 2 if the command line is wrong
+ * @returns the exit code: 0, or 1 if the command failed or found something, or 2 if the command line is wrong
  */
 export async function run(args: readonly string[], output: Output): Promise<number> {
   try {
@@ -153,7 +153,7 @@ async function adoptOlder({
   logger,
   out,
 }: Context): Promise<number> {
-  // The command line was read: it is there.
+  // `readArguments` has set it for this command.
   if (adoption === undefined) return 2;
   const { yes, ...choices } = adoption;
   const tables = await adopt(dataSource, choices, yes, lockOptions(lockTimeoutMs, logger));
@@ -174,7 +174,7 @@ async function adoptOlder({
 }
 
 async function many({ dataSource, command, bulk, out }: Context): Promise<number> {
-  // The command line was read: both are there.
+  // `readArguments` has set both for this command.
   if (bulk === undefined || !isBulkCommand(command)) return 2;
   await changeMany(dataSource, command, bulk, out);
   return 0;

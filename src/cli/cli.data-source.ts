@@ -7,11 +7,11 @@ import { ConfigurationError } from '../errors.js';
 import { reasonOf } from '../errors.text.js';
 
 /**
- * The options of the data source that a command works on.
+ * Reads the options of the data source for a command.
  *
- * @param file - a module that exports it, as TypeORM's command line takes it; the environment's
- *   database, with this package's entities and migrations, if left out
- * @throws ConfigurationError if there is none
+ * @param file - a module that exports the data source, as for TypeORM's command line. If left out, the
+ *   environment names the database, and the data source has this package's entities and migrations
+ * @throws ConfigurationError if there is no data source
  */
 export async function readDataSource(file?: string): Promise<PostgresOptions> {
   if (file === undefined) return resolveOptions().dataSource;
@@ -30,7 +30,7 @@ export async function readDataSource(file?: string): Promise<PostgresOptions> {
     migrationsTransactionMode: 'each',
     ...options,
     ...(typeof options.url === 'string' ? { url: withHost(options.url) } : {}),
-    // What it does at once and without the lock is what this command is there to do.
+    // The data source itself must not migrate, because it would do so without the lock.
     migrationsRun: false,
     synchronize: false,
     dropSchema: false,
@@ -39,7 +39,7 @@ export async function readDataSource(file?: string): Promise<PostgresOptions> {
 
 async function exportedOptions(file: string): Promise<PostgresOptions> {
   const exported = await importFile(file);
-  // A CommonJS module is a default export as a whole.
+  // The whole of a CommonJS module is its default export.
   const { default: whole } = exported as { default?: unknown };
   const values = [exported, whole].flatMap((value) => Object.values(value ?? {}));
   const found = (await Promise.all([whole, ...values])).filter(isDataSource);
@@ -71,7 +71,7 @@ async function importFile(file: string): Promise<object> {
   }
 }
 
-/** By shape: the application may have a TypeORM of its own. */
+/** Checks the shape and not the class, because the application may have its own copy of TypeORM. */
 function isDataSource(value: unknown): value is { options: PostgresOptions } {
   const { options, initialize } = (value ?? {}) as { options?: unknown; initialize?: unknown };
   return typeof options === 'object' && typeof initialize === 'function';

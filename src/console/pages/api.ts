@@ -1,9 +1,9 @@
 import { ROOT } from './router';
 
-/** How long, in ms, an answer is waited for. */
+/** How long to wait for an answer, in ms. */
 const PATIENCE_MS = 15_000;
 
-/** What the server answered instead of what was asked for. */
+/** The server answered with an error. */
 export class AnswerError extends Error {
   constructor(
     readonly status: number,
@@ -13,7 +13,7 @@ export class AnswerError extends Error {
   }
 }
 
-/** Whether a guard of the application has refused. */
+/** Whether a guard of the application has refused the request. */
 export const isRefusal = (error: unknown): boolean =>
   error instanceof AnswerError && (error.status === 401 || error.status === 403);
 
@@ -21,11 +21,11 @@ async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   const response = await fetch(new URL(path, ROOT), {
     ...init,
     headers: { accept: 'application/json', ...init.headers },
-    // What changes rows is waited for until it is done.
+    // A request that changes rows has no time limit.
     signal: init.method === 'POST' ? null : AbortSignal.timeout(PATIENCE_MS),
   });
   const body = (await response.json().catch((error: unknown) => {
-    // What is no JSON is no answer of the console: a page to sign in at, after a redirect.
+    // An answer that is no JSON does not come from the console. It is a sign-in page after a redirect.
     if (error instanceof SyntaxError && response.ok) throw new AnswerError(401, 'Unauthorized');
     if (response.ok) throw error;
     return {};
@@ -34,16 +34,16 @@ async function request<T>(path: string, init: RequestInit = {}): Promise<T> {
   throw new AnswerError(response.status, String(body.message ?? response.statusText));
 }
 
-/** What was read, and when, by the database's clock. */
+/** The data of an answer, and when they were read, by the database's clock. */
 export interface Answer<T> {
   readonly at: string;
   readonly data: T;
 }
 
-/** Reads something that a page shows. */
+/** Reads the data of a page. */
 export const requestAt = <T>(path: string): Promise<Answer<T>> => request(path);
 
-/** What became of an action on one row. */
+/** The outcome of an action on one row. */
 export interface ActionResult {
   readonly id: string;
   readonly refusal: string | null;
@@ -57,7 +57,7 @@ export const act = (action: string, ids: readonly string[]): Promise<{ results: 
     body: JSON.stringify({ ids }),
   });
 
-/** Which rows are meant where all that match are. */
+/** The filter of a list, for an action on all rows that match it. */
 export interface Matching {
   readonly user?: string;
   readonly status?: string;
@@ -65,11 +65,11 @@ export interface Matching {
   readonly to?: string;
   /** When the list was shown, in ms since 1970. */
   readonly at: number;
-  /** How many were counted. */
+  /** How many rows were counted. */
   readonly limit?: number;
 }
 
-/** Changes all that match, or only counts them. */
+/** Changes all rows that match, or only counts them. */
 export const actOnAll = (
   action: string,
   matching: Matching,
@@ -81,7 +81,7 @@ export const actOnAll = (
     body: JSON.stringify({ matching, dryRun }),
   });
 
-/** What a list is filtered by, if an action can have that; undefined if not. */
+/** The filter of a list for an action; undefined if an action cannot have this filter. */
 export function matchingOf(query: URLSearchParams, at: Date | undefined): Matching | undefined {
   if (query.has('text') || query.has('order') || at === undefined) return undefined;
   const names = ['user', 'status', 'from', 'to'] as const;

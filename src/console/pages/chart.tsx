@@ -16,9 +16,9 @@ export interface Line {
 const HEIGHT = 170;
 
 /**
- * Lines over time.
+ * A chart with lines over time.
  *
- * @param format - writes a value
+ * @param format - converts a value to text
  */
 export function Chart({
   title,
@@ -104,7 +104,7 @@ export function Chart({
       made.destroy();
       plot.current = undefined;
     };
-    // A line's values come by setData.
+    // The values of the lines are set by setData.
   }, [names, theme]);
   useEffect(() => plot.current?.setData(data), [data]);
   const shown = at !== null && at < times.length ? at : times.length - 1;

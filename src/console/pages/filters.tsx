@@ -2,13 +2,13 @@ import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useState } from 'preact/hooks';
 import { go, withQuery } from './router';
 
-/** The filters of a list; what they are set to is in the address. */
+/** The filters of a list. Their values are in the address of the page. */
 export interface FilterProps {
   readonly page: string;
   readonly query: URLSearchParams;
 }
 
-/** How long, in ms, somebody who types is waited for. */
+/** How long to wait after a key before the filter changes, in ms. */
 const TYPING_MS = 400;
 
 /** A text that filters a list. */
@@ -40,7 +40,7 @@ export function TextFilter({
   );
 }
 
-/** One of a few values. */
+/** A filter with a few values to choose from. */
 export function ChoiceFilter({
   page,
   query,
@@ -52,7 +52,7 @@ export function ChoiceFilter({
   name: string;
   label: string;
   choices: readonly (readonly [value: string, label: string])[];
-  /** Other filters that go when this one changes. */
+  /** Other filters that are cleared when this one changes. */
   clears?: readonly string[];
 }): JSX.Element {
   return (
@@ -75,7 +75,7 @@ export function ChoiceFilter({
   );
 }
 
-/** A time, in the reader's zone; in UTC in the address. */
+/** A filter by time. It shows the reader's time zone. The address has the time in UTC. */
 export function TimeFilter({
   page,
   query,
@@ -111,7 +111,7 @@ export const Filters = ({ children }: { children: ComponentChildren }): JSX.Elem
   </form>
 );
 
-/** The way to the next rows; the browser's own "back" leads to those before. */
+/** The link to the next rows. The "back" button of the browser leads to the rows before. */
 export function Pages({
   page,
   query,

@@ -11,7 +11,7 @@ const dateTime = new Intl.DateTimeFormat('en', {
   hour12: false,
 });
 
-/** Such as `1,234`, or `10,000+`. */
+/** Writes a count, such as `1,234`, or `10,000+`. */
 export const countText = ({ count, more }: BoundedCount): string =>
   `${number.format(count)}${more ? '+' : ''}`;
 
@@ -24,7 +24,7 @@ const UNITS: [string, number][] = [
   ['s', 1_000],
 ];
 
-/** A time span in its two largest units, such as `3 h 12 min`. */
+/** Writes a time span in its two largest units, such as `3 h 12 min`. */
 export function spanText(ms: number | null): string {
   if (ms === null) return '–';
   if (ms < 1_000) return `${Math.max(Math.round(ms), 0)} ms`;
@@ -41,7 +41,7 @@ export function spanText(ms: number | null): string {
   return parts.join(' ');
 }
 
-/** A time in the reader's zone, exact and in UTC under the pointer. */
+/** Shows a time in the reader's zone. The pointer shows the exact time in UTC. */
 export function Time({ at, ago = false }: { at: string | null; ago?: boolean }): JSX.Element {
   if (at === null) return <span class="dim">–</span>;
   const date = new Date(at);
@@ -59,7 +59,7 @@ export function Time({ at, ago = false }: { at: string | null; ago?: boolean }):
   );
 }
 
-/** An address as a link, if a browser should follow it; any other is text. */
+/** Shows an address. It is a link if a browser may follow it, and otherwise text. */
 export function Address({ url }: { url: string | null }): JSX.Element {
   if (url === null) return <span class="dim">–</span>;
   if (!/^https?:\/\//i.test(url)) return <code>{url}</code>;
@@ -70,7 +70,7 @@ export function Address({ url }: { url: string | null }): JSX.Element {
   );
 }
 
-/** A job's or a notification's status: told by its word, not by its colour alone. */
+/** Shows the status of a job or a notification as a word, not only as a colour. */
 export function Status({
   of,
   cancelled = false,

@@ -9,7 +9,7 @@ import type { JobLife, NotificationOfJob } from './types';
 
 const REFRESH_MS = 2_000;
 
-/** One job: where it stands, its life, and who was told. */
+/** The page of one job: its status, its life, and its notifications. */
 export function JobPage({ id }: { id: string }): JSX.Element {
   const live = useLive<JobLife>(`api/jobs/${encodeURIComponent(id)}`, REFRESH_MS);
   return (
@@ -156,7 +156,7 @@ function eventsOf({ job, failedRuns }: JobLife): Event[] {
       : 'Its lease ends, unless extended';
     events.push({ at: job.availableAt, kind: isOver ? 'warn' : 'next', what });
   }
-  // Those of the same time stay in the order of a life.
+  // Events of one time stay in this order.
   return events.toSorted((a, b) => Date.parse(a.at) - Date.parse(b.at));
 }
 

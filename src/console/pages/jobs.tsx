@@ -69,7 +69,7 @@ function List({
   data: FoundJobs;
   query: URLSearchParams;
   waits: boolean;
-  /** Undefined where an action cannot have the filter. */
+  /** Undefined if an action cannot have the filter. */
   matching: Matching | undefined;
   refresh: () => void;
 }): JSX.Element {

@@ -4,13 +4,13 @@ import type { Answer } from './api';
 import { follow } from './stream';
 
 const MAX_WAIT_MS = 10_000;
-/** Up to which pace, in ms, a page is told by a stream. What is read more seldom is asked for. */
+/** Pages with this interval or a shorter one use a stream, in ms. Pages with a longer interval use requests. */
 const STREAMED_MS = 10_000;
 
-/** What a page shows. */
+/** The data of a page, and their state. */
 export interface Live<T> {
   readonly data: T | undefined;
-  /** Why `data` is not of this moment. */
+  /** Why `data` could not be refreshed. */
   readonly error: Error | undefined;
   /** When `data` was read, by the database's clock. */
   readonly at: Date | undefined;
@@ -21,8 +21,9 @@ export interface Live<T> {
 type State<T> = Omit<Live<T>, 'refresh'> & { readonly path: string };
 
 /**
- * Reads, and is told what changes by a stream of the server; where none comes through, reads again and again. While
- * the tab is hidden it does neither. What was read stays while the server is away, and goes when it lets nobody in.
+ * Reads the data of a page. Then a stream of the server brings the changes. If no stream comes through, it reads again
+ * and again. While the tab is hidden it does neither. While the server is away, the data stay. When a guard refuses
+ * the user, the data are removed.
  *
  * @param everyMs - 0 to read once
  */
@@ -48,7 +49,7 @@ export function useLive<T>(path: string, everyMs: number): Live<T> {
         show(await requestAt<T>(path));
         return true;
       } catch (error) {
-        // Somebody who has signed out sees nothing more, not even what was there.
+        // A user who has signed out sees nothing more, not even the earlier data.
         keep({
           error: error as Error,
           ...(isRefusal(error) && { data: undefined, at: undefined }),
@@ -79,7 +80,7 @@ export function useLive<T>(path: string, everyMs: number): Live<T> {
           await follow(path, told, signal);
         }
         const wait = failures > 0 ? Math.min(1_000 * 2 ** failures, MAX_WAIT_MS) : everyMs;
-        // After a stream that lived for long, the next one begins at once.
+        // After a stream that was open for long, the next stream begins at once.
         await pause(wait === 0 ? Infinity : wait - (performance.now() - begin), signal);
       }
     };
@@ -93,7 +94,7 @@ export function useLive<T>(path: string, everyMs: number): Live<T> {
     };
   }, [path, everyMs]);
   const refresh = useCallback(() => wake.current(), []);
-  // What is kept of another address is not shown under this one.
+  // Data of another address are not shown here.
   const { data, error, at } = state?.path === path ? state : {};
   return { data, error, at, refresh } as Live<T>;
 }

@@ -55,7 +55,7 @@ function Console(): JSX.Element {
         class="skip"
         href="#main"
         onClick={(event) => {
-          // The address is of `<base>`, which is another page.
+          // The browser would resolve the address by `<base>`, which is another page.
           event.preventDefault();
           document.getElementById('main')?.focus();
         }}

@@ -1,7 +1,7 @@
 import type { JSX } from 'preact';
 import { useState } from 'preact/hooks';
 
-/** Which rows of a list are marked. */
+/** The marked rows of a list. */
 export interface Marks {
   readonly ids: readonly string[];
   readonly marked: readonly string[];
@@ -9,7 +9,7 @@ export interface Marks {
   readonly markAll: (on: boolean) => void;
 }
 
-/** Marks rows of a list; rows that are gone are not marked any more. */
+/** Keeps the marks of a list. A row that leaves the list loses its mark. */
 export function useMarks(ids: readonly string[]): Marks {
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
   const marked = ids.filter((id) => chosen.has(id));
@@ -26,7 +26,7 @@ export function useMarks(ids: readonly string[]): Marks {
   };
 }
 
-/** The cell of a row that marks it. */
+/** The cell with the box that marks a row. */
 export const MarkCell = ({
   marks: { marked, mark },
   id,
@@ -34,7 +34,7 @@ export const MarkCell = ({
 }: {
   marks: Marks;
   id: string;
-  /** What the row is, such as the name of a file. */
+  /** A text for the row, such as the name of a file. */
   label: string;
 }): JSX.Element => (
   <td>
@@ -47,7 +47,7 @@ export const MarkCell = ({
   </td>
 );
 
-/** The cell above those, which marks all. */
+/** The cell in the head of the table with the box that marks all rows. */
 export const MarkAllCell = ({ marks: { ids, marked, markAll } }: { marks: Marks }): JSX.Element => (
   <th scope="col">
     <input

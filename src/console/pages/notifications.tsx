@@ -53,7 +53,7 @@ function List({
 }: {
   data: FoundNotifications;
   query: URLSearchParams;
-  /** Undefined where an action cannot have the filter. */
+  /** Undefined if an action cannot have the filter. */
   matching: Matching | undefined;
   refresh: () => void;
 }): JSX.Element {

@@ -181,10 +181,10 @@ const JOB_LINES = (points: readonly WorkPoint[]) => [
 ];
 
 function Charts({ data }: { data: Overview }): JSX.Element {
-  // Without the current minute and hour: a part of one would look like a drop.
+  // The charts leave out the current minute and hour, because a part of one would look like a drop.
   const lastHour = useMemo(() => data.lastHour.slice(0, -1), [data.lastHour]);
   const lastWeek = useMemo(() => data.lastWeek.slice(0, -1), [data.lastWeek]);
-  // The week has another reading only when its hour has changed: a chart is not drawn for nothing.
+  // The data of the week change only when the hour changes, so that its chart is not drawn without need.
   const minutes = useMemo(() => lastHour.map(({ at }) => at), [lastHour]);
   const hours = useMemo(() => lastWeek.map(({ at }) => at), [lastWeek]);
   const times = useMemo(

@@ -4,7 +4,7 @@ import { act, actOnAll, AnswerError, isRefusal } from './api';
 import type { ActionResult, Matching } from './api';
 import type { Live } from './live';
 
-/** Tells that what is shown is not of this moment, and why. */
+/** Says that the shown data are old, and why. */
 export function Banner({ live }: { live: Live<unknown> }): JSX.Element {
   return (
     <div role="status" aria-live="polite">
@@ -29,7 +29,7 @@ function reasonOf(error: Error): string {
   return error.status >= 500 ? `The application failed: ${error.message}` : error.message;
 }
 
-/** Shows what was read: nothing yet, an error, or the page. */
+/** Shows a page: nothing before the first answer, then an error or the data. */
 export function Loaded<T>({
   live,
   children,
@@ -47,12 +47,12 @@ export function Loaded<T>({
   );
 }
 
-/** There is nothing to show, and what that means. */
+/** A text in the place of an empty list. */
 export const Empty = ({ children }: { children: ComponentChildren }): JSX.Element => (
   <p class="empty">{children}</p>
 );
 
-/** A table that scrolls where the page is narrow, also by the keyboard. */
+/** A table that scrolls on a narrow page, also by the keyboard. */
 export const Table = ({
   label,
   children,
@@ -65,7 +65,7 @@ export const Table = ({
   </div>
 );
 
-/** What an action is called, and what it asks first. */
+/** The label of each action, and the question that it asks first. */
 export const ACTIONS: Record<string, { label: string; question: string; danger?: boolean }> = {
   retry: { label: 'Retry', question: 'It gets all of its tries again, and is due at once.' },
   cancel: {
@@ -76,7 +76,7 @@ export const ACTIONS: Record<string, { label: string; question: string; danger?:
   redeliver: { label: 'Deliver again', question: 'It is delivered again, with all of its tries.' },
 };
 
-/** A button that asks, acts, and tells what was refused. */
+/** A button that asks, does the action, and shows what was refused. */
 export function ActionButton({
   action,
   ids,
@@ -85,7 +85,7 @@ export function ActionButton({
 }: {
   action: string;
   ids: readonly string[];
-  /** Such as `3 jobs`. */
+  /** The rows as text, such as `3 jobs`. */
   what: string;
   onDone: () => void;
 }): JSX.Element {
@@ -171,13 +171,13 @@ function Refusals({ results }: { results: readonly ActionResult[] }): JSX.Elemen
   );
 }
 
-/** Up to how many rows the server counts. */
+/** The server counts up to this many rows. */
 const COUNTED = 10_000;
 
 const countOf = (matched: number): string =>
   matched > COUNTED ? `${COUNTED.toLocaleString('en')}+` : matched.toLocaleString('en');
 
-/** A button for all that match: it counts them, asks, and acts. */
+/** A button for all rows that match. It counts them, asks, and does the action. */
 export function ActionOnAllButton({
   action,
   label,
@@ -187,7 +187,7 @@ export function ActionOnAllButton({
 }: {
   action: string;
   label: string;
-  /** What is counted, in the plural. */
+  /** The name of the rows, in the plural. */
   noun: string;
   matching: Matching;
   onDone: () => void;
@@ -214,7 +214,7 @@ export function ActionOnAllButton({
   };
   const open = (): void => {
     setAnswer(undefined);
-    // What is counted is what is changed: the list as it is shown now.
+    // The action changes the rows that are counted now: the list as it is shown.
     setAsked(matching);
     void send(true, matching);
   };

@@ -1,10 +1,10 @@
 import { useEffect, useState } from 'preact/hooks';
 
-/** Where the console is. Fixed once: the address of the page changes, the base must not. */
+/** The address of the console. It is read once, because the address of the page changes later. */
 export const ROOT = new URL(document.baseURI);
 document.querySelector('base')?.setAttribute('href', ROOT.href);
 
-/** A page of the console, as its address says. */
+/** A page of the console, read from its address. */
 export interface Place {
   readonly page: string;
   readonly id: string | undefined;
@@ -28,7 +28,7 @@ export function go(href: string, { replace = false } = {}): void {
   dispatchEvent(new Event(CHANGED));
 }
 
-/** Follows the address, and makes the links of the console change the page in place. */
+/** Follows the address. Links of the console then change the page without a reload. */
 export function usePlace(): Place {
   const [place, setPlace] = useState(here);
   useEffect(() => {
@@ -53,7 +53,7 @@ export function usePlace(): Place {
   return place;
 }
 
-/** The address of a page with some of its filters changed, from its first row on. */
+/** The address of a page with changed filters. It begins at the first row. */
 export function withQuery(
   page: string,
   query: URLSearchParams,

@@ -4,5 +4,5 @@ import type { Settings } from './types';
 
 export const SettingsContext = createContext<Settings>({ actions: [] });
 
-/** What the server lets operators do. */
+/** The settings of the server: which actions operators may do. */
 export const useSettings = (): Settings => useContext(SettingsContext);

@@ -1,25 +1,25 @@
 import { ROOT } from './router';
 
-/** Within how many ms a stream has to tell something: a proxy may hold it back. */
+/** A stream must bring its first event within this time, in ms. Otherwise a proxy may hold it back. */
 const FIRST_MS = 4_000;
-/** After how many ms of silence a stream is taken for broken: each tells something at least every 13 s. */
+/** A stream without an event for this time counts as broken, in ms. The server sends one at least every 13 s. */
 const SILENCE_MS = 20_000;
-/** How many streams in turn have to tell nothing until none is tried for some time, in ms. */
+/** After this many streams in turn without an event, the page tries no stream for `WITHOUT_MS`. */
 const MAX_SILENT = 2;
 const WITHOUT_MS = 300_000;
 /**
- * How many tabs of a browser have a stream at the same time. Over HTTP/1.1 a browser opens six connections to a
- * server at the most, and needs some for the rest; a tab that gets no place asks.
+ * How many tabs of a browser may have a stream at once. Over HTTP/1.1 a browser opens at most six connections to a
+ * server, and needs some of them for requests. A tab without a stream uses requests.
  */
 const PLACES = 3;
 
 let silent = 0;
 let notBefore = 0;
 
-/** What to do with an event of each kind. */
+/** A callback for each kind of event. */
 type Told = Readonly<Record<'data' | 'same' | 'failed', (text: string) => void>>;
 
-/** Follows a stream of what a path has, until it ends; not at all where none comes through. */
+/** Follows the stream of a path until it ends. Returns at once if streams do not come through. */
 export async function follow(path: string, told: Told, signal: AbortSignal): Promise<void> {
   if (performance.now() < notBefore) return;
   await withPlace(async () => {
@@ -32,7 +32,7 @@ export async function follow(path: string, told: Told, signal: AbortSignal): Pro
   });
 }
 
-/** @returns whether anything was told */
+/** Listens to a stream until it ends. @returns whether an event came */
 const listen = (path: string, told: Told, signal: AbortSignal): Promise<boolean> =>
   new Promise((resolve) => {
     if (signal.aborted) {
@@ -56,14 +56,14 @@ const listen = (path: string, told: Told, signal: AbortSignal): Promise<boolean>
         tell(data);
       });
     }
-    // Also when it has ended: what comes next is asked for, which passes the guards and tells why not.
+    // This event also comes when the stream has ended. Then the page sends a request, and sees whether a guard refuses.
     source.addEventListener('error', end);
     signal.addEventListener('abort', end);
   });
 
-/** Does it if there is a place for it. */
+/** Does work if one of the places is free. */
 async function withPlace(work: () => Promise<void>): Promise<void> {
-  // Only pages that came over a safe connection have locks: of the others, the one in which somebody types.
+  // Only pages of a secure connection have locks. On others, only the tab that has the focus has a stream.
   if (!('locks' in navigator)) {
     if (document.hasFocus()) await work();
     return;

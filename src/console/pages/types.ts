@@ -1,4 +1,4 @@
-/** What comes of the server: dates are texts in JSON. */
+/** A type as the server sends it: dates are texts in JSON. */
 type Json<T> = T extends Date
   ? string
   : T extends (...args: never[]) => unknown
@@ -28,7 +28,7 @@ export type FoundJobs = Json<types.Found<types.FoundJob>> & {
 };
 export type FoundNotifications = Json<types.Found<types.FoundNotification>>;
 
-/** What the server lets operators do. */
+/** The settings of the server: which actions operators may do. */
 export interface Settings {
   readonly actions: readonly string[];
 }
