@@ -3,12 +3,12 @@ import type { ConnectionUrl } from './database.url.js';
 import { isPort, readUrl, sslProblems } from './database.url.js';
 
 /**
- * The connection that the environment names: `DATABASE_URL`, or else `DB_HOST`, `DB_PORT`, `DB_USER`,
- * `DB_PASSWORD` and `DB_NAME`; with either, `DB_SSL`. A variable that is empty counts as not set, and
- * one that is not used is not looked at: Kubernetes sets `DB_PORT` for a service named `db`.
+ * Reads the connection from the environment: from `DATABASE_URL`, or from `DB_HOST`, `DB_PORT`, `DB_USER`,
+ * `DB_PASSWORD` and `DB_NAME`. In both cases it also reads `DB_SSL`. An empty variable counts as not set. It does
+ * not check variables that it does not use, because Kubernetes sets `DB_PORT` for a service named `db`.
  *
- * @param ssl - the option, which goes before `DB_SSL`
- * @param problems - gets what is missing or wrong, without the value of any secret
+ * @param ssl - the option, which has priority over `DB_SSL`
+ * @param problems - gets a message for each variable that is missing or wrong, without the value of any secret
  */
 export function connectionFrom(
   env: NodeJS.ProcessEnv,
@@ -37,7 +37,7 @@ export function connectionFrom(
         'DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME, or give `url` to forRoot',
     );
   } else {
-    // Without them the driver would take the name of whoever runs the process for both.
+    // Without them, the driver would use the name of the process's user for both.
     const missing = ['DB_USER', 'DB_NAME'].filter((name) => get(name) === undefined);
     if (missing.length > 0) {
       problems.push(
@@ -58,12 +58,12 @@ export function connectionFrom(
   };
 }
 
-/** The values of PGSSLMODE that the driver knows; it would take any other for off. */
+/** The values of PGSSLMODE that the driver knows. With any other value it would switch TLS off. */
 const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'];
 
 /**
- * What is wrong with the driver's own variable for TLS, which it reads where neither an option, nor
- * DB_SSL, nor the URL says anything.
+ * Checks PGSSLMODE, the driver's own variable for TLS. The driver reads it if no option, no DB_SSL and no URL says
+ * whether to use TLS.
  */
 export function sslModeProblems(env: NodeJS.ProcessEnv): string[] {
   const mode = env['PGSSLMODE'] ?? '';

@@ -110,7 +110,7 @@ const { ConfigurableModuleClass, ASYNC_OPTIONS_TYPE } =
 
 const logger = new Logger('FrameForgeDatabaseModule');
 
-/** Opens the data source of what the factory above returned, after Nest has added its entities. */
+/** Opens a data source with the options of the factory above, after Nest has added its entities. */
 function open(given?: object): Promise<DataSource> {
   requireOneCopy();
   const { boot, autoLoadEntities, toRetry, name, ...dataSource } = given as {
@@ -193,7 +193,7 @@ export const InjectUserService = (dataSource?: string): ParameterDecorator & Pro
 /**
  * Refuses unknown options. A misspelt `dataSource` would silently mean the default data source.
  *
- * @param method - what the options were given to
+ * @param method - the method that got the options
  */
 function refuseWrong(
   method: string,

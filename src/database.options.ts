@@ -113,7 +113,7 @@ export interface ResolvedOptions {
 const CREDENTIALS = ['host', 'port', 'username', 'password', 'database'] as const;
 
 /**
- * Checks options, fills in the defaults and reads the environment where they name no connection. An
+ * Checks options and fills in the defaults. Reads the environment if the options name no server. An
  * option that is undefined counts as left out.
  *
  * @throws ConfigurationError naming each option and variable that is wrong, with the remedy
@@ -205,7 +205,7 @@ function problemsOf(options: FrameForgeDatabaseOptions): string[] {
   return problems;
 }
 
-/** What the options, or else the environment, say of the connection. */
+/** Reads the connection from the options, or from the environment if no option names a server. */
 function connectionOf(
   options: FrameForgeDatabaseOptions,
   env: NodeJS.ProcessEnv,

@@ -29,13 +29,13 @@ const logLevels = ['query', 'schema', 'error', 'warn', 'info', 'log', 'migration
 type Newer =
   'extensions' | 'isolationLevel' | 'isolateWhereStatements' | 'invalidWhereValuesBehavior';
 
-/** Every option there is, and its rule; the type makes the compiler complain when one is missing. */
+/** The rule of every option. The type makes the compiler report a missing option. */
 export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> = {
   type: (value) =>
     value === 'postgres'
       ? undefined
       : `is '${String(value)}': this package needs 'postgres', the default`,
-  // Read by readUrl.
+  // `readUrl` checks it.
   url: anything,
   host: text,
   port,
@@ -76,7 +76,7 @@ export const RULES: Record<keyof FrameForgeDatabaseOptions | Newer, OptionRule> 
     anObject,
   ),
   maxQueryExecutionTime: milliseconds,
-  // As many as a server can have at all.
+  // The most connections that a server can have.
   poolSize: wholeNumber(1, 262_143, 'connections'),
   namingStrategy: anObject,
   isolationLevel: oneOf('READ UNCOMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE'),

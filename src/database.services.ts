@@ -25,7 +25,7 @@ type Settings = Pick<
   'preparedStatements' | 'replyTimeoutMs' | 'urlSchemes' | 'jobParameters' | 'currentManager'
 >;
 
-/** A service, and what it was made with. */
+/** A service, and the settings that it was made with. */
 interface Made {
   readonly ServiceClass: Service;
   readonly settings: Settings;
@@ -38,8 +38,8 @@ const made = new WeakMap<DataSource, Made[]>();
  * The service of a data source. All modules get the same instance, so that a process has one worker id and its
  * calls share statements. A module with other settings gets an instance with those settings.
  *
- * @param wanted - what the module asks for
- * @param options - what the data source was opened with, if this package opened it
+ * @param wanted - the settings that the module asks for
+ * @param options - the options of the data source, if this package opened it
  * @throws ConfigurationError if the data source lacks the entities, or has others of the same names
  */
 export function serviceOn(

@@ -2,15 +2,15 @@ import type { PostgresOptions } from './peers/typeorm.internals.js';
 
 type Ssl = PostgresOptions['ssl'];
 
-/** What a URL of a connection says. */
+/** The parts of a connection's URL. */
 export interface ConnectionUrl {
   /** The URL as TypeORM and `pg` both read it. */
   readonly url: string;
-  /** The parameter `schema`, which is an option, and means nothing to the driver. */
+  /** The parameter `schema`. It becomes an option, because the driver does not know it. */
   readonly schema?: string;
 }
 
-/** The parameters that `pg` reads, and two that only `psql` does, with which it shares URLs. */
+/** The parameters that `pg` reads, and two that only `psql` reads, because people share URLs between the two. */
 const PARAMETERS = new Set(
   `schema host port user password ssl sslmode sslcert sslkey sslrootcert sslnegotiation
    uselibpqcompat options application_name fallback_application_name client_encoding
@@ -18,7 +18,7 @@ const PARAMETERS = new Set(
    channel_binding connect_timeout`.split(/\s+/),
 );
 
-/** The parameters that turn TLS on or off. The driver would take any other word for on. */
+/** The parameters that switch TLS on or off. With any other word, the driver would switch TLS on. */
 const TLS: Readonly<Record<string, readonly string[]>> = {
   ssl: ['true', 'false', '1', '0', 'no-verify'],
   sslmode: ['disable', 'prefer', 'require', 'verify-ca', 'verify-full', 'no-verify'],
@@ -32,11 +32,11 @@ const REMEDIES: Readonly<Record<string, string>> = {
 };
 
 /**
- * Reads the URL of a connection. No message shows any of it: it may hold a password. One whose special
- * characters are not encoded may still parse, with a part of the password as the host's name.
+ * Reads the URL of a connection. No message shows a part of it, because it may contain a password. If the special
+ * characters of a password are not encoded, a part of the password may be read as the name of the host.
  *
- * @param name - where it was found, such as `DATABASE_URL`
- * @param problems - gets what is wrong with it
+ * @param name - the place where the URL was found, such as `DATABASE_URL`
+ * @param problems - gets a message for each problem
  * @returns undefined if it is no URL of a PostgreSQL
  */
 export function readUrl(
@@ -66,20 +66,20 @@ export function readUrl(
   }
   const schema = searchParams.get('schema') ?? undefined;
   if (schema === '') problems.push(`${name} has an empty schema: remove it for the default one`);
-  // The driver would take the word for on.
+  // The driver would read the word `false` as on.
   return { url: url.replace(/([?&]ssl=)false(?=&|$)/, '$10'), schema };
 }
 
 /**
- * A URL whose server is a socket's folder has no host before the path (`postgresql://u:p@/db?host=/run`),
- * which `pg` takes, and neither Node nor TypeORM do. They get one; the parameter goes before it.
+ * Adds a host to a URL that names the folder of a socket (`postgresql://u:p@/db?host=/run`). `pg` accepts such a URL
+ * without a host, but Node and TypeORM do not. The parameter `host` has priority over the added host.
  */
 export const withHost = (url: string): string =>
   /[?&]host=(\/|%2f)/i.test(url)
     ? url.replace(/^(postgres(?:ql)?:\/\/[^/?#]*@)(:\d+)?\//, '$1localhost$2/')
     : url;
 
-/** Whether it is a URL of a PostgreSQL, with nothing in it that should have been encoded. */
+/** Whether a value is a PostgreSQL URL in which all special characters are encoded. */
 export function isPostgresUrl(value: unknown): value is string {
   if (typeof value !== 'string' || !/^postgres(ql)?:\/\//.test(value)) return false;
   if (!URL.canParse(value)) return false;
@@ -102,8 +102,8 @@ function isEncoded(part: string): boolean {
 }
 
 /**
- * Whether a URL and an option ask for different encryption. The driver would obey the URL alone: it
- * would drop a certificate authority, or send in clear what the option meant to encrypt.
+ * Finds out whether a URL and an option ask for different encryption. The driver would obey only the URL. So it
+ * could ignore a certificate authority, or send data in clear although the option asks for encryption.
  *
  * @param option - the option's name in the message
  */
@@ -118,7 +118,7 @@ export function sslProblems(name: string, url: string, option: string, ssl: Ssl)
       ];
 }
 
-/** What the parameters of a URL mean to the driver; `null` for more than on or off. */
+/** Whether the parameters of a URL switch TLS on or off; `null` if they say more than that. */
 function sslOf(parameters: URLSearchParams): boolean | null | undefined {
   const names = ['ssl', 'sslmode', 'sslcert', 'sslkey', 'sslrootcert'];
   const given = names.filter((name) => parameters.has(name));
@@ -130,8 +130,7 @@ function sslOf(parameters: URLSearchParams): boolean | null | undefined {
 }
 
 /**
- * What TypeORM would ignore, or take for something else, in the options of a data source that is not this
- * package's own.
+ * Finds options that TypeORM would ignore or misread, for a data source that the application has opened.
  */
 export function misread({ url, schema, ssl }: PostgresOptions): string[] {
   const problems: string[] = [];
@@ -147,7 +146,7 @@ export function misread({ url, schema, ssl }: PostgresOptions): string[] {
   return problems;
 }
 
-/** A port number, as a number or as its digits: configuration services return strings. */
+/** Whether a value is a port, as a number or as digits, because configuration services return strings. */
 export function isPort(value: unknown): boolean {
   const port = typeof value === 'string' && /^\d{1,5}$/.test(value) ? Number(value) : value;
   return Number.isInteger(port) && Number(port) >= 1 && Number(port) <= 65_535;

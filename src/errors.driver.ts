@@ -51,7 +51,7 @@ const LOGIN_ADVICE: readonly (readonly [RegExp, string])[] = [
   [/./, `Correct the user, the password or the database's name`],
 ];
 
-/** What `pg-pool` says when all connections were in use for too long. */
+/** The message of `pg-pool` when all connections were in use for too long. */
 export const NO_CONNECTION_FREE = 'timeout exceeded when trying to connect';
 
 /** The codes of node for a certificate that it does not trust. */
@@ -70,7 +70,7 @@ export function fromDriver(error: unknown, operation: string, wasSent = false): 
   try {
     return translated(thrown, operation, wasSent);
   } catch {
-    // A property of it throws.
+    // A property of the thrown value throws when it is read.
     return new Error(reasonOf(thrown));
   }
 }

@@ -1,4 +1,4 @@
-/** Bounds of what is read of an error: how many errors inside it, and how many characters. */
+/** The limits for reading an error: how many errors inside it, and how many characters. */
 export const MAX_PARTS = 20;
 const [MAX_LENGTH, MAX_NAME] = [10_000, 100];
 
@@ -12,14 +12,14 @@ export function reasonOf(error: unknown): string {
   try {
     return messageOf(error, { parts: MAX_PARTS }).slice(0, MAX_LENGTH).toWellFormed();
   } catch {
-    // Such as `Object.create(null)`, or a proxy that was revoked.
+    // For example `Object.create(null)`, or a revoked proxy.
     return UNREADABLE;
   }
 }
 
 function messageOf(error: unknown, left: { parts: number }): string {
   if (left.parts-- <= 0) return '…';
-  // Not instanceof: an error may come from another realm.
+  // It does not use `instanceof`, because an error may come from another realm.
   const { message, errors } = (error ?? {}) as { message?: unknown; errors?: unknown };
   if (typeof message === 'string' && message !== '') return message;
   if (!Array.isArray(errors) || errors.length === 0) return String(error);
@@ -32,7 +32,7 @@ function messageOf(error: unknown, left: { parts: number }): string {
 /** The message of any thrown value without a full stop at its end, to put it into a sentence. */
 export const clauseOf = (error: unknown): string => reasonOf(error).replace(/\.$/, '');
 
-/** What a trace records of any thrown value, in bounded length. */
+/** Converts any thrown value to the form of a trace, with a limited length. */
 export function exceptionOf(error: unknown): { name: string; message: string; stack?: string } {
   const message = reasonOf(error);
   try {

@@ -71,7 +71,7 @@ async function open(
   }
 }
 
-/** Logs what the boot waits for: at once, and again when the reason changes or some time has passed. */
+/** Logs why the boot waits: at once, and again when the reason changes or some time has passed. */
 function waitLogger(server: string, logger: BootLogger): (reason: string) => void {
   let last = { reason: '', at: 0 };
   return (reason) => {

@@ -43,8 +43,8 @@ export function columnsQuery(dataSource: DataSource): string {
 
 /**
  * Describes how the existing tables differ from the tables of the first three migrations. It leaves out
- * differences that do not matter to the services. It compares keys and checks until a later migration
- * has run: until then `adopt` can make them. After that migration, `check` shows such differences.
+ * differences that do not matter to the services. It compares keys and checks only until a later migration
+ * has run, because only until then `adopt` can create them. After that, `check` shows such differences.
  *
  * @param recorded - the names of the migrations that the database has recorded
  */

@@ -8,25 +8,25 @@ const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
 const MINUTES = HOUR_MS / MINUTE_MS;
 const HOURS = 7 * 24;
-/** A worker whose database was away reports what it did then later: a time is over for good after this. */
+/** After this time a minute counts as final. A worker reports its work late if it could not reach the database. */
 const SETTLED_MS = 10 * MINUTE_MS;
-/** How many statements read hours at the same time. */
+/** How many statements may read hours at once. */
 const AT_ONCE = 2;
 
 /**
- * What all workers did, by the minute and by the hour. What is over for good is read once, and kept. Of many
- * workers (more than 333) an hour is more reports than one statement may read: the last hour is read in parts, and
- * an hour of the week is worked out from some of its minutes.
+ * The work of all workers, by the minute and by the hour. A final time is read once and kept. With more than 333
+ * workers, an hour has more reports than one statement may read. Then the last hour is read in parts, and each hour
+ * of the week is estimated from some of its minutes.
  */
 export class WorkHistory {
   private readonly minutes = new Map<number, WorkRow | undefined>();
   private readonly hours = new Map<number, WorkPoint>();
-  /** One of how many minutes of an hour one statement can read. */
+  /** A statement for hours reads every n-th minute. This is n. */
   private every = 1;
 
   constructor(private readonly db: SqlRunner) {}
 
-  /** @returns a point for each of the last 60 minutes, and all of them together */
+  /** @returns a point for each of the last 60 minutes, and the sum of all */
   async lastHour(now: Date): Promise<{ points: WorkPoint[]; hour: WorkPoint }> {
     const current = Math.floor(now.getTime() / MINUTE_MS) * MINUTE_MS;
     const all = Array.from({ length: MINUTES }, (_, i) => current - (MINUTES - 1 - i) * MINUTE_MS);
@@ -45,7 +45,7 @@ export class WorkHistory {
       }
     }
     const hour = sumOf([...rows.values()].flatMap((row) => row ?? []));
-    // There were more workers once.
+    // The last hour fits into one statement, so every minute can be read again.
     if ((hour?.reports ?? 0) < REPORTS_READ) this.every = 1;
     const points = all.map((minute) => toPoint(minute, rows.get(minute)));
     return { points, hour: toPoint(all[0] ?? current, hour) };
@@ -80,7 +80,7 @@ export class WorkHistory {
     }
   }
 
-  /** @returns undefined if there is more than one statement may read: the next one is for fewer minutes */
+  /** @returns undefined if there are more reports than one statement may read; the next statement reads fewer minutes */
   private async read(minutes: readonly number[], stepMs: number): Promise<WorkRow[] | undefined> {
     const times = minutes.map((minute) => new Date(minute).toISOString());
     const rows = await this.db.run<WorkRow>('JobStatistics', work, [times, stepMs / 1_000]);

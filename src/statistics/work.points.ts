@@ -1,11 +1,11 @@
 import { percentile } from './histogram.js';
 import type { Times, WorkPoint } from './statistics.types.js';
 
-/** What all workers did in a step of time, as the database adds it up. */
+/** The work of all workers in a step of time, added up by the database. */
 export interface WorkRow {
   /** The begin of the step, in seconds since 1970. */
   readonly at: number;
-  /** How many reports it is the sum of. */
+  /** How many reports are in the sum. */
   readonly reports: number;
   readonly completed: number;
   readonly failed: number;
@@ -28,8 +28,10 @@ function timesOf(sumMs: number, histogram: readonly number[]): Times {
 }
 
 /**
- * @param row - undefined where no worker reported anything
- * @param share - one of how many reports of the step are in the row
+ * Makes a point of a row.
+ *
+ * @param row - undefined if no worker reported anything
+ * @param share - the factor for the numbers of the row, if it has only some minutes of the step
  */
 export function toPoint(atMs: number, row: WorkRow | undefined, share = 1): WorkPoint {
   const all = (count = 0): number => Math.round(count * share);
@@ -46,7 +48,7 @@ export function toPoint(atMs: number, row: WorkRow | undefined, share = 1): Work
   };
 }
 
-/** Several rows as one. */
+/** Adds several rows to one. */
 export function sumOf(rows: readonly WorkRow[]): WorkRow | undefined {
   const [first, ...others] = rows;
   if (first === undefined) return undefined;

@@ -12,7 +12,7 @@ import { OwnServer } from '../support/own-server.js';
 import { withoutRun } from '../testing/test.run.js';
 import { query } from '../support/query.js';
 
-// Ways to say where the database is, each from the options, the environment and the command line.
+// Every way to name the database is tried with the options, the environment and the command line.
 
 let server: OwnServer;
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import { OwnServer } from '../support/own-server.js';
 import { query } from '../support/query.js';
 import { until } from '../support/until.js';
 
-// What those who use a large table notice of the migrations after the third.
+// How the migrations after the third affect users of a large table.
 
 const ROWS = 400_000;
 

@@ -10,7 +10,7 @@ import { Boot, bootOnce } from '../connection/boot.js';
 import { OwnServer } from '../support/own-server.js';
 import { query } from '../support/query.js';
 
-// Debian's PostgreSQL, which has pg_dump and pg_restore: that from npm has neither.
+// This uses Debian's PostgreSQL, because it has pg_dump and pg_restore. The PostgreSQL from npm has neither.
 const POSTGRES = '/usr/lib/postgresql/15';
 const execute = promisify(execFile);
 

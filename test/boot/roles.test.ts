@@ -10,7 +10,7 @@ import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 
-/** The SQL of the document, in order, with names of this run: roles belong to the whole server. */
+/** The SQL of the document, in order. The roles get names of this run, because roles belong to the whole server. */
 const suffix = randomBytes(4).toString('hex');
 const [ROLES, GRANTS, USERS, ...rest] = [
   ...readFileSync('docs/roles.md', 'utf8').matchAll(/^```sql\n([^]*?)^```/gm),

@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { until } from '../support/until.js';
 
-/** A port where nobody answers: either nobody listens there, or who listens says nothing. */
+/** A port without an answer: either nothing listens there, or the listener stays silent. */
 async function unanswered(
   isSilent: boolean,
 ): Promise<{ port: number; connections: Set<Socket>; close(): void }> {

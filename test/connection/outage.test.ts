@@ -10,7 +10,7 @@ import { createDatabase, onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { Boot } from './boot.js';
 
-// On the server itself: a pooler would hide from its clients that a connection broke.
+// These tests connect to the server itself, because a pooler would hide a broken connection from its clients.
 let database: TestDatabase;
 let serverUrl: string;
 let proxy: Proxy;

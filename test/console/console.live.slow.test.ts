@@ -13,7 +13,7 @@ import { until } from '../support/until.js';
 import { ADAPTERS, bootConsole } from './console.app.js';
 import { buildPages } from './console.build.js';
 
-/** What a stream has told. */
+/** The events of a stream. */
 interface Event {
   readonly type: string;
   readonly data: {

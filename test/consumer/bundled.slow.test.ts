@@ -2,7 +2,7 @@ import { createDatabase } from '../support/server.js';
 import { ConsumerProject, current } from './consumer.project.js';
 import { packPackage } from './packed.package.js';
 
-// Applications that are one file: bundlers rename classes, and may hold two copies of a library.
+// Applications that are bundled into one file. A bundler renames classes, and may include two copies of a library.
 
 /** Runs a job, asks for jobs by HTTP, and prints what it saw. */
 const APP = `

@@ -1,4 +1,4 @@
-// A process that starts a server, tells about it, and ends in the way that it was asked to.
+// A process that starts a server, reports it to the test, and ends in the way that the test asks for.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';

@@ -3,7 +3,7 @@ import { DatabaseUnavailableError, MigrationError } from '../../src/errors.js';
 import { fromDriver } from '../../src/errors.driver.js';
 import { clauseOf, readable, reasonOf } from '../../src/errors.text.js';
 
-/** An error each level of which has two of the next. */
+/** An error with two errors inside, each of which has two errors inside, and so on. */
 function doubling(key: 'cause' | 'errors', depth: number): Error {
   let inner: Error = new Error('');
   for (let level = 0; level < depth; level++) {

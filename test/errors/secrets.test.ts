@@ -13,7 +13,7 @@ import type { Harness } from '../support/harness.js';
 import { EveryLevel } from '../support/every-level.js';
 import { openHarness } from '../support/harness.js';
 
-/** Passwords and hashes of this test: nothing that is printed or thrown may have one. */
+/** Passwords and hashes of this test. No output and no error may contain one of them. */
 const PASSWORD = 'hunter2xyzzy';
 const HASH = '$2b$10$neverToBeSeen';
 

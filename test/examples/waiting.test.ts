@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Waiting } from '../../scripts/waiting.mjs';
 import { until } from '../support/until.js';
 
-/** Keeps what is written to a terminal. */
+/** Keeps the text that is written to a terminal. */
 class Terminal {
   text = '';
   cleared = 0;

@@ -5,7 +5,7 @@ import { DocumentBuilder, PartialType, PickType, SwaggerModule } from '@nestjs/s
 import { getMetadataStorage } from 'class-validator';
 import * as api from '../../src/index.js';
 
-/** The classes that this package exports, and whose properties it checks. */
+/** The exported classes whose properties this package checks. */
 const INPUTS = Object.values(api as unknown as Record<string, Type>).filter(
   (exported) => typeof exported === 'function' && checked(exported).length > 0,
 );

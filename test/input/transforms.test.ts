@@ -2,7 +2,7 @@ import { createRequire } from 'node:module';
 import * as ours from 'class-transformer';
 import { CreateJobInput, ListJobsInput } from '../../src/index.js';
 
-/** One file with all of class-transformer in it, and so with a storage of its own. */
+/** One file with all of class-transformer. This copy has its own storage. */
 const other = createRequire(import.meta.url)(
   'class-transformer/bundles/class-transformer.umd.js',
 ) as typeof ours;

@@ -15,7 +15,7 @@ import type { Repository } from 'typeorm';
 import { createDatabase } from '../support/server.js';
 import type { TestDatabase } from '../support/server.js';
 
-/** The input classes as the types of a controller's parameters: all that a host has to write. */
+/** A controller whose parameters have the input classes as types. An application has to write nothing more. */
 @Controller('jobs')
 class JobsController {
   constructor(private readonly jobs: JobService) {}

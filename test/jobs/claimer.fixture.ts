@@ -1,5 +1,5 @@
-// A process that claims jobs until none is left, and tells which it got. With a lease it also
-// completes them, now and then too late.
+// A process that claims jobs until none is left, and reports which jobs it got. With a lease it also
+// completes them, sometimes too late.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClaimJobsInput } from '../../src/jobs/job.inputs.js';
 import { openPeer, result } from './fixtures.js';

@@ -3,8 +3,8 @@ import { openHarness } from '../support/harness.js';
 import { elapse } from '../../src/testing/index.js';
 import { HOUR_MS, makers, result, video } from './fixtures.js';
 
-// All times of the queue come from the server's clock. That it steps back an hour looks the same as
-// that all which is stored lies an hour further in the future.
+// All times of the queue come from the server's clock. A clock that is set back by an hour has the same effect as
+// stored times that are moved an hour into the future. So these tests move the stored times.
 const STEPS_BACK = `
   UPDATE video_jobs SET
     "createdAt" = "createdAt" + interval '1 hour', "startedAt" = "startedAt" + interval '1 hour',

@@ -18,7 +18,7 @@ import { until } from '../support/until.js';
 import { result, video, violations } from './fixtures.js';
 import { lockWaiters, outcomes as outcomesOf, times } from './race.js';
 
-// Calls that come at the same time are made by one statement: none of them may notice.
+// One statement serves all calls that come at the same time. No call may notice the others.
 
 /** A UUID of version 7. */
 const TIME_ORDERED = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;

@@ -11,7 +11,7 @@ import { until } from '../support/until.js';
 import { HOUR_MS, lapse, makers, openPeer, result, video, violations } from './fixtures.js';
 import type { Peer } from './fixtures.js';
 
-// Calls that are cut off between their writes and their reply.
+// Calls whose connection breaks after the write and before the reply.
 
 let h: Harness;
 let proxy: Proxy;

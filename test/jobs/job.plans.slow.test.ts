@@ -22,7 +22,7 @@ import { tablesOf } from '../../src/schema/tables.js';
 import { explain, indexesOf, mostRowsOfANode, QueryRecorder, scannedTables } from './plan.js';
 import type { PlanNode } from './plan.js';
 
-// In the generic plans of large tables, the work follows the batch, not the table.
+// With generic plans on large tables, the work of a statement depends on the batch, not on the table.
 
 const USERS = 20_000;
 const JOBS = 200_000;

@@ -3,7 +3,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, makers, result, stored } from './fixtures.js';
 
-// What becomes of each later column beside a service that knows only the first three migrations.
+// The value of each later column when a service that knows only the first three migrations writes the rows.
 
 let h: Harness;
 let make: ReturnType<typeof makers>;

@@ -4,7 +4,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, lapse, makers, notificationsOf, result, stored } from './fixtures.js';
 
-// Beside a service that writes only the columns of the first three migrations.
+// This package works beside a service that writes only the columns of the first three migrations.
 
 let h: Harness;
 let make: ReturnType<typeof makers>;

@@ -9,7 +9,7 @@ import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { everything, frameforgeDb, older } from './older.fixture.js';
 
-// Databases that have the same names of tables and of migrations, and are not this package's.
+// Databases of other applications that have this package's names of tables and of migrations.
 
 const KINDS = ['snake-case', 'camel-case-without-zones', 'synchronized', 'from-a-script'];
 

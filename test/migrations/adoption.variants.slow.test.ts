@@ -8,8 +8,8 @@ import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { everything, frameforgeDb, older, valuesIn } from './older.fixture.js';
 
-// Older databases that are none of those in older-databases/: each is adopted with all that is in it,
-// or refused with a list of what is in the way, before anything is changed.
+// Further older databases, besides those in older-databases/. Each is adopted with all of its rows and values, or
+// refused with a list of the problems before anything is changed.
 
 let database: TestDatabase;
 let url: string;

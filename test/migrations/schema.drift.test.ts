@@ -16,7 +16,7 @@ import { createDatabase } from '../support/server.js';
 import { readCatalog } from '../schema/catalog.js';
 import { expectedCatalog } from '../schema/expected-catalog.js';
 
-/** What many applications configure: every name in snake case, unless an entity writes it out. */
+/** A common configuration: every name is in snake case, unless an entity names it. */
 class SnakeNamingStrategy extends DefaultNamingStrategy implements NamingStrategyInterface {
   override tableName(className: string, customName: string): string {
     return customName ? customName : snake(className);

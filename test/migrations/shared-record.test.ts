@@ -7,7 +7,7 @@ import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { revertMigration } from '../../src/migrations/migration.runner.js';
 
-// Several services on one database: what each of them makes of the records of the others.
+// Several services use one database. Each must handle the recorded migrations of the others.
 
 let database: TestDatabase;
 let url: string;

@@ -1,4 +1,4 @@
-// A process with an application that is closed: it must end by itself, with the exit code 0.
+// A process whose application is closed. The process must then end by itself, with the exit code 0.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

@@ -9,8 +9,8 @@ import { ROUND } from '../../src/notifications/delivery.round.js';
 import { HOUR_MS, makers, openPeer } from '../jobs/fixtures.js';
 import type { Peer } from '../jobs/fixtures.js';
 
-// Deliveries against a model of them: two senders, leases that end early, stale handles, and a
-// service that sends what it finds pending and knows only the columns of the first three migrations.
+// Compares deliveries with a model. There are two senders, leases that end early, stale handles, and a service that
+// sends pending notifications and knows only the columns of the first three migrations.
 
 /** A notification in the model, and every handle that was ever given out for it, the latest first. */
 interface ModelDelivery {

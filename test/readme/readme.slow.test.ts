@@ -9,7 +9,7 @@ import { USES } from './block.uses.js';
 import { blocksOf, documents } from './readme.blocks.js';
 import type { Block } from './readme.blocks.js';
 
-/** Documents whose blocks another test runs. */
+/** Documents whose code blocks another test runs. */
 const RUN_ELSEWHERE: Record<string, string> = {
   'docs/testing.md': 'test/testing/consumer.e2e.ts: the application that it shows',
   'docs/roles.md': 'test/boot/roles.test.ts: its SQL, as the roles that it makes',

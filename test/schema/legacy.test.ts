@@ -1,5 +1,5 @@
 import { DataSource } from 'typeorm';
-// The name under which a service imports this is '@frameforge/shared-types'.
+// A service imports this package under the name '@frameforge/shared-types'.
 import * as migrations from '../../src/index.js';
 import { openDataSource } from '../../src/migrations/open-data-source.js';
 import { resolveOptions } from '../../src/database.options.js';

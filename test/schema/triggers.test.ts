@@ -2,7 +2,7 @@ import { JobStatus, NotificationLog, VideoJob } from '../../src/schema/entities/
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 
-// What the database itself holds against writes that go around the services.
+// The rules that the database itself enforces when somebody writes without the services.
 
 let h: Harness;
 let userId: string;

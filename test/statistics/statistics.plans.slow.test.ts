@@ -12,7 +12,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { onServer } from '../support/server.js';
 
-// In the generic plans of large tables, no statement of the console reads more than 20,000 rows.
+// With generic plans on large tables, no statement of the console reads more than 20,000 rows.
 
 const JOBS = 200_000;
 const AT_MOST = 20_000;

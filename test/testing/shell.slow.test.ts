@@ -4,7 +4,7 @@ import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import { createTestDatabase, createTestingApp, videoJobFixture } from '../../src/testing/index.js';
 import { query } from '../support/query.js';
 
-/** What somebody has in his shell, for `psql` and another server. */
+/** Variables that a user may have in the shell, for `psql` and another server. */
 const SHELL = {
   PGSSLMODE: 'require',
   PGHOST: 'db.invalid',

@@ -18,7 +18,7 @@ import { query } from '../support/query.js';
 import { onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 
-/** Options that no test before has used, so that there is no template for them. */
+/** Options that no earlier test has used, so that they have no template yet. */
 const unseen = (options: TestDatabaseOptions = {}): TestDatabaseOptions => ({
   migrationsTableName: `migrations_${randomBytes(6).toString('hex')}`,
   ...options,

@@ -7,7 +7,7 @@ import { resolveWorkerOptions } from '../../src/worker/worker.options.js';
 import { until } from '../support/until.js';
 import { World } from './world.js';
 
-/** A provider that takes messages, refuses them, or keeps silent. */
+/** A provider that accepts messages, refuses them, or does not answer. */
 class Provider {
   state: 'up' | 'down' | 'silent' = 'up';
   readonly keys: string[] = [];

@@ -14,8 +14,8 @@ import { until } from '../support/until.js';
 import { RESULT, Run, Worker } from './controlled.worker.js';
 import { World } from './world.js';
 
-// What becomes of a run's outcome when its recording goes wrong. The worker reaches the database through
-// a proxy, which the tests break.
+// The worker fails to record the outcome of a run. The worker reaches the database through a proxy, which the tests
+// break.
 
 let world: World;
 let proxy: Proxy;

@@ -8,7 +8,7 @@ import { until } from '../support/until.js';
 import { bootWorker, RESULT } from './app.js';
 import { World } from './world.js';
 
-/** What no line of a log may have. */
+/** Texts that no line of a log may contain. */
 const PASSWORD = 'hunter2xyzzy';
 const HASH = '$2b$10$neverToBeSeen';
 

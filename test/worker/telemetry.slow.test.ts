@@ -14,7 +14,7 @@ import { bootWorker, RESULT } from './app.js';
 import type { Behaviour } from './app.js';
 import { World } from './world.js';
 
-/** Collects when it is asked to. */
+/** A reader of metrics that collects only when the test asks for it. */
 class Reader extends MetricReader {
   protected override async onForceFlush(): Promise<void> {}
   protected override async onShutdown(): Promise<void> {}

@@ -9,7 +9,7 @@ import { bootWorker } from './app.js';
 import type { WorkerProcess } from './worker.process.js';
 import { World } from './world.js';
 
-/** Longer than any test lasts: what starts has been woken up. */
+/** It is longer than any test lasts. So a job that starts was started by a wake-up. */
 const NO_POLLS = { pollMs: 2 ** 30 };
 
 let world: World;

@@ -3,7 +3,7 @@ import { OutageWatch } from '../../src/worker/outage.watch.js';
 import { WorkLoop } from '../../src/worker/work.loop.js';
 import type { ClaimedWork, WorkQueue } from '../../src/worker/work.loop.js';
 
-// How the loop treats a queue. What the real queues do is tested with a database.
+// How the loop handles a queue. Other tests try the real queues with a database.
 
 /** Answers a claim when it is told to, and notes what becomes of the items. */
 class Queue implements WorkQueue<string> {

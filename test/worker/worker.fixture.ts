@@ -1,5 +1,5 @@
-// A service with a worker, as a process of its own. What it does with a job stands in the job's file
-// name, "what:how" (see PROCESSES), and it tells its parent what happens. It ends with its parent.
+// A service with a worker, as a process of its own. The filename of a job tells the worker what to do, as "what:how"
+// (see PROCESSES). It reports events to its parent, and ends with its parent.
 import { Injectable, Module } from '@nestjs/common';
 import type { LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

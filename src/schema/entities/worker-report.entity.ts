@@ -1,7 +1,7 @@
 import { Column, Entity, Index, PrimaryColumn } from 'typeorm';
 import { Named } from './named.js';
 
-/** What one worker process did in one minute. */
+/** The work of one worker process in one minute. */
 @Named('WorkerReport')
 @Entity({ name: 'worker_reports' })
 @Index('idx_worker_reports_minute', ['minute'])
@@ -32,7 +32,7 @@ export class WorkerReport {
   @Column({ name: 'places', type: 'integer' })
   places!: number;
 
-  /** How many jobs it ran when it last reported in this minute. */
+  /** How many jobs the worker was running when it last reported in this minute. */
   @Column({ name: 'running', type: 'integer' })
   running!: number;
 
@@ -52,7 +52,7 @@ export class WorkerReport {
   @Column({ name: 'delivered', type: 'integer', default: 0 })
   delivered!: number;
 
-  /** How many deliveries failed, for good or to be tried again. */
+  /** How many deliveries failed, for good or with another try. */
   @Column({ name: 'undelivered', type: 'integer', default: 0 })
   undelivered!: number;
 
