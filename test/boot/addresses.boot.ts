@@ -38,17 +38,17 @@ async function socketUrl(name: string): Promise<string> {
 
 const throughSocket = `SELECT inet_server_addr() IS NULL AS "socket", current_database() AS "name"`;
 
-/** What somebody says of a database, and what came of it: how it is reached, and where its tables are. */
+/** An address of a database, and the result: how the database is reached, and where its tables are. */
 interface Said {
   readonly url: string;
-  /** As a configuration service hands it over. */
+  /** The address as a configuration service returns it. */
   readonly ssl?: string;
 }
 
 const REACHED = `SELECT inet_server_addr() IS NULL AS "socket",
   (SELECT schemaname FROM pg_tables WHERE tablename = 'video_jobs') AS "schema"`;
 
-/** What came of it, or the message of the refusal. */
+/** The result, or the message of the refusal. */
 type Outcome = { socket: boolean; schema: string } | string;
 
 const reached = async (dataSource: DataSource): Promise<Outcome> => {
@@ -62,7 +62,7 @@ const bySaid = async ({ url, ssl }: Said): Promise<DataSource> =>
 
 const whyNot = (error: unknown): string => (error as Error).message;
 
-/** Runs a command, and looks at what it made. */
+/** Runs a command, and checks its result. */
 async function commanded(args: string[], look: () => Promise<Outcome>): Promise<Outcome> {
   const lines: string[] = [];
   const write = (line: string): void => void lines.push(line);
@@ -141,7 +141,7 @@ describe.each(Object.keys(WAYS))('by %s', (way) => {
 
   it("ssl 'false' is off, or refused by name", async () => {
     const url = await database();
-    // The fixtures have no such option: it is a part of their URL.
+    // The fixtures have no option for this, because it is a part of their URL.
     if (way === 'the fixtures') url.searchParams.set('ssl', 'false');
     const said = way === 'the fixtures' ? { url: url.href } : { url: url.href, ssl: 'false' };
     expect(await outcomeOf(said)).toEqual(

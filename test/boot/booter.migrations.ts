@@ -5,13 +5,13 @@ type Migrations = readonly (new () => MigrationInterface)[];
 
 let steps = 0;
 
-/** Takes a moment, and tells the parent process of it: an instant to be killed at. */
+/** Pauses for a moment, and tells the parent process, which may kill this process then. */
 async function pause(runner: QueryRunner): Promise<void> {
   process.send?.({ step: ++steps });
   await runner.query('SELECT pg_sleep(0.02)');
 }
 
-/** Creates a table, which fails when it is done twice. */
+/** Creates a table. This fails if it is done twice. */
 const slow = (name: string): Migrations[number] =>
   migration(`${name}`, async (runner) => {
     await pause(runner);
@@ -24,7 +24,7 @@ const slow = (name: string): Migrations[number] =>
 /** How often the migrations of `slow` pause. */
 export const PAUSES = 15;
 
-/** What a host application may have between this package's migrations, by their timestamps. */
+/** Migrations of an application whose timestamps lie between those of this package. */
 export const HOST_MIGRATIONS = {
   none: [],
   concurrently: [
@@ -41,7 +41,7 @@ export const HOST_MIGRATIONS = {
       'SlowIndex1700000002500',
       async (runner) => {
         await pause(runner);
-        // Without a transaction nothing is rolled back: it removes what a killed one left, itself.
+        // Without a transaction nothing is rolled back. So it removes the table of a killed try itself.
         await runner.query('DROP INDEX CONCURRENTLY IF EXISTS idx_host');
         await pause(runner);
         await runner.query('CREATE INDEX CONCURRENTLY idx_host ON users ("updatedAt")');

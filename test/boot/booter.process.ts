@@ -1,5 +1,5 @@
-// A replica: a process that boots a Nest application as often as it is told to, and tells how each
-// boot went. It lives through many boots so that the boots of many replicas begin at one instant.
+// A replica: a process that boots a Nest application as often as its parent asks, and reports the result of each boot.
+// One process makes many boots, so that the boots of many replicas can begin at one instant.
 import 'reflect-metadata';
 import type { DynamicModule } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -11,11 +11,11 @@ import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { HOST_MIGRATIONS } from './booter.migrations.js';
 import type { Order, Outcome } from './replica.js';
 
-/** The root module of what is booted. */
+/** The root module of the application. */
 const MODULES: Record<Order['kind'], (order: Order) => DynamicModule> = {
   ours: ({ kind, migrations = 'none', ...options }) =>
     FrameForgeDatabaseModule.forRoot({ ...options, migrations: [...HOST_MIGRATIONS[migrations]] }),
-  // The same entities, migrations and options, without this package's way of opening.
+  // It has the same entities, migrations and options, but TypeORM opens the data source.
   plain: ({ url }) =>
     TypeOrmModule.forRoot({
       type: 'postgres',
@@ -48,6 +48,6 @@ async function boot(order: Order): Promise<Outcome> {
 process.on('message', (order: Order) => {
   void boot(order).then((outcome) => process.send?.(outcome));
 });
-// Whoever gave the orders is gone.
+// The parent process has ended.
 process.on('disconnect', () => process.exit());
 process.send?.({ ready: true });

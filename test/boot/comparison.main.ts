@@ -1,6 +1,6 @@
-// npm run compare:boot: how many boots fail when replicas start together, of plain TypeORM and of
-// this package, on the server of TEST_DATABASE_URL or else an embedded one. Ends with code 1 if any
-// of this package's did.
+// npm run compare:boot: counts how many boots fail when replicas start together, with plain TypeORM and with this
+// package. It uses the server of TEST_DATABASE_URL, or an embedded one. The exit code is 1 if a boot with this package
+// failed.
 import { startEmbeddedPostgres } from '../../src/embedded/index.js';
 import { compareBoots, tableOf } from './comparison.js';
 

@@ -5,14 +5,14 @@ import { bootTogether, reasonsOf, startReplicas } from './replica.js';
 export interface Figures {
   readonly boots: number;
   readonly failed: number;
-  /** Why, the most frequent reason first. */
+  /** The reasons of the failures, the most frequent first. */
   readonly reasons: readonly { readonly reason: string; readonly times: number }[];
 }
 
 export interface Comparison {
   readonly replicas: number;
   readonly rounds: number;
-  /** Whether one replica alone boots: what fails in company then fails because of it. */
+  /** Whether one replica alone boots. If it does, boots fail only because replicas start together. */
   readonly alone: Record<Order['kind'], Outcome>;
   readonly figures: Record<Order['kind'], Figures>;
 }

@@ -9,7 +9,7 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-/** Boots a service in a process, and returns its exit code and what a person would read. */
+/** Boots a service in a process, and returns its exit code and its output. */
 function boot(url: string, ...args: string[]): Promise<{ code: unknown; output: string }> {
   return new Promise((resolve) => {
     const file = ['--import', './test/support/typescript.mjs', 'test/boot/failing.process.ts'];
@@ -22,7 +22,7 @@ function boot(url: string, ...args: string[]): Promise<{ code: unknown; output: 
 
 const times = (text: string, output: string): number => output.split(text).length - 1;
 
-/** On the server itself: a pooler has its own words for a login that it refuses. */
+/** The URL of the server itself, because a pooler has its own messages for a refused login. */
 const changed = (change: (url: URL) => void): string => {
   const url = new URL(onServer(database.url));
   change(url);
@@ -57,7 +57,7 @@ describe('a boot that cannot succeed is reported once, as what it is', () => {
     expect(code).toBe(1);
     expect(times(reason, output)).toBe(1);
     expect(times(remedy, output)).toBe(1);
-    // What plain Nest and TypeORM say in these cases.
+    // The messages of plain Nest and TypeORM in these cases.
     expect(output).not.toContain('Unable to connect');
     expect(output).not.toContain('Retrying');
     expect(output).not.toContain('Waiting for');

@@ -1,4 +1,4 @@
-// A service as it is: Nest's own logger, and no handling of a boot that fails.
+// A usual service, with Nest's own logger and without special handling of a failed boot.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

@@ -1,4 +1,4 @@
-// A test of an application: makes a database, and tells how it is reached, or why it cannot be made.
+// A test of an application. It makes a database, and reports its address, or why it cannot be made.
 import { createTestDatabase } from '../../src/testing/index.js';
 
 try {

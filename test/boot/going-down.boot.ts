@@ -29,7 +29,7 @@ it.each(['forRoot', 'forFeature'])(
     const [{ listening }] = (await once(service, 'message')) as [{ listening: string }];
     const unexpected: unknown[] = [];
     service.on('message', (message) => unexpected.push(message));
-    // A connection that is kept alive would hold up the shutdown, past the end of all that runs.
+    // A kept-alive connection would delay the shutdown after all requests have ended.
     const response = fetch(`${listening}/work`, { headers: { connection: 'close' } });
     await until(async () => {
       const rows = await query(

@@ -9,12 +9,12 @@ import type { Order } from './replica.js';
 import { Replica } from './replica.js';
 
 const KILLS = 50;
-/** From a pause on, at most: into whatever comes after it. A pause is 20 ms. */
+/** The longest time from a pause to the kill, in ms. A pause is 20 ms, so a kill can also come after it. */
 const LATER_MS = 40;
-/** Processes take longer to start than to boot: the next ones start meanwhile. */
+/** The next processes start in advance, because the start of a process takes longer than a boot. */
 const SPARES = 3;
 
-/** What an uninterrupted boot leaves. */
+/** The database after an uninterrupted boot. */
 interface State {
   readonly migrations: unknown[];
   readonly catalog: Catalog;
@@ -58,7 +58,7 @@ async function stateOf(url: string): Promise<State> {
   }
 }
 
-/** How many migrations are applied; undefined where not even their table exists. */
+/** How many migrations are applied; undefined if their table does not exist. */
 async function progressOf(url: string): Promise<number | undefined> {
   const [table] = await query(url, `SELECT to_regclass('migrations') IS NOT NULL AS exists`);
   if (table?.['exists'] !== true) return undefined;
@@ -72,9 +72,9 @@ async function nextVictim(): Promise<Replica> {
 }
 
 /**
- * Boots a replica and kills it a random moment after a step.
+ * Boots a replica and kills it a random time after a step.
  *
- * @returns whether it died: it may have been done already
+ * @returns whether the kill ended it; the boot may have ended before
  */
 async function killAt(step: number, url: string): Promise<boolean> {
   const victim = await nextVictim();

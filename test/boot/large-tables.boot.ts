@@ -43,7 +43,7 @@ async function copy(name: string): Promise<string> {
   return databaseOf(name);
 }
 
-/** Runs a statement over and over, and measures how long each took. */
+/** Runs a statement again and again, and measures how long each run takes. */
 class Probe {
   count = 0;
   longestMs = 0;
@@ -54,7 +54,7 @@ class Probe {
     this.ended = this.run(url, sql);
   }
 
-  /** Ends it. @returns how long the longest took, in ms */
+  /** Ends the runs. @returns the time of the longest run, in ms */
   async end(): Promise<number> {
     this.ending = true;
     await this.ended;
@@ -151,11 +151,11 @@ it('a service that is in a deadlock with the migration goes on, and the migratio
   const url = await copy('deadlock');
   const service = new Client({ connectionString: url });
   await service.connect();
-  // The one whose patience is shorter gives way.
+  // The session with the shorter timeout gives up.
   await service.query(`SET deadlock_timeout = '1min'; BEGIN`);
   await service.query('LOCK TABLE notification_log IN ROW EXCLUSIVE MODE');
   const migrating = bootOnce({ url });
-  // It has locked the jobs, and waits for the log.
+  // The migration has locked the jobs, and waits for the log.
   await until(
     async () =>
       (

@@ -1,4 +1,4 @@
-// A service under load: it creates, claims and completes jobs, and remembers what was acknowledged.
+// A service under load. It creates, claims and completes jobs, and remembers all acknowledged calls.
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,13 +11,13 @@ import {
   LeaseLostError,
 } from '../../src/index.js';
 
-/** What it has seen so far. */
+/** The results so far. */
 export interface Seen {
   readonly created: string[];
   readonly completed: string[];
   /** Calls that failed because the database was away. */
   readonly unavailable: number;
-  /** Errors that the database's absence does not explain. */
+  /** Errors that have another reason than that the database was away. */
   readonly unexpected: string[];
 }
 
@@ -52,7 +52,7 @@ async function load(): Promise<void> {
     try {
       const jobId = randomUUID();
       const input = { jobId, userId, filename: 'a.mp4', videoUrl: 's3://b/a' };
-      // The same jobId: whether the reply that was lost meant yes is told by the next one.
+      // It repeats the call with the same jobId. The next reply tells whether the lost reply was a success.
       seen.created.push((await insist(() => jobs.createJob(input))).jobId);
       for (const job of await insist(() => jobs.claimJobs({ limit: 1 }))) {
         await complete(job);
@@ -68,7 +68,7 @@ async function complete(job: Parameters<JobService['completeJob']>[0]): Promise<
   try {
     await insist(() => jobs.completeJob(job, result));
   } catch (error) {
-    // The reply that was lost had said yes.
+    // The lost reply was a success.
     if (!(error instanceof LeaseLostError && error.status === 'completed')) throw error;
   }
   seen.completed.push(job.jobId);

@@ -14,7 +14,7 @@ let server: OwnServer;
 let pooler: Pooler;
 beforeAll(async () => {
   server = await OwnServer.start();
-  // Two connections are what a migration takes: one holds the lock, the other one migrates.
+  // A migration needs two connections. One holds the lock, and the other one migrates.
   pooler = await startPgBouncer(server.url, {
     default_pool_size: 2,
     query_wait_timeout: 2,
@@ -32,7 +32,7 @@ const spoilt = (spoil: (url: URL) => void): string => {
   return url.href;
 };
 
-// PgBouncer has one code for all that it refuses, the one of a broken connection.
+// PgBouncer has one code for all refusals: the code of a broken connection.
 describe('what PgBouncer refuses for good is reported at once, as what it is', () => {
   it.each<[string, (url: URL) => void, string]>([
     ['a wrong password', (url) => (url.password = 'wrong'), 'SASL authentication failed'],

@@ -4,14 +4,14 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import type { HOST_MIGRATIONS } from './booter.migrations.js';
 
-/** What a replica is to boot. */
+/** The application that a replica boots. */
 export interface Order {
   /** FrameForgeDatabaseModule, or TypeOrmModule with `migrationsRun: true`. */
   readonly kind: 'ours' | 'plain';
   readonly url: string;
   readonly poolSize?: number;
   readonly preparedStatements?: boolean;
-  /** What the host adds to the migrations. */
+  /** The migrations that the application adds. */
   readonly migrations?: keyof typeof HOST_MIGRATIONS;
 }
 
@@ -22,15 +22,15 @@ type Told = { ready: true } | { step: number } | Outcome;
 
 const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** A process that boots when it is told to: see booter.process.ts. */
+/** A process that boots when its parent asks for it: see booter.process.ts. */
 export class Replica {
   private constructor(private readonly child: ChildProcess) {}
 
-  /** Starts one; it waits for orders. */
+  /** Starts a process. It then waits for orders. */
   static async start(): Promise<Replica> {
     const loader = ['--import', file('../support/typescript.mjs')];
     const child = spawn(process.execPath, [...loader, file('./booter.process.ts')], {
-      // TypeORM prints each migration that fails, which is what plain ones are expected to do.
+      // TypeORM prints each failed migration. With plain TypeORM, failures are expected here.
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     });
     const replica = new Replica(child);
@@ -39,7 +39,7 @@ export class Replica {
   }
 
   /**
-   * Boots, and closes what it booted.
+   * Boots an application and closes it.
    *
    * @param onStep - is called when the boot begins, as step 0, and at each pause of slow migrations
    */
@@ -52,7 +52,7 @@ export class Replica {
     return outcome;
   }
 
-  /** Kills it by SIGKILL, and waits until it is gone. */
+  /** Kills the process by SIGKILL, and waits until it is gone. */
   async kill(): Promise<void> {
     if (this.hasEnded()) return;
     const ended = once(this.child, 'exit');
@@ -71,7 +71,7 @@ export class Replica {
     return this.child.exitCode !== null || this.child.signalCode !== null;
   }
 
-  /** The first message that is what is looked for; fails when the process ends before it. */
+  /** Waits for the first message that fits; fails if the process ends before it. */
   private told<T>(find: (message: Told) => T | undefined): Promise<T> {
     const { child } = this;
     return new Promise((resolve, reject) => {
@@ -95,7 +95,7 @@ export class Replica {
   }
 }
 
-/** Starts many; they wait for orders. */
+/** Starts many processes. They then wait for orders. */
 export const startReplicas = (count: number): Promise<Replica[]> =>
   Promise.all(Array.from({ length: count }, () => Replica.start()));
 

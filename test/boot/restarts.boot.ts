@@ -30,7 +30,7 @@ async function start(userId: string): Promise<ChildProcess> {
   return service;
 }
 
-/** Fails when the service has ended, which is what an unhandled error would make it do. */
+/** Fails if the service has ended, because an unhandled error would end it. */
 async function ask(service: ChildProcess, question: 'seen' | 'stop'): Promise<Seen> {
   if (service.exitCode !== null || service.signalCode !== null) {
     throw new Error(`a service has ended: ${service.exitCode ?? service.signalCode}`);
@@ -58,10 +58,10 @@ it(`pg_ctl restart -m immediate, ${RESTARTS} times under load: each service live
   for (const service of services) await untilBusy(service);
 
   const seen = await Promise.all(services.map((service) => ask(service, 'stop')));
-  // Each ends by itself: nothing is left open, after all those broken connections.
+  // Each process ends by itself, so no broken connection has left anything open.
   expect((await Promise.all(exits)).map(([code]) => code as unknown)).toEqual([0, 0, 0]);
   expect(seen.flatMap(({ unexpected }) => unexpected)).toEqual([]);
-  // The restarts were felt.
+  // The service has noticed the restarts.
   for (const { unavailable } of seen) expect(unavailable).toBeGreaterThanOrEqual(RESTARTS);
 
   const ids = async (sql: string): Promise<Set<unknown>> =>

@@ -1,5 +1,5 @@
-// A service with an HTTP interface, that a signal ends while it works. Its database is by forRoot, or
-// by forFeature on a data source of its own.
+// A service with an HTTP interface. A signal ends it while it works. It uses forRoot, or forFeature with a data source
+// that it opens itself.
 import 'reflect-metadata';
 import { Controller, Get, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

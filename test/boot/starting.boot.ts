@@ -12,7 +12,7 @@ it('a server that is starting up is waited for', async () => {
   await server.startSlowly();
   const boot = new Boot();
   await (await boot.open({ url: server.url })).destroy();
-  // At first nobody may listen yet: that is told, too.
+  // At first nothing may listen yet. The log says this too.
   expect(boot.told).toContainEqual(
     expect.stringMatching(
       /^Waiting for the database 127\.0\.0\.1:\d+\/postgres: the database system is (starting up|not yet accepting connections)\.$/,

@@ -61,14 +61,14 @@ it.each<[string, Variant]>([
 
 const byTimestamp = (a: string, b: string): number => Number(a.slice(-13)) - Number(b.slice(-13));
 
-/** The same database, by way of the pooler. */
+/** The URL of the same database, through the pooler. */
 function through({ url }: Pooler, databaseUrl: string): string {
   const pooled = new URL(url);
   pooled.pathname = new URL(databaseUrl).pathname;
   return pooled.href;
 }
 
-/** Each migration, as often and in the order as it was applied. */
+/** The applied migrations, in order. A migration that was applied twice is there twice. */
 async function appliedIn(url: string): Promise<unknown[]> {
   const rows = await query(url, 'SELECT name FROM migrations ORDER BY id');
   return rows.map(({ name }) => name);

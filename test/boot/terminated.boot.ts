@@ -43,10 +43,10 @@ describe.each(['forRoot', 'forRootAsync', 'worker'])('%s', (kind) => {
         const messages: unknown[] = [];
         service.on('message', (message) => messages.push(message));
         const ended = once(service, 'exit');
-        // It waits for the database: it was refused, or it has connected and hears nothing.
+        // The boot waits for the database. The connection was refused, or it is open without an answer.
         await until(() => (how === 'silent' ? database.connections.size > 0 : messages.length > 1));
         service.kill('SIGTERM');
-        // The boot itself would wait for a minute; this test does not.
+        // The boot would wait for a minute, but this test ends it before.
         expect(await ended).toEqual([null, 'SIGTERM']);
         expect(printed).toBe('');
         expect(messages).not.toContainEqual(

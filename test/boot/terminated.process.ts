@@ -1,4 +1,4 @@
-// A service that is told to end while it boots on a database that does not answer.
+// A service that gets a signal to end while it boots on a database that does not answer.
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { FrameForgeDatabaseModule } from '../../src/database.module.js';

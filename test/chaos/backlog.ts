@@ -2,11 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { DataSource } from 'typeorm';
 import { RATE } from './settings.js';
 
-/** Between two looks, in ms. */
+/** The time between two counts, in ms. */
 const LOOK_MS = 100;
 /**
- * Follows how many jobs are due, to tell a worker that is slow to claim from one that has no place free:
- * idle workers find what comes in within their polls, which are shorter than a second.
+ * Follows how many jobs are due. So a worker that claims slowly can be told from a worker that has no free place:
+ * idle workers find new jobs at their next poll, within less than a second.
  */
 export class Backlog {
   private readonly times: number[] = [];
@@ -14,7 +14,7 @@ export class Backlog {
   private readonly workers: number[] = [];
   private stopped = false;
 
-  /** @param countWorkers - how many are at work at the moment */
+  /** @param countWorkers - returns the number of workers at the moment */
   constructor(
     private readonly dataSource: DataSource,
     private readonly countWorkers: () => number,

@@ -6,7 +6,7 @@ import {
 } from '../../src/errors.js';
 import type { JobService } from '../../src/jobs/job.service.js';
 
-/** How far back, in jobs, those are that are cancelled: many of them wait or are at work. */
+/** It cancels one of this many newest jobs, because many of these are pending or processing. */
 const REACH = 30;
 
 /** Cancels jobs at random, at a steady rate, and repeats each call until it is answered. */

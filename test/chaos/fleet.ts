@@ -4,14 +4,14 @@ import { fileURLToPath } from 'node:url';
 
 const fileOf = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
-/** How many processes are loaded in advance: to start one takes longer than to kill one. */
+/** How many processes are started in advance, because a start takes longer than a kill. */
 const SPARES = 3;
 
-/** Worker processes, of which one that is killed is replaced by a new one. */
+/** Worker processes. A killed process is replaced by a new one. */
 export class Fleet {
   /** When each killed process was killed, in ms, by its pid. */
   readonly kills = new Map<number, number>();
-  /** What ended although nobody had ended it. */
+  /** Processes that ended although the test had not ended them. */
   readonly accidents: string[] = [];
   private readonly processes = new Set<ChildProcess>();
   private readonly spares: ChildProcess[] = [];
@@ -28,12 +28,12 @@ export class Fleet {
     for (let i = 0; i < count + SPARES; i += 1) this.load();
   }
 
-  /** How many work. */
+  /** How many workers are at work. */
   get readyCount(): number {
     return this.ready.size;
   }
 
-  /** Kills one of those that work. */
+  /** Kills one of the workers at work. */
   killOne(random: () => number): void {
     const candidates = [...this.ready];
     const victim = candidates[Math.floor(random() * candidates.length)];
@@ -46,7 +46,7 @@ export class Fleet {
     this.load();
   }
 
-  /** Ends all in an orderly way. */
+  /** Ends all workers in an orderly way. */
   async stop(): Promise<void> {
     this.stopping = true;
     for (const process of this.processes) process.kill('SIGTERM');
@@ -75,7 +75,7 @@ export class Fleet {
     this.ends.push(end);
   }
 
-  /** Puts spares in the place of what is missing. */
+  /** Replaces missing workers by processes that are ready. */
   private fill(): void {
     while (this.missing > 0 && this.spares.length > 0) {
       this.spares.shift()?.send('go');

@@ -10,10 +10,10 @@ const REST_MS = 300;
 const SLOW = 4;
 
 /**
- * Makes the role that the application uses: its statements may neither wait for a lock nor run for
- * long. And now and then a change of a job takes longer than that.
+ * Makes the role of the application. Its statements may wait for a lock, and run, only for a short time. And
+ * sometimes a change of a job takes longer than that.
  *
- * @returns the URL by which it logs in
+ * @returns the URL for a login with this role
  */
 export async function createApplicationRole(dataSource: DataSource, url: string): Promise<string> {
   await dataSource.query(`
@@ -35,7 +35,7 @@ export async function createApplicationRole(dataSource: DataSource, url: string)
   return login.href;
 }
 
-/** Another service on the same database, that now and then locks jobs at work for longer than they wait. */
+/** Another service on the same database. It sometimes locks processing jobs for longer than statements wait. */
 export class Neighbour {
   private stopped = false;
   private working: Promise<void> | undefined;
@@ -62,7 +62,7 @@ export class Neighbour {
           await sleep(HOLD_MS);
         });
       } catch {
-        // The database is away: it holds nothing.
+        // The database is away, so this service holds no lock.
       }
       await sleep(REST_MS);
     }

@@ -3,7 +3,7 @@ import type { DataSource } from 'typeorm';
 import { DRAIN_MS, MAX_ATTEMPTS } from './settings.js';
 
 const LOST = 'acknowledged jobs that are not final';
-/** What must be 0 at the end: a name, and a query of the jobs or notifications that it is not so of. */
+/** Rules that must hold at the end: a name, and a query for the jobs or notifications that break the rule. */
 const RULES: Record<string, string> = {
   [LOST]:
     'SELECT FROM acknowledged a LEFT JOIN video_jobs j USING ("jobId") ' +
@@ -64,7 +64,7 @@ const COUNTS = {
 
 export type Counts = Record<keyof typeof COUNTS, number>;
 
-/** The tables that the ledger is kept in, besides the package's own. */
+/** The tables of the ledger, besides the tables of the package. */
 export async function createLedger(dataSource: DataSource): Promise<void> {
   await dataSource.query('CREATE TABLE own_writes ("jobId" uuid PRIMARY KEY, "runNumber" integer)');
   await dataSource.query('CREATE TABLE inbox ("notificationId" uuid)');
@@ -72,7 +72,7 @@ export async function createLedger(dataSource: DataSource): Promise<void> {
   await dataSource.query('CREATE TABLE cancelled ("jobId" uuid)');
 }
 
-/** @param cancelled - those whose cancellation was acknowledged too */
+/** Records acknowledged jobs. @param cancelled - jobs whose cancellation was acknowledged too */
 export async function acknowledge(
   dataSource: DataSource,
   jobIds: string[],
@@ -82,12 +82,12 @@ export async function acknowledge(
   await dataSource.query('INSERT INTO cancelled SELECT unnest($1::uuid[])', [cancelled]);
 }
 
-/** Forgets all jobs, and what the ledger has of them. */
+/** Removes all jobs, and their entries in the ledger. */
 export async function clearLedger(dataSource: DataSource): Promise<void> {
   await dataSource.query('TRUNCATE video_jobs, own_writes, inbox, acknowledged, cancelled CASCADE');
 }
 
-/** Waits until nothing is under way any more. @returns false if that takes longer than it may */
+/** Waits until no work is left. @returns false if that takes too long */
 export async function drain(dataSource: DataSource): Promise<boolean> {
   for (const end = performance.now() + DRAIN_MS; performance.now() < end;) {
     const [row] = await dataSource.query<{ count: number }[]>(
@@ -100,18 +100,18 @@ export async function drain(dataSource: DataSource): Promise<boolean> {
   return false;
 }
 
-/** What the ledger says at the end. */
+/** The result of the ledger at the end. */
 export interface Balance {
   readonly counts: Counts;
-  /** Acknowledged jobs that did not come to an end. */
+  /** Acknowledged jobs that did not end. */
   readonly lost: number;
-  /** What else breaks a rule. */
+  /** Other rows that break a rule. */
   readonly mismatched: number;
-  /** Each rule that is broken, with how often. */
+  /** Each broken rule, and how often it is broken. */
   readonly faults: readonly string[];
 }
 
-/** Counts what there is, and what breaks a rule. */
+/** Counts all rows, and the rows that break a rule. */
 export async function readLedger(dataSource: DataSource): Promise<Balance> {
   const count = async (query: string): Promise<number> => {
     const [row] = await dataSource.query<{ count: number }[]>(
@@ -135,7 +135,7 @@ export async function readLedger(dataSource: DataSource): Promise<Balance> {
   return { counts, lost, mismatched, faults };
 }
 
-/** A job whose worker was killed, and that another one claimed. Times in ms. */
+/** A job whose worker was killed, and that another worker then claimed. Times in ms. */
 export interface Recovery {
   readonly killedAt: number;
   readonly claimedAt: number;

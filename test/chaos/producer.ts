@@ -8,7 +8,7 @@ import type { Kind } from './settings.js';
 /** Creates jobs at a steady rate, and repeats each call until it is acknowledged. */
 export class Producer {
   readonly acknowledged: string[] = [];
-  /** Calls that had to be repeated, because the database was away, or took longer than it may. */
+  /** Calls that had to be repeated, because the database was away or too slow. */
   repeated = 0;
   private readonly calls = new Set<Promise<void>>();
   private timer: NodeJS.Timeout | undefined;
@@ -24,13 +24,13 @@ export class Producer {
     const start = performance.now();
     let called = 0;
     this.timer = setInterval(() => {
-      // A timer that comes late makes up for it: the rate is steady.
+      // After a late timer it creates more jobs at once, so that the rate is steady.
       const due = ((performance.now() - start) * rate) / 1_000;
       for (; called < due; called += 1) this.call();
     }, 1_000 / rate);
   }
 
-  /** @throws what no repetition mends */
+  /** @throws errors that another try cannot solve */
   async stop(): Promise<void> {
     clearInterval(this.timer);
     await Promise.all(this.calls);
@@ -74,7 +74,7 @@ export class Producer {
     return 'plain';
   }
 
-  /** Mostly short, in ms; some long enough that a kill finds them at work. */
+  /** The duration of a job, in ms. Most are short. Some are long enough that a kill finds them processing. */
   private duration(): number {
     return Math.round(this.random() < 0.05 ? 1_000 * this.random() : 100 * this.random());
   }

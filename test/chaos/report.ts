@@ -10,7 +10,7 @@ export interface Outage {
   readonly to: number;
 }
 
-/** What there is to tell when the fire is over. */
+/** The figures for the report at the end. */
 export interface Fire {
   readonly counts: Counts;
   readonly repeatedCalls: number;
@@ -22,7 +22,7 @@ export interface Fire {
   readonly backlog: Backlog;
 }
 
-/** By when, in ms after the kill, its jobs are promised to be claimed by others. */
+/** How long after a kill other workers may take to claim its jobs, in ms. */
 const PROMISED_MS = LEASE_MS + 1_000;
 
 export function report(fire: Fire): string {

@@ -1,4 +1,4 @@
-/** What jobs there are, and how many in a hundred. */
+/** The kinds of jobs, and how many of a hundred jobs are of each kind. */
 export const KINDS = { plain: 55, write: 20, flaky: 15, broken: 5, unrecoverable: 5 } as const;
 export type Kind = keyof typeof KINDS;
 
@@ -10,7 +10,7 @@ export const KILL_EVERY_MS = 2_000;
 export const RATE = 50;
 /** Jobs that are cancelled, a second. */
 export const CANCEL_RATE = 8;
-/** How long, in ms, all work may take to come to its end after the fire. */
+/** How long all work may take to end after the last fault, in ms. */
 export const DRAIN_MS = 120_000;
 
 /** How long, in ms, a statement of the application may wait for a lock, and run. */
@@ -19,5 +19,5 @@ export const STATEMENT_TIMEOUT_MS = 500;
 /** How long, in ms, the application waits for the reply to a statement. */
 export const REPLY_TIMEOUT_MS = 2_000;
 
-/** How long, in ms, until TCP gives up a connection whose other end has vanished: on a server, minutes. */
+/** After this time TCP gives up a connection whose other end has vanished, in ms. On a real server it takes minutes. */
 export const KEEP_ALIVE_MS = 10_000;

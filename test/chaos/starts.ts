@@ -8,11 +8,11 @@ import { bootWorker, RESULT } from '../worker/app.js';
 import { WorkerProcess } from '../worker/worker.process.js';
 
 const JOBS = 100;
-/** What is not counted: connections open, and code is compiled. */
+/** Starts that are not counted, because connections open and code is compiled in them. */
 const WARM_UP = 10;
-/** Until the worker is idle again, in ms: what is measured is how it wakes up. */
+/** The wait until the worker is idle again, in ms, because the wake-up of an idle worker is measured. */
 const REST_MS = 30;
-/** Longer than it takes: what starts has been woken up. */
+/** It is longer than the measurement takes. So a job that starts was started by a wake-up. */
 const NO_POLLS = { pollMs: 2 ** 30 };
 
 /** How long, in ms, it took from calls of `createJob` until a handler of an idle worker began. */
@@ -60,7 +60,7 @@ async function elsewhere(url: string, input: CreateJobInput): Promise<number[]> 
   }
 }
 
-/** @param start - creates a job; resolves to when it was started */
+/** Measures starts. @param start - creates a job; resolves to the time when it was started */
 async function measure(start: () => Promise<number>): Promise<number[]> {
   const times: number[] = [];
   for (let i = 0; i < WARM_UP + JOBS; i += 1) {

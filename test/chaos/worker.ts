@@ -1,5 +1,5 @@
-// A worker under fire, which boots when it is told to. What it does with a job stands in the job's file
-// name (see producer.ts).
+// A worker for the chaos test. It boots when the parent process asks for it. The filename of a job tells the worker
+// what to do (see producer.ts).
 import { Injectable, Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -32,7 +32,7 @@ class Extractor implements VideoJobHandler {
     if (kind === 'broken') throw new Error('it does not work');
     if (kind === 'unrecoverable') throw new UnrecoverableJobError('no video stream');
     if (kind === 'flaky' && Math.random() < 0.5) throw new Error('not this time');
-    // The result names its run, so that a result of another one would be found out.
+    // The result names its run, so that the ledger can detect the result of another run.
     const result = { resultUrl: `s3://frames/${job.jobId}.zip`, frameCount: job.runNumber };
     if (kind !== 'write') return result;
     return async (manager) => {
@@ -44,7 +44,7 @@ class Extractor implements VideoJobHandler {
   }
 }
 
-/** Its provider takes a message and may then still fail, as real ones do. */
+/** The provider accepts a message, and may then still fail, as real providers do. */
 @Injectable()
 @NotificationDeliverer({ concurrency: 2 })
 class Mailer implements NotificationHandler {

@@ -7,19 +7,19 @@ import { freePorts, Processes } from './processes.js';
 import { ETCD, HAPROXY, PATRONI, POSTGRES_BIN } from './programs.js';
 import { haproxyConfiguration, patroniConfiguration } from './configuration.js';
 
-/** How long, in ms, the cluster may take to become what is waited for. */
+/** How long the cluster may take to reach the expected state, in ms. */
 const PATIENCE_MS = 180_000;
 
-/** A PostgreSQL under the care of a Patroni. */
+/** A PostgreSQL that a Patroni controls. */
 export interface Node {
   readonly name: string;
   readonly directory: string;
   readonly port: number;
-  /** Of Patroni's REST interface. */
+  /** The port of Patroni's REST interface. */
   readonly api: number;
 }
 
-/** What Patroni tells about a node. */
+/** A node, as Patroni reports it. */
 interface Member {
   readonly name: string;
   readonly role: string;
@@ -36,7 +36,7 @@ export class Cluster {
     private readonly nodes: readonly Node[],
   ) {}
 
-  /** @param keep - whether its directory stays, with the logs, when it has ended */
+  /** Starts a cluster. @param keep - whether its directory with the logs stays after the end */
   static async start(names: readonly string[], keep: boolean): Promise<Cluster> {
     const processes = Processes.create(keep);
     const { directory } = processes;
@@ -77,14 +77,14 @@ export class Cluster {
       for (const node of nodes) {
         cluster.write(
           join(node.directory, 'patroni.yml'),
-          // JSON is YAML, too.
+          // JSON is valid YAML.
           JSON.stringify(patroniConfiguration(node, etcd, password, POSTGRES_BIN), undefined, 2),
         );
       }
       const proxy = room('haproxy');
       cluster.write(join(proxy, 'haproxy.cfg'), haproxyConfiguration(port, nodes));
       processes.start(proxy, HAPROXY, ['-db', '-f', 'haproxy.cfg']);
-      // One after the other: the first one makes the database, and the others copy it.
+      // The nodes start one after the other. The first makes the database, and the others copy it.
       for (const node of nodes) {
         cluster.startNode(node);
         await cluster.until(`node ${node.name} to run`, async () =>
@@ -101,12 +101,12 @@ export class Cluster {
     }
   }
 
-  /** Of the one that accepts writes, by way of HAProxy. */
+  /** The URL of the node that accepts writes, through HAProxy. */
   get url(): string {
     return `postgres://postgres:${this.password}@127.0.0.1:${this.port}/postgres`;
   }
 
-  /** Where all of it is. */
+  /** The directory of the cluster. */
   get directory(): string {
     return this.processes.directory;
   }
@@ -115,12 +115,12 @@ export class Cluster {
     this.processes.start(node.directory, PATRONI, ['patroni.yml']);
   }
 
-  /** Sends a signal to all processes of a node: what happens to its host happens to them at once. */
+  /** Sends a signal to all processes of a node at once, as if it happened to its host. */
   signal(node: Node, signal: NodeJS.Signals): void {
     this.processes.signal(node.directory, signal);
   }
 
-  /** The process of a node's PostgreSQL that all others of it belong to; undefined while there is none. */
+  /** The main process of a node's PostgreSQL; undefined while there is none. */
   postmaster(node: Node): number | undefined {
     const file = join(node.directory, 'data/postmaster.pid');
     if (!existsSync(file)) return undefined;
@@ -147,7 +147,7 @@ export class Cluster {
     if (!response.ok) throw new Error(`Patroni refuses the switchover: ${await response.text()}`);
   }
 
-  /** Waits until another node than this one accepts writes. */
+  /** Waits until a node other than this one accepts writes. */
   untilLed(before: Node): Promise<void> {
     const others = this.nodes.filter((node) => node !== before);
     return this.until(`another node than ${before.name} to accept writes`, async () => {
@@ -156,7 +156,7 @@ export class Cluster {
     });
   }
 
-  /** Waits until all nodes run on one timeline, and one is a synchronous standby. */
+  /** Waits until all nodes are on one timeline, and one of them is a synchronous standby. */
   untilHealthy(): Promise<void> {
     return this.until('all nodes to follow one leader', async () => {
       const members = await this.members();
@@ -171,7 +171,7 @@ export class Cluster {
     });
   }
 
-  /** @throws after three minutes in vain, with the end of each log */
+  /** Waits for a state. @throws after three minutes, with the end of each log */
   async until(what: string, holds: () => Promise<boolean>): Promise<void> {
     for (const end = performance.now() + PATIENCE_MS; performance.now() < end;) {
       if (await holds()) return;
@@ -191,7 +191,7 @@ export class Cluster {
     await this.processes.end();
   }
 
-  /** What Patroni tells, on the first node that answers; nothing if none does. */
+  /** The nodes, as the first Patroni that answers reports them; empty if none answers. */
   private async members(): Promise<Member[]> {
     for (const node of this.nodes) {
       const answer = await ask(`http://127.0.0.1:${node.api}/cluster`);
@@ -206,7 +206,7 @@ export class Cluster {
   }
 }
 
-/** What is at an address, which may be away or stand still: undefined then. */
+/** Reads an address. Returns undefined if nothing answers there. */
 async function ask(url: string): Promise<unknown> {
   try {
     const response = await fetch(url, { signal: AbortSignal.timeout(2_000) });

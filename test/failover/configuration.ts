@@ -2,9 +2,9 @@ import { join } from 'node:path';
 import type { Node } from './cluster.js';
 
 /**
- * How Patroni cares for a node. A commit is acknowledged when a standby has it too, and only such a
- * standby becomes the leader. The times, in s, are the shortest that Patroni allows for `ttl`, with the
- * others to fit: a leader that is not heard of for so long is replaced.
+ * The configuration of Patroni for a node. A commit is acknowledged when a standby has it too. Only such a standby
+ * can become the leader. `ttl` is the shortest time that Patroni allows, in s, and the other times fit to it. A
+ * leader that is silent for so long is replaced.
  */
 export function patroniConfiguration(
   node: Node,
@@ -16,8 +16,8 @@ export function patroniConfiguration(
     scope: 'frameforge',
     name: node.name,
     restapi: { listen: `127.0.0.1:${node.api}`, connect_address: `127.0.0.1:${node.api}` },
-    // By etcd's second interface: by the third, Patroni 3.0 writes the leader's lock without a look at
-    // who has it, and a leader that was frozen can take it back from the new one.
+    // This uses version 2 of etcd's interface. With version 3, Patroni 3.0 writes the leader's lock without a check of
+    // its holder. A leader that was frozen could then take the lock back from the new leader.
     etcd: { host: `127.0.0.1:${etcd}` },
     bootstrap: {
       dcs: {
@@ -45,14 +45,14 @@ export function patroniConfiguration(
         'host all all 127.0.0.1/32 scram-sha-256',
         'host replication replicator 127.0.0.1/32 scram-sha-256',
       ],
-      // A node that can't be rewound to where the new leader began is copied anew.
+      // If a node cannot be rewound to the point where the new leader began, it is copied again.
       remove_data_directory_on_rewind_failure: true,
       remove_data_directory_on_diverged_timelines: true,
     },
   };
 }
 
-/** HAProxy leads to the node that says it is the primary, and cuts off who is still at another one. */
+/** The configuration of HAProxy. It connects to the node that reports to be the primary, and ends connections to others. */
 export function haproxyConfiguration(port: number, nodes: readonly Node[]): string {
   const servers = nodes.map(
     (node) => `  server ${node.name} 127.0.0.1:${node.port} check port ${node.api}`,

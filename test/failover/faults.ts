@@ -1,8 +1,8 @@
 import type { Cluster } from './cluster.js';
 
 /**
- * What happens to the leader of a cluster, while work goes on. Each function returns when PostgreSQL is
- * back, here or elsewhere, and what was lost is on its way back, too.
+ * The faults of the leader of a cluster, while work goes on. Each function returns when PostgreSQL accepts writes
+ * again, on this node or on another one, and the lost node is starting again.
  */
 export const FAULTS: Record<string, (cluster: Cluster) => Promise<void>> = {
   /** An operator hands over to the synchronous standby. */
@@ -12,7 +12,7 @@ export const FAULTS: Record<string, (cluster: Cluster) => Promise<void>> = {
     await cluster.untilLed(leader);
   },
 
-  /** The host loses its power. It comes back when another one leads. */
+  /** The host loses its power. It comes back when another node leads. */
   'killed node': async (cluster) => {
     const leader = await cluster.leader();
     cluster.signal(leader, 'SIGKILL');
@@ -32,7 +32,7 @@ export const FAULTS: Record<string, (cluster: Cluster) => Promise<void>> = {
     });
   },
 
-  /** The host stands still, as a virtual machine may. It goes on, and knows nothing, when another one leads. */
+  /** The host is frozen, as a virtual machine may be. It goes on, without noticing, when another node leads. */
   'frozen primary': async (cluster) => {
     const leader = await cluster.leader();
     cluster.signal(leader, 'SIGSTOP');

@@ -1,8 +1,8 @@
 // npm run test:failover -- [--keep]
 //
-// A fleet of workers and a producer at work on a real Patroni cluster, whose leader is switched over,
-// killed, crashed and frozen. What was acknowledged may not be lost, and each final job has exactly its
-// notification: it exits with 1 otherwise. --keep leaves the cluster's directory, with all logs.
+// A fleet of workers and a producer work on a real Patroni cluster, whose leader is switched over, killed, crashed and
+// frozen. No acknowledged write may be lost, and each final job must have exactly its notification. Otherwise the
+// exit code is 1. --keep leaves the cluster's directory, with all logs.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Fleet } from '../chaos/fleet.js';
@@ -18,14 +18,14 @@ import { checkPrograms } from './programs.js';
 
 const NODES = ['a', 'b', 'c'];
 const WORKERS = 3;
-/** How long, in ms, there is only work before a fault, and after the cluster has healed. */
+/** How long the work goes on without a fault, before each fault and after the cluster has healed, in ms. */
 const CALM_MS = 5_000;
 
 const { values } = parseArgs({ options: { keep: { type: 'boolean', default: false } } });
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const seconds = (ms: number): string => `${(ms / 1_000).toFixed(1)} s`;
 
-/** @returns what went wrong */
+/** Runs one fault. @returns the problems that it found */
 async function scene(
   name: string,
   strike: (cluster: Cluster) => Promise<void>,
@@ -35,7 +35,7 @@ async function scene(
 ): Promise<string[]> {
   await clearLedger(h.dataSource);
   const producer = new Producer(h.jobs, userId, Math.random);
-  // The cluster's own outage, to tell apart what the package adds to it.
+  // Measures the outage of the cluster itself, so that the time that the package adds can be seen.
   const writes = new Watch(cluster.url, 'INSERT INTO writes DEFAULT VALUES RETURNING number');
   const work = new Watch(cluster.url, 'SELECT count("completedAt") FROM video_jobs');
   producer.start(RATE);
@@ -60,7 +60,7 @@ async function scene(
   return [
     ...faults,
     ...(drained ? [] : [`work was still under way ${DRAIN_MS / 1_000} s after the end`]),
-    // A fault that nobody noticed proves nothing.
+    // If no call met the fault, the run proves nothing.
     ...(producer.repeated > 0 ? [] : ['no call met the fault']),
   ].map((fault) => `${name}: ${fault}`);
 }

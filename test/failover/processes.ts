@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
 
 /**
- * Ends all that works inside of a directory, once its standard input ends. A server that is told to quit
- * removes its shared memory; what does not listen is killed.
+ * Ends all processes that work inside of a directory when its standard input ends. It asks each to quit first, so that
+ * a server removes its shared memory. Processes that do not quit are killed.
  */
 const CLEANER = `
   trap '' INT TERM HUP
@@ -25,8 +25,8 @@ const CLEANER = `
 `;
 
 /**
- * A temporary directory, and all processes that work inside of it. They run under an ordinary account,
- * and end with this process, however that ends.
+ * A temporary directory, and all processes that work inside of it. They run under an ordinary account. They end when
+ * this process ends, in whatever way.
  */
 export class Processes {
   private constructor(
@@ -34,7 +34,7 @@ export class Processes {
     private readonly cleaner: ChildProcess,
   ) {}
 
-  /** @param keep - whether the directory stays when all is over */
+  /** @param keep - whether the directory stays at the end */
   static create(keep: boolean): Processes {
     const account = chooseAccount(undefined);
     const directory = mkdtempSync(join(tmpdir(), 'frameforge-failover-'));
@@ -50,7 +50,7 @@ export class Processes {
     return new Processes(directory, cleaner);
   }
 
-  /** Starts a program in a directory. What it says goes to the file `log` there. */
+  /** Starts a program in a directory. Its output goes to the file `log` there. */
   start(directory: string, program: string, args: readonly string[]): void {
     const log = openSync(join(directory, 'log'), 'a');
     const child = spawn(program, args, {
@@ -69,13 +69,13 @@ export class Processes {
       try {
         process.kill(pid, signal);
       } catch (error) {
-        // It has ended meanwhile.
+        // The process has ended meanwhile.
         if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
       }
     }
   }
 
-  /** Ends all of them. */
+  /** Ends all processes. */
   async end(): Promise<void> {
     this.cleaner.ref();
     const ended = once(this.cleaner, 'exit');
@@ -91,7 +91,7 @@ function processesIn(directory: string): number[] {
       try {
         return `${readlinkSync(`/proc/${pid}/cwd`)}/`.startsWith(`${directory}/`);
       } catch {
-        // It has ended, or is somebody else's.
+        // The process has ended, or belongs to another account.
         return false;
       }
     })
@@ -99,8 +99,8 @@ function processesIn(directory: string): number[] {
 }
 
 /**
- * Ports that nobody listens on, below those that outgoing connections are given: a server that is down
- * for a while finds its port free when it comes back.
+ * Finds free ports below the range for outgoing connections. So the port of a server that is down stays free until
+ * the server comes back.
  */
 export async function freePorts(count: number): Promise<number[]> {
   const ports = new Set<number>();

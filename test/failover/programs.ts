@@ -5,17 +5,17 @@ export const PATRONI = '/usr/bin/patroni';
 export const HAPROXY = '/usr/sbin/haproxy';
 export const POSTGRES_BIN = '/usr/lib/postgresql/15/bin';
 
-/** Where Debian installs what the cluster is made of, and by which package. */
+/** The programs of the cluster: where Debian installs each one, and its package. */
 const PACKAGES = {
   [ETCD]: 'etcd-server',
   [PATRONI]: 'patroni',
-  // Patroni's way to etcd, which its own package does not bring along.
+  // Patroni needs this to reach etcd, but its own package does not include it.
   '/usr/lib/python3/dist-packages/etcd': 'python3-etcd',
   [HAPROXY]: 'haproxy',
   [`${POSTGRES_BIN}/postgres`]: 'postgresql-15',
 };
 
-/** @throws what to install, if something is missing */
+/** Checks that all programs are installed. @throws an error that names the missing packages */
 export function checkPrograms(): void {
   const missing = Object.entries(PACKAGES)
     .filter(([file]) => !existsSync(file))

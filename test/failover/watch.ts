@@ -7,15 +7,15 @@ const LOOK_MS = 100;
 const PATIENCE_MS = 1_000;
 
 /**
- * A plain client, on a new connection for each question, that finds the longest time in which an answer
- * was always the one before, or none.
+ * A plain client that asks again and again, on a new connection each time. It finds the longest time in which no new
+ * answer came.
  */
 export class Watch {
   private longest = 0;
   private stopped = false;
   private readonly watching: Promise<void>;
 
-  /** Starts at once. @param query - of one value */
+  /** Starts at once. @param query - a query for one value */
   constructor(
     private readonly url: string,
     private readonly query: string,
@@ -23,7 +23,7 @@ export class Watch {
     this.watching = this.watch();
   }
 
-  /** @returns that time, in ms */
+  /** Stops. @returns the longest time without a new answer, in ms */
   async stop(): Promise<number> {
     this.stopped = true;
     await this.watching;
@@ -56,7 +56,7 @@ export class Watch {
     } catch {
       return undefined;
     } finally {
-      // Without a goodbye: a server that stands still would not answer it.
+      // It sends no goodbye, because a frozen server would not answer it.
       client.connection.stream.destroy();
     }
   }

@@ -35,5 +35,5 @@ const cancelAll = args.map(
     }),
 );
 
-/** Many at once: seldom, because they end many stories. */
+/** Commands that change many jobs at once. They are rare, because they end the lives of many jobs. */
 export const bulkCommands = [retryAll, cancelAll];

@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => h.close());
 
-/** How many jobs run, in all and of the user who has most, as one snapshot of the database says. */
+/** How many jobs run in all, and of the user with the most jobs, in one snapshot of the database. */
 async function sample(): Promise<{ all: number; most: number }> {
   const [row] = await h.dataSource.query(
     `SELECT COALESCE(sum(n), 0)::integer AS all, COALESCE(max(n), 0)::integer AS most FROM (
@@ -24,7 +24,7 @@ async function sample(): Promise<{ all: number; most: number }> {
   return row;
 }
 
-/** How many jobs of one user ran at the same time at the most, from when each began and ended. */
+/** The most jobs of one user that ran at the same time, computed from the begin and the end of each. */
 async function mostAtOnce(): Promise<number> {
   // Where one begins in the millisecond in which another ended, it has taken its place.
   const [row] = await h.dataSource.query(

@@ -64,5 +64,5 @@ const pause = fc.record({ worker, paused: fc.boolean() }).map(
     ),
 );
 
-/** Cancelling, reporting progress, and pausing everybody. */
+/** Commands that cancel, report progress, and pause processing. */
 export const controlCommands = [cancel, cancel, progress, progress, pause];

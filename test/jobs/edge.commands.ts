@@ -9,7 +9,7 @@ import { expectVerdict, Step } from './job.world.js';
 import type { Model, Real } from './job.world.js';
 import { count, peerOf, pick, which, worker } from './queue.commands.js';
 
-// What an application and a database do that no method of the services is told of.
+// Actions of an application and of a database that do not go through the services.
 
 /** Rows that an application has read by a repository, and has not written back yet. */
 const read = new WeakMap<Model, Map<string, VideoJob>>();
@@ -21,7 +21,7 @@ async function readEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   read.set(m, rows);
 }
 
-/** Saves what was read, however long ago that was. */
+/** Saves rows that were read before, however long ago. */
 async function saveEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   const stale = read.get(m)?.get(job.jobId);
   if (stale === undefined) return;

@@ -67,7 +67,7 @@ export async function lapseDelivery(
   );
 }
 
-/** What a call comes to that must wait for no lock; a wait is an error here, not a hang. */
+/** Returns the result of a call that must wait for no lock. If it waits, it fails with an error and does not hang. */
 export async function withoutWaiting<T>(dataSource: DataSource, call: Promise<T>): Promise<T> {
   const ended = call.then(
     () => 'ended' as const,
@@ -84,7 +84,7 @@ export async function withoutWaiting<T>(dataSource: DataSource, call: Promise<T>
   }
 }
 
-/** A row of the ledger: a job's state, and what was logged of its current run. */
+/** A row of the ledger: the state of a job, and the notification of its current run. */
 export interface LedgerRow {
   readonly status: string;
   readonly notifications: string[];
@@ -110,8 +110,8 @@ export async function ledger(dataSource: DataSource, userIds?: string[]): Promis
 }
 
 /**
- * What rule 1 forbids, in words; empty when the ledger is right. It holds for jobs that only the
- * services finished: a service that writes the tables by hand keeps its own books.
+ * Describes each violation of rule 1; empty if the ledger is right. The rule holds only for jobs that the services
+ * have finished, and not for jobs that another service has finished by its own SQL.
  */
 export async function violations(dataSource: DataSource): Promise<string[]> {
   const rows: { violation: string }[] = await dataSource.query(
@@ -139,7 +139,7 @@ export async function violations(dataSource: DataSource): Promise<string[]> {
   return rows.map(({ violation }) => violation);
 }
 
-/** The row as the database has it, whatever the services say. */
+/** Reads the row from the database itself, without the services. */
 export async function stored(dataSource: DataSource, jobId: string): Promise<VideoJob> {
   const [row] = await dataSource.query(`SELECT * FROM video_jobs WHERE "jobId" = $1`, [jobId]);
   return row as VideoJob;

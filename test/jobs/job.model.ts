@@ -10,7 +10,7 @@ export interface Report {
   readonly email: string;
 }
 
-/** A job in the model: what the row must say, and what a caller may still hold of it. */
+/** A job in the model: the expected row, and the handles that callers may still have. */
 export interface ModelJob {
   readonly jobId: string;
   status: Status;
@@ -26,13 +26,13 @@ export interface ModelJob {
   progress: number | null;
   progressMessage: string | null;
   reports: Report[];
-  /** The runs of which `job_attempt_errors` keeps what went wrong. */
+  /** The runs that have a row in `job_attempt_errors`. */
   errors: Set<number>;
   /** Every handle that was ever given out, the latest first. */
   handles: JobHandle[];
 }
 
-/** What a move comes to: done, or the refusal with what it has to say. */
+/** The expected result of a move: done, or the refusal with its values. */
 export type Verdict =
   | 'done'
   | {
@@ -93,7 +93,7 @@ export function claim(job: ModelJob, worker: string): void {
   begin(job, worker);
 }
 
-/** The claim that finds no try left. */
+/** A claim that finds a job without a try left. */
 export function exhaust(job: ModelJob, email: string): void {
   const tried = `Gave up after attempt ${job.attempts}`;
   job.errorMessage = isLeased(job)
@@ -117,7 +117,7 @@ export function start(job: ModelJob, worker: string | null): Verdict {
 const isLost = (job: ModelJob, { runNumber, workerId }: JobHandle): boolean =>
   job.run !== runNumber || job.worker !== workerId;
 
-/** Whether `extendLeases` says that it is held. */
+/** Whether `extendLeases` must return the job as held. */
 export function extend(job: ModelJob, handle: JobHandle): boolean {
   if (isLost(job, handle) || !isLeased(job)) return false;
   job.due = false;
@@ -176,7 +176,7 @@ export function cancel(job: ModelJob, email: string): Verdict {
   return 'done';
 }
 
-/** Whether `reportProgress` says that it is held. */
+/** Whether `reportProgress` must return the job as held. */
 export function report(
   job: ModelJob,
   handle: JobHandle,
@@ -191,7 +191,7 @@ export function report(
 export const tells = (status: 'completed' | 'failed'): Told =>
   status === 'completed' ? 'success' : 'failure';
 
-/** `logNotification`: once a run, and only of what became of it. */
+/** `logNotification`: once for each run, and only with the type that fits its end. */
 export function log(job: ModelJob, told: Told, email: string): Verdict {
   if (job.status !== (told === 'success' ? 'completed' : 'failed')) {
     return refused('INVALID_JOB_TRANSITION', job);

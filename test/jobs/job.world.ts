@@ -7,16 +7,16 @@ import type { User, VideoJob } from '../../src/schema/entities/index.js';
 import type { Peer } from './fixtures.js';
 import type { ModelJob, Report, Verdict } from './job.model.js';
 
-/** The system under test: two workers, and the user whose jobs one sequence of commands is about. */
+/** The system under test: two workers, and one user. A sequence of commands is about the jobs of this user. */
 export interface Real {
   readonly dataSource: DataSource;
   readonly workers: readonly { readonly peer: Peer; readonly workerId: string }[];
   readonly user: User;
-  /** Counts what was done and what was refused, over all sequences. */
+  /** Counts the done and the refused calls of all sequences. */
   readonly seen: Map<string, number>;
 }
 
-/** The model's side of it. */
+/** The state of the model. */
 export interface Model {
   email: string;
   jobs: ModelJob[];
@@ -37,7 +37,7 @@ export const newModel = (email: string): Model => ({
 
 type Run<Args> = (model: Model, real: Real, args: Args) => Promise<Iterable<VideoJob> | void>;
 
-/** A command: after it ran, the database must say what the model says. */
+/** A command. After it has run, the database must agree with the model. */
 export class Step<Args extends object> implements AsyncCommand<Model, Real> {
   constructor(
     private readonly name: string,
@@ -60,7 +60,7 @@ export class Step<Args extends object> implements AsyncCommand<Model, Real> {
   }
 }
 
-/** Holds a call against the model's verdict. */
+/** Compares the result of a call with the verdict of the model. */
 export async function expectVerdict<T>(
   { seen }: Real,
   name: string,
@@ -87,7 +87,7 @@ export function assertRefusal(error: unknown, verdict: Verdict): void {
   assert.deepEqual({ code, status, runNumber }, verdict);
 }
 
-/** A claim or a start gave out a run: never the same one twice. */
+/** Checks a run that a claim or a start gave out: no run is given out twice. */
 export function issue(model: Model, job: VideoJob): void {
   const token = `${job.jobId}:${job.runNumber}`;
   assert(!model.issued.has(token), `run ${token} was issued twice`);
@@ -155,7 +155,7 @@ const ofModel = ({ handles, errors, reports, ...job }: ModelJob) => ({
   errors: [...errors].toSorted((a, b) => a - b),
 });
 
-/** What the rules say of times and run numbers, whatever the model says. */
+/** Checks the rules for times and run numbers, which do not depend on the model. */
 function checkTimes(row: VideoJob, before: VideoJob | undefined): void {
   const { status, startedAt, completedAt, createdAt } = row;
   assert(row.runNumber >= (before?.runNumber ?? 0), 'a run number shrank');

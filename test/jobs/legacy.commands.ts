@@ -6,8 +6,8 @@ import type { ModelJob } from './job.model.js';
 import { Step } from './job.world.js';
 import type { Model, Real } from './job.world.js';
 
-// A service that knows only the first three migrations: it names no column that later ones added,
-// and writes its notifications by itself.
+// A service that knows only the first three migrations. It names no column of later migrations, and writes its
+// notifications by itself.
 
 const NOW = `date_trunc('milliseconds', statement_timestamp())`;
 
@@ -51,7 +51,7 @@ async function finishJob(
     [job.jobId, status, errorMessage],
   );
   count(r, `legacy finish: ${job.worker === null ? 'its own' : "another's"}`);
-  // It does not know of the worker and of progress: the database sets them.
+  // It does not know the worker and the progress. The database sets them.
   Object.assign(job, { status, errorMessage, worker: null });
   if (status === 'completed') job.progress = 100;
   if (!notifies) return;
@@ -71,7 +71,7 @@ async function retryJob(job: ModelJob, r: Real): Promise<void> {
      WHERE "jobId" = $1 AND status = 'failed'`,
     [job.jobId],
   );
-  // It does not know of the attempts, of progress, nor when the job is due: the database does.
+  // It does not know the attempts, the progress, and the time when the job is due. The database sets them.
   const fresh = { attempts: 0, cancelled: false, due: true, progress: 0, progressMessage: null };
   Object.assign(job, { status: 'pending', errorMessage: null, ...fresh });
   count(r, 'legacy retry');

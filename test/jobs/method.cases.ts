@@ -7,12 +7,12 @@ import type { Harness } from '../support/harness.js';
 import { HOUR_MS, makers, result, stored, video } from './fixtures.js';
 import type { Peer } from './fixtures.js';
 
-/** One method, on something made ready for it. */
+/** A call of one method, on rows that were prepared for it. */
 export interface MethodCase {
   call(options?: TransactionOptions): Promise<unknown>;
-  /** Whether others see that it was done. */
+  /** Whether other sessions see its result. */
   done(): Promise<boolean>;
-  /** The same method, on something that it has to refuse. */
+  /** A call of the same method that it must refuse. */
   refused(options: TransactionOptions): Promise<unknown>;
 }
 

@@ -18,11 +18,11 @@ export interface PlanNode {
 export interface SentQuery {
   readonly text: string;
   readonly values: readonly unknown[];
-  /** What its transaction did before. */
+  /** The statements that its transaction ran before. */
   readonly before?: string | undefined;
 }
 
-/** Keeps what a data source was last asked: give it to that as its logger. */
+/** Keeps the last statement of a data source. Use it as the logger of the data source. */
 export class QueryRecorder extends AbstractLogger {
   #last: SentQuery | undefined;
 
@@ -32,7 +32,7 @@ export class QueryRecorder extends AbstractLogger {
 
   protected override writeLog(): void {}
 
-  /** What a call sends. */
+  /** Returns the statement that a call sends. */
   async sentBy(call: () => Promise<unknown>): Promise<SentQuery> {
     this.#last = undefined;
     await call();

@@ -12,13 +12,13 @@ export const MAX_JOBS = 4;
 
 /** Which worker calls. */
 export const worker = fc.nat(1);
-/** Which of the jobs there are: most often the first, so that its story gets long. */
+/** Chooses a job. It is mostly the first one, so that its life gets long. */
 export const which = fc.oneof(
   { weight: 3, arbitrary: fc.constant(0) },
   { weight: 2, arbitrary: fc.nat(MAX_JOBS - 1) },
 );
 
-/** Which job, by which of the handles that were ever given out for it, true or forged. */
+/** Chooses a job and one of its handles: the current one, an old one, or a forged one. */
 export const grip = fc.record({
   job: which,
   age: fc.oneof({ weight: 3, arbitrary: fc.constant(0) }, { weight: 1, arbitrary: fc.nat(4) }),
@@ -227,7 +227,7 @@ const moveHouse = fc.record({}).map(
     ),
 );
 
-/** Queueing and claiming; what moves jobs comes more often. */
+/** Commands that create and claim jobs. Commands that move jobs are more frequent. */
 export const queueCommands = [
   create,
   createAgain,

@@ -2,7 +2,7 @@ import type { DataSource } from 'typeorm';
 import { FrameForgeError } from '../../src/errors.js';
 import { until } from '../support/until.js';
 
-/** What is made a number of times. */
+/** Makes something several times. */
 export const times = <T>(count: number, make: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => make(index));
 export const shuffled = <T>(list: readonly T[]): T[] =>
@@ -10,7 +10,7 @@ export const shuffled = <T>(list: readonly T[]): T[] =>
     .map((value) => ({ value, at: Math.random() }))
     .toSorted((a, b) => a.at - b.at)
     .map(({ value }) => value);
-/** Sorts what came of calls into what was done, and the codes of what was refused. */
+/** Sorts the results of calls into done calls and the codes of refused calls. */
 export async function outcomes<T>(calls: Promise<T>[]): Promise<{ done: T[]; refused: string[] }> {
   const done: T[] = [];
   const refused: string[] = [];
@@ -22,7 +22,7 @@ export async function outcomes<T>(calls: Promise<T>[]): Promise<{ done: T[]; ref
   return { done, refused };
 }
 
-/** Waits until so many calls wait for a lock. */
+/** Waits until this many calls wait for a lock. */
 export async function lockWaiters(dataSource: DataSource, count: number): Promise<void> {
   await until(async () => {
     const waiting: unknown[] = await dataSource.query(
@@ -33,7 +33,7 @@ export async function lockWaiters(dataSource: DataSource, count: number): Promis
   });
 }
 
-/** Makes calls that all want the same job, and lets them go when each of them waits for its row. */
+/** Makes calls that all want one job, and lets them go on when each of them waits for its row. */
 export async function contending<T>(
   dataSource: DataSource,
   { jobId }: { jobId: string },

@@ -67,7 +67,7 @@ const completeInOneTurn = fc.record({ worker, grip, calls: fc.integer({ min: 2, 
         const verdict = model.settle(job, handle, wanted, m.email);
         assert.equal(accepted.length, verdict === 'done' ? 1 : 0);
         count(r, `in one turn: ${verdict === 'done' ? 'done' : verdict.code}`);
-        // Whoever comes later finds the job as the first one left it.
+        // A later call finds the job as the first call left it.
         const later = verdict === 'done' ? model.settle(job, handle, wanted, m.email) : verdict;
         for (const end of ended) {
           if (end.status === 'rejected') assertRefusal(end.reason, later);
@@ -152,5 +152,5 @@ const log = fc
       ),
   );
 
-/** Finishing, giving back, retrying and reporting. */
+/** Commands that finish, give back, retry and log. */
 export const settleCommands = [settle, settle, settle, completeInOneTurn, completeMany, retry, log];

@@ -1,7 +1,7 @@
 import { AbstractLogger } from 'typeorm';
 import type { QueryRunner } from 'typeorm';
 
-/** TypeORM's log at its highest level, as it is given to it. */
+/** Keeps everything that TypeORM logs at its highest level. */
 export class EveryLevel extends AbstractLogger {
   constructor(private readonly note: (...parts: unknown[]) => void) {
     super('all');

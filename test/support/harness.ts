@@ -10,7 +10,7 @@ import { createTestDatabase } from '../../src/testing/test.database.js';
 import { userFixture } from '../../src/testing/user.fixture.js';
 import type { TestDatabase } from './server.js';
 
-/** An isolated, migrated database with the services on it. */
+/** An isolated, migrated database, and the services on it. */
 export interface Harness {
   readonly url: string;
   readonly dataSource: DataSource;
@@ -22,12 +22,12 @@ export interface Harness {
   close(): Promise<void>;
 }
 
-/** @param on - the database; a new one on the server of this run if left out */
+/** Opens a harness. @param on - the database; a new one on the server of this run if left out */
 export async function openHarness(
   options: FrameForgeDatabaseOptions = {},
   on?: TestDatabase,
 ): Promise<Harness> {
-  // What the schema depends on; the rest is for the data source of the test alone.
+  // The schema depends on these options. All other options are only for the data source of the test.
   const { entities, migrations, schema, migrationsTableName } = options;
   const database =
     on ?? (await createTestDatabase({ entities, migrations, schema, migrationsTableName }));

@@ -19,8 +19,8 @@ import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
 const run = promisify(execFile);
 
 /**
- * A PostgreSQL of the test's own, to stop, crash and start again by `pg_ctl`. It keeps what it
- * acknowledged, as a server in production does. It ends with this process, however that ends.
+ * A PostgreSQL server for one test, which can stop it, crash it and start it again with `pg_ctl`. It keeps
+ * acknowledged data, as a server in production does. It ends when this process ends, in whatever way.
  */
 export class OwnServer {
   private constructor(
@@ -34,7 +34,7 @@ export class OwnServer {
   /**
    * Makes a cluster and starts it.
    *
-   * @param installation - the folder of another PostgreSQL than the one from npm
+   * @param installation - the folder of the PostgreSQL to use; the one from npm if left out
    */
   static async start(installation?: string): Promise<OwnServer> {
     const account = chooseAccount(undefined);
@@ -47,7 +47,7 @@ export class OwnServer {
       installation === undefined
         ? await prepareBinaries(findNativeFolder(), directory, account)
         : binariesIn(installation);
-    // Ends what runs when its standard input does, which is when this process does.
+    // The watcher ends the server when its standard input ends. That is when this process ends.
     const watcher = spawn(
       'sh',
       [
@@ -56,7 +56,7 @@ export class OwnServer {
         binaries.pgCtl,
         directory,
       ],
-      // In a group of its own: the signal of a terminal ends this process, and not the one that cleans up.
+      // The watcher has its own process group, so that a signal of the terminal does not end it.
       { stdio: ['pipe', 'ignore', 'ignore'], cwd: directory, detached: true, ...account },
     );
     watcher.unref();
@@ -81,7 +81,7 @@ export class OwnServer {
     return server;
   }
 
-  /** The folder of its socket, in which others may look. */
+  /** The folder of the server's socket. Other users can read it. */
   get socketFolder(): string {
     return this.data;
   }
@@ -93,7 +93,7 @@ export class OwnServer {
   /**
    * Runs `pg_ctl`. A stop in the mode `immediate` is a crash: the next start recovers.
    *
-   * @returns when it is done: after a start, the server accepts connections
+   * @returns when it is done; after a start, the server accepts connections
    */
   async control(
     action: 'start' | 'stop' | 'restart',
@@ -104,7 +104,7 @@ export class OwnServer {
     await this.run(this.binaries.pgCtl, [action, '-w', '-s', '-D', this.data, ...modes, ...start]);
   }
 
-  /** Starts it by a recovery that asks an archive, in vain and slowly. @returns in the middle of it */
+  /** Starts the server with a slow recovery from an empty archive. @returns in the middle of the recovery */
   async startSlowly(): Promise<void> {
     const signal = join(this.data, 'recovery.signal');
     writeFileSync(signal, '');
@@ -122,12 +122,12 @@ export class OwnServer {
     return ['-l', join(this.directory, 'log'), '-o', options];
   }
 
-  /** What it has logged since its first start. */
+  /** The log of the server since its first start. */
   log(): string {
     return readFileSync(join(this.directory, 'log'), 'utf8');
   }
 
-  /** Stops it and removes all of it. */
+  /** Stops the server and removes all of its files. */
   async remove(): Promise<void> {
     this.watcher.ref();
     const ended = once(this.watcher, 'exit');
@@ -136,7 +136,7 @@ export class OwnServer {
   }
 
   private async run(file: string, args: string[]): Promise<void> {
-    // Into files: a server that keeps a pipe open would keep this call waiting.
+    // The output goes to a file. With a pipe, this call would wait as long as the server keeps the pipe open.
     const command = ['-c', `exec "$0" "$@" >"${this.directory}/output" 2>&1`, file, ...args];
     await run('sh', command, { cwd: this.directory, ...chooseAccount(undefined) });
   }

@@ -10,17 +10,17 @@ import { Client } from 'pg';
 import { chooseAccount, giveTo } from '../../src/embedded/server.account.js';
 
 export interface Pooler {
-  /** The same database and user, by way of the pooler. */
+  /** The URL for the same database and user, through the pooler. */
   readonly url: string;
   stop(): Promise<void>;
 }
 
 /**
- * Starts PgBouncer in transaction mode before a server: any database, any user whose password the
- * server knows. It ends with this process, however that ends.
+ * Starts PgBouncer in transaction mode before a server. It serves every database, and every user with a password
+ * on the server. It ends when this process ends, in whatever way.
  *
- * @param serverUrl - a superuser's
- * @param settings - of pgbouncer.ini, over those below
+ * @param serverUrl - the URL of a superuser
+ * @param settings - settings for pgbouncer.ini; they replace those below
  */
 export async function startPgBouncer(
   serverUrl: string,
@@ -55,7 +55,7 @@ export async function startPgBouncer(
     `[databases]\n* = host=${server.hostname} port=${server.port}\n[pgbouncer]\n${lines.join('\n')}\n`,
   );
   for (const path of [users, log, ini]) giveTo(account, path);
-  // The shell ends PgBouncer when its standard input does, which is when this process does.
+  // The shell ends PgBouncer when the shell's standard input ends. That is when this process ends.
   const child = spawn('sh', ['-c', `pgbouncer -q "$0" & read -r _; kill -INT $!; wait $!`, ini], {
     stdio: ['pipe', 'ignore', 'ignore'],
     cwd: '/',
@@ -71,7 +71,7 @@ export async function startPgBouncer(
   const url = new URL(serverUrl);
   url.hostname = '127.0.0.1';
   url.port = String(port);
-  // PgBouncer takes no startup parameter but its own.
+  // PgBouncer refuses startup parameters that it does not know.
   url.searchParams.delete('options');
   try {
     await untilReady(url.href);

@@ -2,23 +2,23 @@ import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
-/** What went through since the last `reset`. */
+/** The traffic since the last `reset`. */
 export interface Traffic {
   connections: number;
-  /** How often a client sent something and waited for the answer, logging in apart. */
+  /** How often a client sent something and waited for the answer. Logins are not counted. */
   roundTrips: number;
 }
 
-/** A relay before a server, that counts what passes and breaks when it is told to. */
+/** A relay before a server. It counts the traffic, and breaks when a test asks for it. */
 export class Proxy {
   traffic: Traffic = { connections: 0, roundTrips: 0 };
   /** While true, connections are accepted and nothing is answered. */
   silent = false;
   /** While true, a connection that the server ends stays open on the client's side. */
   lingering = false;
-  /** While true, a new connection's client hears that it is open together with how it ends. */
+  /** While true, the client of a new connection gets the opening and the end of the connection at once. */
   withholding = false;
-  /** While true, what clients send arrives, and no answer does. */
+  /** While true, messages of clients arrive at the server, but its answers do not arrive at the clients. */
   mute = false;
   readonly #server = createServer((client) => this.#relay(client));
   readonly #sockets = new Set<Socket>();
@@ -26,7 +26,7 @@ export class Proxy {
 
   private constructor(private readonly target: URL) {}
 
-  /** @param port - 0 for any free one */
+  /** Starts a relay. @param port - 0 for any free port */
   static async start(targetUrl: string, port = 0): Promise<Proxy> {
     const proxy = new Proxy(new URL(targetUrl));
     proxy.#server.listen(port, '127.0.0.1');
@@ -35,7 +35,7 @@ export class Proxy {
     return proxy;
   }
 
-  /** The URL of the target, by way of the relay. */
+  /** The URL of the target, through the relay. */
   get url(): string {
     const url = new URL(this.target);
     url.host = `127.0.0.1:${this.#port}`;
@@ -46,20 +46,20 @@ export class Proxy {
     this.traffic = { connections: 0, roundTrips: 0 };
   }
 
-  /** Breaks the connections that are open, as a network does: without a goodbye. */
+  /** Breaks the open connections without a goodbye, as a network does. */
   cut(): void {
     for (const socket of this.#sockets) {
-      // One that says goodbye cannot be reset any more: Node would keep it, and not get to its end.
+      // A socket that has sent its goodbye cannot be reset any more. Node would keep it for ever.
       if (socket.writableEnded) socket.destroy();
       else socket.resetAndDestroy();
     }
   }
 
   /**
-   * Keeps those that are open and lets nothing through any more, as a server that vanished does.
+   * Keeps the open connections, but lets nothing through any more, as if the server had vanished.
    *
-   * @param port - of one connection, as the server sees it; all if left out
-   * @returns how to end those in the end, as TCP does whose keep-alive gets no answer
+   * @param port - the client's port of one connection, as the server sees it; all connections if left out
+   * @returns a function that ends these connections, as TCP does when its keep-alive gets no answer
    */
   freeze(port?: number): () => void {
     const frozen = [...this.#sockets].filter(
@@ -72,7 +72,7 @@ export class Proxy {
   }
 
   async stop(): Promise<void> {
-    // Not reset: that waits for what is still to be sent, and nobody reads a frozen connection.
+    // A reset would wait until all data are sent, but nobody reads a frozen connection.
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
     await once(this.#server, 'close');
@@ -112,7 +112,7 @@ export class Proxy {
 /** The message that says that a connection is ready for its first statement. */
 const READY = Buffer.from([...Buffer.from('Z'), 0, 0, 0, 5, ...Buffer.from('I')]);
 
-/** Finds the messages in a client's bytes. The first one has no type, the others one byte of it. */
+/** Finds the messages in a client's bytes. The first message has no type. Every other message begins with a byte for it. */
 class MessageCounter {
   private rest = Buffer.alloc(0);
   private started = false;
@@ -126,7 +126,7 @@ class MessageCounter {
       if (this.rest.length < header + 4) return;
       const length = header + this.rest.readUInt32BE(header);
       if (this.rest.length < length) return;
-      // A simple query, and the end of an extended one.
+      // `Q` is a simple query, and `S` ends an extended query.
       if (this.started && 'QS'.includes(String.fromCharCode(this.rest[0] ?? 0))) this.onRoundTrip();
       this.started = true;
       this.rest = this.rest.subarray(length);

@@ -16,7 +16,7 @@ export function otherDatabase(databaseUrl: string, name: string): string {
   return url.href;
 }
 
-/** The same database on the server itself, where the URL goes through a pooler. */
+/** The URL of the same database on the server itself, if the given URL goes through a pooler. */
 export function onServer(databaseUrl: string): string {
   const server = process.env['TEST_ADMIN_URL'];
   if (server === undefined) return databaseUrl;

@@ -1,7 +1,7 @@
 // npm run bench:watching
 //
-// Measures after how long a process is told what another one does, from the reply to that call: a watcher
-// with `listen` and one without, side by side, and the handler of a worker with `listen` whose job is cancelled.
+// Measures how long it takes until a process learns of a change that another process has made, from the reply to that
+// call. There are a watcher with `listen`, a watcher without it, and a worker with `listen` whose job is cancelled.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -20,7 +20,7 @@ import { HOUR_MS, video } from '../fixtures.js';
 
 const CHANGES = 150;
 const CANCELLATIONS = 150;
-/** Of other jobs that are watched in the same process. */
+/** The number of other jobs that are watched in the same process. */
 const WATCHERS = 1_000;
 
 const now = (): number => performance.timeOrigin + performance.now();
@@ -32,7 +32,7 @@ async function boot(options: FrameForgeDatabaseOptions): Promise<INestApplicatio
   return NestFactory.createApplicationContext(App, { logger: ['error'] });
 }
 
-/** What the other process is asked to do. */
+/** The orders for the other process. */
 type Request = { readonly cancel: string } | { readonly job: VideoJob; readonly percent: number };
 
 if (process.send === undefined) await measure();

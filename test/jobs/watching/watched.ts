@@ -1,7 +1,7 @@
 import type { Observable, Subscription } from 'rxjs';
 import type { JobView } from '../../../src/jobs/job.view.js';
 
-/** What a stream of jobs has told until now. */
+/** The events of a stream of jobs so far. */
 export class Watched {
   readonly told: JobView[] = [];
   isOver = false;
