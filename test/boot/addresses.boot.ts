@@ -174,7 +174,7 @@ it('PGSSLMODE is obeyed where nothing else says anything, and only there', async
     const write = (line: string): void => void lines.push(line);
     expect(await run(['status'], { out: write, err: write })).toBe(1);
     expect(lines).toEqual([
-      expect.stringContaining('off here: by `ssl`, DB_SSL, the URL, or PGSSLMODE.'),
+      expect.stringContaining('off here: with `ssl`, DB_SSL, the URL, or PGSSLMODE.'),
     ]);
     await bootOnce({ url: server.url, ssl: false, migrationsRun: false });
     await bootOnce({ url: `${server.url}?sslmode=disable`, migrationsRun: false });
