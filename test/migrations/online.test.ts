@@ -103,6 +103,23 @@ it('migrate --online lets everybody write while it builds, whatever limits the r
   await expectWhole();
 });
 
+it('a migration that waits for a lock lets reads pass, and comes through when it is free', async () => {
+  const report = new Client({ connectionString: url });
+  await report.connect();
+  await report.query('BEGIN; SELECT FROM video_jobs');
+  const migrating = bootOnce({ url });
+  const waiting = `SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted`;
+  // It asks for its lock again and again, and each time what has come behind it goes on.
+  for (let tries = 0; tries < 2; tries += 1) {
+    await until(async () => (await query(url, waiting)).length > 0);
+    expect(await query(url, 'SELECT FROM video_jobs')).toHaveLength(1);
+  }
+  await report.query('COMMIT');
+  await report.end();
+  expect(await migrating).toEqual([expect.stringContaining('AddQueueIndexes1700000006000')]);
+  await expectWhole();
+});
+
 it('migrate --online drops what an earlier try has left behind', async () => {
   await migratePlainly(5);
   await query(url, `CREATE INDEX idx_jobs_pending ON video_jobs ("availableAt")`);
