@@ -79,6 +79,15 @@ it('holds the build, its sources and the documents, and nothing else', () => {
   expect(rest.filter((path) => /\.(?:test|spec|e2e)\.(?:js|d\.ts)$/.test(path))).toEqual([]);
 });
 
+it('holds each document that a message names', () => {
+  const named = packed.files
+    .filter((path) => /^dist\/.+\.js$/.test(path) && !path.startsWith(PAGES))
+    .flatMap((path) => [...read(path).matchAll(/^(?!\s*(?:\/\/|\/?\*)).*?(docs\/[a-z/-]+\.md)/gm)])
+    .map(([, document]) => document);
+  expect(named).toContain('docs/roles.md');
+  expect(packed.files).toEqual(expect.arrayContaining(named));
+});
+
 it('has maps that lead to the sources', () => {
   const maps = packed.files.filter((path) => path.endsWith('.map'));
   expect(maps.length).toBeGreaterThan(100);
