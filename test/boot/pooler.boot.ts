@@ -4,11 +4,13 @@ import type { PgPool } from '../../src/peers/pg.internals.js';
 import { poolsOf } from '../../src/peers/typeorm.internals.js';
 import { ChannelListener } from '../../src/sql/channel.listener.js';
 import { JobService } from '../../src/jobs/job.service.js';
+import { UserService } from '../../src/users/user.service.js';
 import { Boot, failedBoot } from '../connection/boot.js';
 import { OwnServer } from '../support/own-server.js';
 import type { Pooler } from '../support/pgbouncer.js';
 import { startPgBouncer } from '../support/pgbouncer.js';
 import { until } from '../support/until.js';
+import { bootWorker } from '../worker/app.js';
 
 let server: OwnServer;
 let pooler: Pooler;
@@ -133,6 +135,27 @@ async function deafBehind(url: string): Promise<boolean> {
 }
 
 describe('listening for messages', () => {
+  it('has a worker warn that its wake-ups do not arrive, and still works', async () => {
+    const warnings: string[] = [];
+    const logger = { log() {}, error() {}, warn: (text: string) => void warnings.push(text) };
+    const database = { preparedStatements: false };
+    const app = await bootWorker(pooler.url, { database, logger }, { listen: true, pollMs: 50 });
+    try {
+      await until(() => warnings.some((text) => text.includes('`listen` does nothing here')));
+      const { userId } = await app.get(UserService).createUser({
+        username: 'behind_a_pooler',
+        email: 'behind@example.com',
+        passwordHash: 'of no password',
+      });
+      const content = { userId, filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' };
+      const jobs = app.get(JobService);
+      const { jobId } = await jobs.createJob(content);
+      await until(async () => (await jobs.getJob(jobId)).status === 'completed');
+    } finally {
+      await app.close();
+    }
+  });
+
   it('tells that none arrives through a pool in transaction mode', async () => {
     expect(await deafBehind(pooler.url)).toBe(true);
   });

@@ -50,7 +50,7 @@ describe('without a setup, the embedded server', () => {
     async () => {
       const account = { uid: 54321, gid: 54321 };
       const complaint = await place.start('tester', ['drop'], {}, account).complaint();
-      expect(complaint).toMatch(/add this one to \/etc\/passwd\..*TEST_DATABASE_URL/);
+      expect(complaint).toMatch(/add this user to it\..*TEST_DATABASE_URL/);
       await place.expectNothingLeft();
     },
   );
