@@ -39,19 +39,19 @@ export const USAGE = `Usage: frameforge-db <command> [options]
   revert    undo the newest migration that this release or the data source knows
   status    list the migrations: [x] applied, [ ] pending, [?] of a newer release, [-] of another service
   check     exit with 1 if migrations are pending or the schema differs from the entities
-  adopt     say how it would convert the tables of an older database; with --yes, do it
+  adopt     list how the tables of an older database would be converted; with --yes, convert them
   retry     count the failed jobs that match; with --yes, make them pending again
   cancel    count the pending and processing jobs that match; with --yes, cancel them
   redeliver count the failed notifications that match; with --yes, deliver them again
   prune     count the jobs that ended before --older-than; with --yes, remove them
 
 Options:
-  -d, --data-source <file>   a module that exports a TypeORM DataSource; without it the database is
-                             that of DATABASE_URL, or of DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME
+  -d, --data-source <file>   a module that exports a TypeORM DataSource. Without it, the command reads
+                             DATABASE_URL, or DB_HOST, DB_PORT, DB_USER, DB_PASSWORD and DB_NAME
   --lock-timeout <ms>        how long to wait for another process that is migrating (300000)
   --online                   for migrate: build indexes while writes go on (see docs/guides/large-tables.md)
   --time-zone <zone>         for adopt: the zone in which the services wrote times, such as UTC
-  --processing <what>        for adopt: what becomes of jobs that are processing: retry (default) or keep
+  --processing <what>        for adopt: what to do with jobs that are processing: retry (default) or keep
   --pending-notifications <what>  for adopt: hold (default: mark them as failed, do not send them) or send
   --user <id>                for retry, cancel, redeliver: only of this user
   --job <id>                 for redeliver: only of this job
@@ -112,7 +112,7 @@ function readAdoption(command: Command, values: Values): Adoption | undefined {
   } = values;
   if (timeZone === undefined) {
     throw new UsageError(
-      `adopt needs --time-zone, the zone in which the services wrote times (UTC in most containers)`,
+      `adopt needs --time-zone: the time zone in which the services wrote times (UTC in most containers)`,
     );
   }
   if (processing !== 'retry' && processing !== 'keep') {

@@ -1,5 +1,6 @@
 import type { DataSource } from 'typeorm';
 import { adopt } from '../migrations/adoption.js';
+import { counted } from '../migrations/adoption.steps.js';
 import { bringUpToDate, lockOptions } from '../migrations/migrate.js';
 import type { BootLogger } from '../connection/boot.logger.js';
 import { revertMigration } from '../migrations/migration.runner.js';
@@ -135,7 +136,7 @@ async function check({ dataSource, out }: Context): Promise<number> {
     for (const difference of drift) out(`  ${describe(difference)}`);
     if (drift.some(({ losesData }) => losesData)) {
       out(
-        '[!] marks what holds data. Dropping it would lose the data: write a migration that keeps the data ' +
+        '[!] marks tables and columns that hold data. Do not drop them: write a migration that keeps the data ' +
           '(ALTER COLUMN ... TYPE ... USING ...).',
       );
     }
@@ -162,12 +163,12 @@ async function adoptOlder({
     return 0;
   }
   for (const { name, rows, steps } of tables) {
-    out(`${name}: ${rows} rows`);
+    out(`${name}: ${counted(rows, 'row')}`);
     for (const step of steps) out(`  ${step}`);
   }
   out(
     yes
-      ? 'Adopted. Now run: npx frameforge-db migrate, and npx frameforge-db check.'
+      ? 'Adopted. Now run npx frameforge-db migrate, and then npx frameforge-db check.'
       : 'Nothing was changed. Stop all services, back up the database, and run this again with --yes.',
   );
   return 0;

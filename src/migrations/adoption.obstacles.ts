@@ -1,11 +1,13 @@
 import type { QueryRunner } from 'typeorm';
-import { besideOf, columnFor, extraColumns, literal, qualified, quoted } from './adoption.steps.js';
+import { besideOf, columnFor, counted, extraColumns } from './adoption.steps.js';
+import { literal, qualified, quoted } from './adoption.steps.js';
 import type { FirstColumn, FirstTable } from './first.tables.js';
 import { FIRST_TABLES } from './first.tables.js';
 import type { FoundColumn } from './older.database.js';
 
-/** A condition that no row of the table may meet, and a description of the problem. */
+/** A condition that no row of the table may meet. */
 interface Fault {
+  /** A description of the problem, such as `"email" has no value`. */
   readonly words: string;
   readonly condition: string;
 }
@@ -43,7 +45,7 @@ export async function obstacles(
     const values = valueFaults(wanted, column, categories.get(column.name) ?? '', timeZone);
     if (values === undefined) {
       missing.push(
-        `${table.name}.${quoted(column.name)} is ${column.type}, which nobody here can make ${wanted.type}`,
+        `${table.name}.${quoted(column.name)} is ${column.type}, and adopt cannot convert it to ${wanted.type}`,
       );
     } else faults.push(...values);
   }
@@ -59,7 +61,7 @@ export async function obstacles(
 
 /** Finds the values that cannot be converted. @returns undefined if no value of the one type can become the other */
 function valueFaults(
-  { name, type, nullable }: FirstColumn,
+  { type, nullable }: FirstColumn,
   column: FoundColumn,
   category: string,
   timeZone: string,
@@ -67,14 +69,14 @@ function valueFaults(
   const it = quoted(column.name);
   const faults: Fault[] = [];
   if (nullable !== true && column.nullable) {
-    faults.push({ words: `have no ${it}`, condition: `${it} IS NULL` });
+    faults.push({ words: `${it} has no value`, condition: `${it} IS NULL` });
   }
   if (column.type === type) return faults;
   if (type.startsWith('timestamp')) {
     if (!column.type.startsWith('timestamp')) return undefined;
     if (!column.type.endsWith('without time zone')) return faults;
     const zone = literal(timeZone);
-    const words = `have a ${it} in an hour that ${timeZone} left out: it was written in another zone`;
+    const words = `${it} is a time that does not exist in ${timeZone}, because the clocks were put forward (it was written in another time zone)`;
     return [
       ...faults,
       { words, condition: `(${it} AT TIME ZONE ${zone}) AT TIME ZONE ${zone} <> ${it}` },
@@ -82,7 +84,7 @@ function valueFaults(
   }
   if (type === 'integer') {
     if (category !== 'N' || column.type === 'money') return undefined;
-    const words = `have a ${it} that is no integer, or too large for one`;
+    const words = `${it} is not an integer, or is too large for one`;
     const inRange = `${it}::numeric BETWEEN -2147483648 AND 2147483647`;
     return [
       ...faults,
@@ -92,13 +94,13 @@ function valueFaults(
   const isText = category === 'S' || category === 'E';
   if (type === 'uuid') {
     if (!isText) return undefined;
-    const words = `have a ${it} that is no UUID`;
+    const words = `${it} is not a UUID`;
     return [...faults, { words, condition: `${it}::text !~* ${UUID}` }];
   }
   if (!isText && column.type !== 'uuid') return undefined;
   const [, length] = /\((\d+)\)$/.exec(type) ?? [];
   if (length === undefined) return faults;
-  const words = `have a ${quoted(name)} of more than ${length} characters`;
+  const words = `${it} is longer than ${length} characters`;
   return [...faults, { words, condition: `char_length(${it}::text) > ${length}` }];
 }
 
@@ -114,7 +116,9 @@ async function countFaults(
   )) as { counts: string }[];
   const numbers = row?.counts.slice(1, -1).split(',').map(Number) ?? [];
   return faults.flatMap(({ words }, index) =>
-    numbers[index] === 0 ? [] : [`${numbers[index]} rows of ${table.name} ${words}`],
+    numbers[index] === 0
+      ? []
+      : [`${table.name}.${words}, in ${counted(numbers[index] ?? 0, 'row')}`],
   );
 }
 
@@ -137,7 +141,7 @@ async function unknownWords(
     )) as { value: string; rows: number }[];
     for (const { value, rows: count } of rows) {
       problems.push(
-        `${count} rows of ${table.name} have the ${it} '${value}', which is none of ${words}`,
+        `${table.name}.${it} is '${value}', and must be one of ${words}, in ${counted(count, 'row')}`,
       );
     }
   }
@@ -162,7 +166,9 @@ async function repeated(
     )) as { values: number }[];
     const { values = 0 } = row ?? {};
     if (values > 0)
-      problems.push(`${values} values of ${table.name}.${it} are there twice or more`);
+      problems.push(
+        `${table.name}.${it} must be unique, but several rows have the same value, for ${counted(values, 'value')}`,
+      );
   }
   return problems;
 }
@@ -195,7 +201,7 @@ async function orphans(
   const { rows = 0 } = row ?? {};
   return rows === 0
     ? []
-    : [`${rows} rows of ${table.name} have a ${from} that is not in ${references}`];
+    : [`${table.name}.${from} does not exist in ${references}, in ${counted(rows, 'row')}`];
 }
 
 /** Finds views, policies and foreign keys on columns that change or go, and a table in the way of the table beside. */
@@ -227,7 +233,7 @@ async function dependents(
   )) as { what: string; column: string }[];
   const problems = rows.map(
     ({ what, column }) =>
-      `${what} uses ${table.name}.${column}, which ${extra.includes(column) ? 'goes' : 'changes'}: drop it, and make it again afterwards`,
+      `${what} uses ${table.name}.${column}, ${extra.includes(column) ? 'which is removed' : 'whose type changes'}: drop it, and create it again after the adoption`,
   );
   const beside = besideOf(table);
   const [row] = (await runner.query(`SELECT to_regclass($1) IS NOT NULL AS "there"`, [
@@ -235,7 +241,9 @@ async function dependents(
   ])) as { there: boolean }[];
   const isNeeded = extra.length > 0 || found.some(({ name }) => name === 'type');
   if (isNeeded && row?.there === true) {
-    problems.push(`there is a table ${beside} already, where the rest would be kept: rename it`);
+    problems.push(
+      `the table ${beside} exists already, and adopt needs this name for the values that the new table does not keep: rename it`,
+    );
   }
   return problems;
 }

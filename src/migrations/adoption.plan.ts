@@ -2,7 +2,7 @@ import type { QueryRunner } from 'typeorm';
 import { MigrationError } from '../errors.js';
 import { obstacles } from './adoption.obstacles.js';
 import type { Step } from './adoption.steps.js';
-import { columnFor, columnSteps, constraintSteps } from './adoption.steps.js';
+import { columnFor, columnSteps, constraintSteps, counted } from './adoption.steps.js';
 import { literal, qualified, quoted } from './adoption.steps.js';
 import type { FirstTable } from './first.tables.js';
 import { FIRST_TABLES } from './first.tables.js';
@@ -29,7 +29,7 @@ export interface Plan {
 }
 
 /** The message that a held notification gets. */
-const HELD = 'Adopted from an older database: not known whether it was sent.';
+const HELD = 'Held by frameforge-db adopt: it may have been sent already.';
 
 /**
  * Plans the steps that turn an older database into the schema of the first three migrations. Changes
@@ -53,8 +53,8 @@ export async function planAdoption(
   const later = recorded.filter((name) => isFrameForgeMigration(name) && !first.has(name));
   if (later.length > 0) {
     throw new MigrationError(
-      `The database cannot be adopted: ${later.join(', ')} has already run on it. Change by hand what ` +
-        `differs: ${differences.join('; ')}.`,
+      `The database cannot be adopted, because these migrations have already run on it: ` +
+        `${later.join(', ')}. Correct these differences by hand: ${differences.join('; ')}.`,
     );
   }
   const problems: string[] = [];
@@ -64,8 +64,8 @@ export async function planAdoption(
   if (problems.length > 0) {
     throw new MigrationError(
       `The database cannot be adopted as it is, and nothing was changed: ${problems.join('; ')}. ` +
-        `Correct this, and start again. If the tables are somebody else's, give this package a schema ` +
-        `of its own, by the option \`schema\`.`,
+        `Correct this, and run the command again. If the tables belong to another program, give this ` +
+        `package its own schema with the option \`schema\`.`,
     );
   }
   const keys: Step[] = [];
@@ -117,23 +117,23 @@ async function unknownSteps(
   if (table.name === 'video_jobs' && choices.processing === 'retry') {
     const rows = await count('status', 'processing');
     const sql = `UPDATE video_jobs SET "status" = 'pending', "startedAt" = NULL WHERE "status" = 'processing'`;
-    const words = `make ${rows} jobs that were being processed pending, to be run again (--processing)`;
+    const words = `set ${counted(rows, 'processing job')} to pending, to run again (--processing)`;
     if (rows > 0) steps.push({ words, sql });
   }
   if (table.name === 'notification_log' && choices.pendingNotifications === 'hold') {
     const rows = await count('deliveryStatus', 'pending');
     const sql = `UPDATE notification_log SET "deliveryStatus" = 'failed',
-        "errorMessage" = $1 || coalesce(' Its error until then: ' || "errorMessage", '')
+        "errorMessage" = $1 || coalesce(' Its earlier error: ' || "errorMessage", '')
       WHERE "deliveryStatus" = 'pending'`;
     const words =
-      `mark ${rows} pending notifications as failed, as nobody knows whether they were sent ` +
-      `(--pending-notifications)`;
+      `mark ${counted(rows, 'pending notification')} as failed and do not send them, because they may ` +
+      `have been sent already (--pending-notifications)`;
     if (rows > 0) steps.push({ words, sql, parameters: [HELD] });
   }
   return steps;
 }
 
-/** Tells how many times are ambiguous: when the clocks are put back, one hour comes twice. */
+/** Says how many times are ambiguous. When the clocks are put back, one hour of the clock comes twice. */
 async function repeatedHours(
   runner: QueryRunner,
   table: FirstTable,
@@ -149,7 +149,7 @@ async function repeatedHours(
     const other = (sign: string): string =>
       `((${it} AT TIME ZONE ${zone}) ${sign} interval '1 hour') AT TIME ZONE ${zone} = ${it}`;
     const rows = await rowsOf(runner, table, found, `${other('+')} OR ${other('-')}`);
-    const words = `know that ${rows} times of ${quoted(wanted.name)} are in an hour that came twice in ${timeZone}: the later of the two is taken`;
+    const words = `note: ${counted(rows, 'time')} of ${quoted(wanted.name)} can mean two hours, because the clocks in ${timeZone} were put back; the later hour is used`;
     if (rows > 0) steps.push({ words });
   }
   return steps;

@@ -11,6 +11,10 @@ export interface Step {
   readonly parameters?: readonly unknown[];
 }
 
+/** Writes a number of things in words, such as `1 row` or `2 rows`. */
+export const counted = (count: number, thing: string): string =>
+  `${count} ${thing}${count === 1 ? '' : 's'}`;
+
 /** Writes a name as SQL. */
 export const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`;
 
@@ -47,7 +51,10 @@ export function columnSteps(
   const types: TypeChange[] = [];
   const rest: Step[] = [];
   if (found.length === 0) {
-    steps.push({ words: 'make the table, which is missing', sql: `CREATE TABLE ${table.name} ()` });
+    steps.push({
+      words: 'create the table, which is missing',
+      sql: `CREATE TABLE ${table.name} ()`,
+    });
   }
   for (const wanted of table.columns) {
     const column = columnFor(wanted, found);
@@ -75,13 +82,16 @@ export function columnSteps(
       rest.push({ words, sql: `${at} ALTER COLUMN ${name} SET NOT NULL` });
     }
     if (wanted.nullable === true && !column.nullable) {
-      const words = `allow ${name} to be without a value`;
+      const words = `allow ${name} to have no value`;
       rest.push({ words, sql: `${at} ALTER COLUMN ${name} DROP NOT NULL` });
     }
     // A change of the type drops the default.
     const keeps = column.type === wanted.type ? (column.default ?? '') : '';
     if (keeps.replace(/::.*$/, '') !== (wanted.default ?? '')) {
-      const words = `set the default of ${name}`;
+      const words =
+        wanted.default === undefined
+          ? `remove the default of ${name}`
+          : `set the default of ${name} to ${wanted.default}`;
       const action = wanted.default === undefined ? 'DROP DEFAULT' : `SET${initial}`;
       rest.push({ words, sql: `${at} ALTER COLUMN ${name} ${action}` });
     }
@@ -93,11 +103,11 @@ export function columnSteps(
     const key = table.primaryKey[1];
     const was = found.find(({ name }) => [key, snake(key)].includes(name))?.name ?? key;
     steps.push({
-      words: `keep what has no place (${copied.join(', ')}) in the table ${beside}`,
+      words: `copy ${copied.join(', ')} to the table ${beside}, because the new table does not keep these values`,
       sql: `CREATE TABLE ${beside} AS SELECT ${quoted(was)} AS ${quoted(key)}, ${copied.join(', ')} FROM ${table.name}`,
     });
     for (const name of extra) {
-      steps.push({ words: `remove ${name} from here`, sql: `${at} DROP COLUMN ${name}` });
+      steps.push({ words: `remove the column ${name}`, sql: `${at} DROP COLUMN ${name}` });
     }
   }
   // One statement changes all types, because each statement would rewrite the table and its indexes.
@@ -113,7 +123,7 @@ export const extraColumns = ({ columns }: FirstTable, found: readonly FoundColum
 
 /** Replaces an unknown type of notification by the type that the job's status tells. */
 const KINDS: Step = {
-  words: `make what "notificationType" is neither 'success' nor 'failure' what the job's status says`,
+  words: `where "notificationType" is another word than 'success' and 'failure', set it to 'success' if the job is completed, or else to 'failure'`,
   sql: `
     UPDATE notification_log n SET "notificationType" =
       CASE (SELECT "status"::text FROM video_jobs j WHERE j."jobId" = n."jobId")
@@ -121,7 +131,7 @@ const KINDS: Step = {
     WHERE "notificationType" NOT IN ('success', 'failure')`,
 };
 
-/** A column that gets another type: a description that follows "make", and a part of ALTER TABLE. */
+/** A column that gets another type: a description that follows "convert", and a part of ALTER TABLE. */
 interface TypeChange {
   readonly words: string;
   readonly sql: string;
@@ -135,13 +145,13 @@ function typeChange(column: string, was: string, type: string, zone: string): Ty
     : // A text is not cast to its length, because that would cut it.
       column + (type === 'integer' ? '::integer' : type === 'uuid' ? '::text::uuid' : '::text');
   return {
-    words: `${column} ${type}${isTime && isLocal ? `, its times being those of ${zone}` : ''} (it is ${was})`,
+    words: `${column} from ${was} to ${type}${isTime && isLocal ? ` (its times are read as ${zone})` : ''}`,
     sql: `ALTER COLUMN ${column} DROP DEFAULT, ALTER COLUMN ${column} TYPE ${type} USING ${using}`,
   };
 }
 
 const alteration = (at: string, changes: readonly TypeChange[]): Step => ({
-  words: `make ${changes.map(({ words }) => words).join('; ')}`,
+  words: `convert ${changes.map(({ words }) => words).join('; ')}`,
   sql: `${at} ${changes.map(({ sql }) => sql).join(', ')}`,
 });
 
@@ -281,7 +291,7 @@ async function indexSteps(
     [relation],
   )) as { name: string }[];
   for (const { name: trigger } of triggers) {
-    const words = `remove the trigger ${trigger}, which knows the table as it was`;
+    const words = `remove the trigger ${trigger}, which was written for the old table`;
     removals.push({ words, sql: `DROP TRIGGER ${quoted(trigger)} ON ${name}` });
   }
   return { keys: [], removals, additions };

@@ -65,17 +65,23 @@ export function olderDifferences(
         return [`${table}."${name}" is ${column.type}, not ${type}`];
       }
       if (column.nullable || column.default !== null) return [];
-      if (nullable === true) return [`${table}."${name}" must be filled, and often has no value`];
+      if (nullable === true)
+        return [`${table}."${name}" is NOT NULL, but this package often stores no value in it`];
       return initial === undefined
         ? []
-        : [`${table}."${name}" has no default, and none gives it a value`];
+        : [`${table}."${name}" has no default, but this package relies on one`];
     });
     // Required columns that this package would not fill.
     const unfilled = found
       .filter((each) => wanted.every(({ name }) => name !== each.name))
       .filter((each) => !each.nullable && each.default === null)
-      .map(({ name }) => `${table}."${name}" must be filled, and is not known here`);
-    const unrecorded = recorded.includes(migration) ? [] : [`${table} is there, and not recorded`];
+      .map(
+        ({ name }) =>
+          `${table}."${name}" is NOT NULL without a default, and this package does not write it`,
+      );
+    const unrecorded = recorded.includes(migration)
+      ? []
+      : [`the table ${table} exists, but its migration is not recorded`];
     const constraints = isBefore ? constraintDifferences(firstTable, found) : [];
     return [...unrecorded, ...differences, ...unfilled, ...constraints];
   });
@@ -132,8 +138,9 @@ const isEnough = (found: string, wanted: string): boolean =>
 /** @param differences - how the tables differ from this package's tables */
 export const olderDatabaseError = (differences: readonly string[]): MigrationError =>
   new MigrationError(
-    `The tables of the database differ from those that this package makes: ${differences.join('; ')}. ` +
-      `Nothing was changed. If an older FrameForge release made them, back them up, and see what ` +
-      `npx frameforge-db adopt would do. If they belong to another program, give this package its own ` +
-      `schema with the option \`schema\` (a schema that is missing is created).`,
+    `The tables of the database differ from the tables that this package creates: ` +
+      `${differences.join('; ')}. Nothing was changed. If an older FrameForge release created them, ` +
+      `run npx frameforge-db adopt: it lists what it would change, and changes nothing without --yes. ` +
+      `If they belong to another program, give this package its own schema with the option \`schema\` ` +
+      `(a schema that does not exist is created).`,
   );

@@ -14,10 +14,10 @@ export interface Difference {
 export function describe({ what, should, is, losesData = false }: Difference): string {
   const said =
     should === undefined
-      ? `${what} is there, and no entity has it: ${is}`
+      ? `${what} exists, but no entity defines it: ${is}`
       : is === undefined
         ? `${what} is missing${should === '' ? '' : `: it should be ${should}`}`
-        : `${what} should be ${should}, and is ${is}`;
+        : `${what} should be ${should}, but is ${is}`;
   return losesData ? `${said} [!]` : said;
 }
 

@@ -182,22 +182,22 @@ describe('frameforge-db check', () => {
     [
       'a column more',
       'ALTER TABLE users ADD COLUMN "phone" text',
-      ['column "users"."phone" is there, and no entity has it: text [!]'],
+      ['column "users"."phone" exists, but no entity defines it: text [!]'],
     ],
     [
       'a type, and nothing else of what TypeORM would make again',
       'ALTER TABLE users ALTER "createdAt" TYPE timestamp, ALTER username TYPE varchar(60)',
       [
-        'column "users"."username" should be character varying(50) NOT NULL, and is character varying(60) NOT NULL [!]',
-        'column "users"."createdAt" should be TIMESTAMP(3) WITH TIME ZONE NOT NULL DEFAULT now(), and is TIMESTAMP(6) NOT NULL DEFAULT now() [!]',
+        'column "users"."username" should be character varying(50) NOT NULL, but is character varying(60) NOT NULL [!]',
+        'column "users"."createdAt" should be TIMESTAMP(3) WITH TIME ZONE NOT NULL DEFAULT now(), but is TIMESTAMP(6) NOT NULL DEFAULT now() [!]',
       ],
     ],
     [
       'null and a default',
       'ALTER TABLE video_jobs ALTER filename DROP NOT NULL, ALTER attempts SET DEFAULT 1',
       [
-        'null in column "video_jobs"."filename" should be refused, and is allowed',
-        `default of column "video_jobs"."attempts" should be '0', and is '1'`,
+        'null in column "video_jobs"."filename" should be refused, but is allowed',
+        `default of column "video_jobs"."attempts" should be '0', but is '1'`,
       ],
     ],
     [
@@ -213,7 +213,7 @@ describe('frameforge-db check', () => {
        CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")
          WHERE "deliveryStatus" = 'sent'`,
       [
-        `index "idx_notifications_claimable" of "notification_log" should be WHERE (("deliveryStatus")::text = 'pending'::text), and is WHERE (("deliveryStatus")::text = 'sent'::text)`,
+        `index "idx_notifications_claimable" of "notification_log" should be WHERE (("deliveryStatus")::text = 'pending'::text), but is WHERE (("deliveryStatus")::text = 'sent'::text)`,
       ],
     ],
     [
@@ -221,7 +221,7 @@ describe('frameforge-db check', () => {
       `DROP INDEX idx_notifications_claimable;
        CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")`,
       [
-        `index "idx_notifications_claimable" of "notification_log" should be WHERE (("deliveryStatus")::text = 'pending'::text), and is not partial`,
+        `index "idx_notifications_claimable" of "notification_log" should be WHERE (("deliveryStatus")::text = 'pending'::text), but is not partial`,
       ],
     ],
     [
@@ -230,7 +230,7 @@ describe('frameforge-db check', () => {
        ALTER TABLE video_jobs DROP CONSTRAINT chk_jobs_progress,
          ADD CONSTRAINT chk_jobs_progress CHECK (progress < 7)`,
       [
-        'constraint "chk_jobs_progress" of "video_jobs" should be CHECK (((progress >= 0) AND (progress <= 100))), and is CHECK ((progress < 7))',
+        'constraint "chk_jobs_progress" of "video_jobs" should be CHECK (((progress >= 0) AND (progress <= 100))), but is CHECK ((progress < 7))',
       ],
     ],
     [
@@ -238,7 +238,7 @@ describe('frameforge-db check', () => {
       `DROP TABLE processing_state, job_attempt_errors; ALTER TABLE video_jobs DROP CONSTRAINT fk_video_jobs_user;
        ALTER TABLE users ADD CONSTRAINT "mine" UNIQUE ("email", "username")`,
       [
-        'constraint "mine" of "users" is there, and no entity has it: UNIQUE ("username", "email")',
+        'constraint "mine" of "users" exists, but no entity defines it: UNIQUE ("username", "email")',
         'table "processing_state" is missing',
         'table "job_attempt_errors" is missing',
         'constraint "fk_video_jobs_user" of "video_jobs" is missing: it should be FOREIGN KEY ("userId") REFERENCES "users"("userId") ON DELETE CASCADE ON UPDATE NO ACTION',
@@ -259,7 +259,11 @@ describe('frameforge-db check', () => {
     if (boot !== -1) lines.splice(boot, 1);
     expect(lines.splice(expected.length)).toEqual(
       marked
-        ? [expect.stringMatching(/^\[!\] marks what holds data\. Dropping it would lose/)]
+        ? [
+            expect.stringMatching(
+              /^\[!\] marks tables and columns that hold data\. Do not drop them/,
+            ),
+          ]
         : [],
     );
     expect(lines).toHaveLength(expected.length);

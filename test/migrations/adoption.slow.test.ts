@@ -24,7 +24,7 @@ afterEach(() => database.drop());
 const load = (kind: string): Promise<unknown> => query(url, older(kind));
 const cli = (...args: string[]) => frameforgeDb(url, ...args);
 
-/** What must be the same before and after: by the name of the columns there are. */
+/** Reads the values that an adoption must keep, whichever names the columns have. */
 async function values(names: 'before' | 'after', zone: string): Promise<unknown> {
   const [{ snake } = {}] = await query(
     url,
@@ -77,7 +77,7 @@ describe.each(KINDS)('an older database: %s', (kind) => {
       const { error } = await failedBoot({ url, ...options });
       expect(error).toBeInstanceOf(MigrationError);
       expect(error.message).toMatch(
-        /^The tables of the database differ from those that this package makes: .*users\."createdAt" is (missing|timestamp without time zone).*npx frameforge-db adopt/,
+        /^The tables of the database differ from the tables that this package creates: .*users\."createdAt" is (missing|timestamp without time zone).*npx frameforge-db adopt/,
       );
     }
     for (const command of ['migrate', 'status', 'check']) {
@@ -94,13 +94,13 @@ describe.each(KINDS)('an older database: %s', (kind) => {
   });
 
   it.each(['UTC', 'America/Sao_Paulo'])(
-    'is adopted with all that is in it, in %s',
+    'is adopted with all rows and values, in %s',
     async (zone) => {
       const before = await values('before', zone);
       const { code, lines } = await cli('adopt', '--time-zone', zone, '--yes');
       expect({ code, last: lines.at(-1) }).toEqual({
         code: 0,
-        last: 'Adopted. Now run: npx frameforge-db migrate, and npx frameforge-db check.',
+        last: 'Adopted. Now run npx frameforge-db migrate, and then npx frameforge-db check.',
       });
       expect(await values('after', zone)).toEqual(before);
       expect(await cli('adopt', '--time-zone', zone, '--yes')).toEqual({
@@ -121,13 +121,13 @@ describe.each(KINDS)('an older database: %s', (kind) => {
       expect(await readCatalog(dataSource)).toEqual(expectedCatalog());
       const jobs = new JobService(dataSource);
       const notifications = new NotificationService(dataSource);
-      // 5 were pending, 5 were being processed.
+      // 5 jobs were pending, and 5 were processing.
       const claimed = await jobs.claimJobs({ limit: 50 });
       expect(claimed).toHaveLength(10);
       const [first] = claimed;
       if (first === undefined) throw new Error('Nothing was claimed.');
       await jobs.completeJob(first, { resultUrl: 's3://b/r', frameCount: 1 });
-      // Nothing is sent twice: what was pending is held.
+      // Notifications that were pending are held, so that none is sent twice.
       expect(await notifications.claimNotifications({ limit: 50 })).toMatchObject([
         { jobId: first.jobId },
       ]);
@@ -137,7 +137,7 @@ describe.each(KINDS)('an older database: %s', (kind) => {
   );
 });
 
-it('jobs and notifications of which nobody knows are left as they are, if that is asked for', async () => {
+it('processing jobs and pending notifications stay as they are with the options for that', async () => {
   await load('from-a-script');
   const choices = ['--processing', 'keep', '--pending-notifications', 'send'];
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes', ...choices)).toMatchObject({ code: 0 });
@@ -155,7 +155,7 @@ it('jobs and notifications of which nobody knows are left as they are, if that i
   ).toEqual([{ processing: 5, pending: 5, told: 10, names: 5, subjects: 10 }]);
 });
 
-it('what cannot be adopted is told, and not changed', async () => {
+it('a database that cannot be adopted is refused with the reason, and not changed', async () => {
   await load('snake-case');
   expect(await cli('adopt', '--time-zone', 'Mars/Olympus', '--yes')).toMatchObject({
     code: 1,
@@ -168,7 +168,11 @@ it('what cannot be adopted is told, and not changed', async () => {
   const before = await everything(url);
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toMatchObject({
     code: 1,
-    lines: [expect.stringContaining('1 values of users."email" are there twice or more')],
+    lines: [
+      expect.stringContaining(
+        'users."email" must be unique, but several rows have the same value, for 1 value',
+      ),
+    ],
   });
   expect(await everything(url)).toEqual(before);
   await query(url, 'ALTER TABLE users DROP COLUMN username');
@@ -200,7 +204,7 @@ it('there is nothing to adopt in an empty database, nor in one of this package',
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes')).toEqual(nothing);
   expect(await query(url, `SELECT FROM pg_tables WHERE schemaname = 'public'`)).toEqual([]);
   await bootOnce({ url });
-  // What an operator has added is no sign of an older database.
+  // An index or a column that an operator added is no sign of an older database.
   await query(
     url,
     `CREATE INDEX mine ON users ("createdAt"); ALTER TABLE users ADD COLUMN phone text`,
@@ -211,13 +215,13 @@ it('there is nothing to adopt in an empty database, nor in one of this package',
     code: 1,
     lines: [
       expect.stringMatching(
-        /cannot be adopted: AddQueueColumns\w+, .* has already run on it\. Change by hand what differs: users\."createdAt" is timestamp/,
+        /cannot be adopted, because these migrations have already run on it: AddQueueColumns\w+, .*\. Correct these differences by hand: users\."createdAt" is timestamp/,
       ),
     ],
   });
 });
 
-it('a column that somebody has widened is none of an older database', async () => {
+it('a column that somebody made wider is no sign of an older database', async () => {
   await bootOnce({ url });
   await query(
     url,

@@ -21,7 +21,7 @@ afterEach(() => database.drop());
 
 const cli = (...args: string[]) => frameforgeDb(url, ...args);
 
-/** What goes beside is the operator's to remove; the rest must be as in a fresh database. */
+/** Removes what an adoption leaves for the operator. After it, the catalog must equal that of a fresh database. */
 const REST = `
   DROP TABLE IF EXISTS users_before_adoption, video_jobs_before_adoption, notification_log_before_adoption, invoices;
   DROP VIEW IF EXISTS names; DROP FUNCTION IF EXISTS touch();
@@ -75,7 +75,7 @@ const ADOPTED: [name: string, kind: string, sql: string][] = [
      ALTER TABLE notification_log ALTER retry_count TYPE bigint, ALTER retry_count DROP DEFAULT`,
   ],
   [
-    'a view of what is only renamed, and a table of somebody that refers to users',
+    'a view of columns that are only renamed, and a table of another program that refers to users',
     'snake-case',
     `CREATE VIEW names AS SELECT user_id, username FROM users;
      CREATE TABLE invoices (user_id uuid REFERENCES users)`,
@@ -95,7 +95,7 @@ const ADOPTED: [name: string, kind: string, sql: string][] = [
   ],
 ];
 
-/** Columns stay in the order that they have: nothing of this package depends on it. */
+/** Ignores the order of columns: an adoption keeps it, and this package does not depend on it. */
 const unordered = ({ columns, ...rest }: Catalog): object => ({
   ...rest,
   columns: columns.toSorted(),
@@ -130,7 +130,7 @@ it.each(ADOPTED)('it is adopted: %s', async (_name, kind, sql) => {
   await dataSource.destroy();
 });
 
-it('what has no place is kept beside, by the key of its row', async () => {
+it('columns without a place are kept in another table, with the key of their row', async () => {
   await query(url, older('snake-case'));
   await query(
     url,
@@ -150,7 +150,7 @@ it('what has no place is kept beside, by the key of its row', async () => {
   ]);
 });
 
-it('what is in the way is listed, all of it, and nothing is changed', async () => {
+it('all problems are listed, and nothing is changed', async () => {
   await query(url, older('from-a-script'));
   await query(
     url,
@@ -174,21 +174,21 @@ it('what is in the way is listed, all of it, and nothing is changed', async () =
     const { code, lines } = await cli('adopt', '--time-zone', 'UTC', ...args);
     expect(code).toBe(1);
     const [, list = '', remedy] =
-      /^frameforge-db: The database cannot be adopted as it is, and nothing was changed: (.*)\. (Correct this, and start again\. .*)$/.exec(
+      /^frameforge-db: The database cannot be adopted as it is, and nothing was changed: (.*)\. (Correct this, and run the command again\. .*)$/.exec(
         lines.join('\n'),
       ) ?? [];
-    expect(remedy).toContain('by the option `schema`');
+    expect(remedy).toContain('with the option `schema`');
     expect(list.split('; ')).toEqual([
-      '1 rows of users have a "username" of more than 50 characters',
-      '1 rows of users have no "email"',
-      '1 values of users."username" are there twice or more',
-      'video_jobs."created_at" is bigint, which nobody here can make timestamp(3) with time zone',
-      '10 rows of video_jobs have a "frame_count" that is no integer, or too large for one',
-      `5 rows of video_jobs have the "status" 'queued', which is none of ('pending', 'processing', 'completed', 'failed')`,
-      '5 rows of video_jobs have a "user_id" that is not in users',
-      'the view latest uses video_jobs.frame_count, which changes: drop it, and make it again afterwards',
+      'users."username" is longer than 50 characters, in 1 row',
+      'users."email" has no value, in 1 row',
+      'users."username" must be unique, but several rows have the same value, for 1 value',
+      'video_jobs."created_at" is bigint, and adopt cannot convert it to timestamp(3) with time zone',
+      'video_jobs."frame_count" is not an integer, or is too large for one, in 10 rows',
+      `video_jobs."status" is 'queued', and must be one of ('pending', 'processing', 'completed', 'failed'), in 5 rows`,
+      'video_jobs."user_id" does not exist in users, in 5 rows',
+      'the view latest uses video_jobs.frame_count, whose type changes: drop it, and create it again after the adoption',
       'notification_log has no column for "recipientEmail"',
-      'there is a table notification_log_before_adoption already, where the rest would be kept: rename it',
+      'the table notification_log_before_adoption exists already, and adopt needs this name for the values that the new table does not keep: rename it',
     ]);
   }
   expect(await everything(url)).toEqual(before);
@@ -198,25 +198,25 @@ it.each([
   [
     'numbers as ids',
     `DROP TABLE notification_log, video_jobs; ALTER TABLE users DROP COLUMN user_id; ALTER TABLE users ADD COLUMN user_id serial PRIMARY KEY`,
-    ['users."user_id" is integer, which nobody here can make uuid'],
+    ['users."user_id" is integer, and adopt cannot convert it to uuid'],
   ],
   [
-    'texts as ids that are none',
+    'texts as ids that are no UUIDs',
     `${VARCHAR_IDS('varchar(36)')}; UPDATE notification_log SET notification_id = 'n-' || left(notification_id, 30)`,
-    ['10 rows of notification_log have a "notification_id" that is no UUID'],
+    ['notification_log."notification_id" is not a UUID, in 10 rows'],
   ],
   [
     'texts as ids that others refer to',
     `${VARCHAR_IDS('varchar(36)')}; CREATE TABLE invoices (user_id varchar(36) CONSTRAINT billed REFERENCES users)`,
     [
-      'the foreign key billed of invoices uses users.user_id, which changes: drop it, and make it again afterwards',
+      'the foreign key billed of invoices uses users.user_id, whose type changes: drop it, and create it again after the adoption',
     ],
   ],
   [
     'a policy',
     `CREATE POLICY mine ON video_jobs USING (created_at > '2026-01-01')`,
     [
-      'the policy mine uses video_jobs.created_at, which changes: drop it, and make it again afterwards',
+      'the policy mine uses video_jobs.created_at, whose type changes: drop it, and create it again after the adoption',
     ],
   ],
 ])('it is refused: %s', async (_name, sql, problems) => {
@@ -238,12 +238,12 @@ it.each([
   [
     'a default that is missing',
     'ALTER "createdAt" DROP DEFAULT',
-    /"createdAt" has no default, and none gives it a value/,
+    /"createdAt" has no default, but this package relies on one/,
   ],
   [
     'a value that is required',
     `ALTER "frameCount" SET NOT NULL`,
-    /"frameCount" must be filled, and often has no value/,
+    /"frameCount" is NOT NULL, but this package often stores no value in it/,
   ],
   [
     'a primary key that is missing',
@@ -278,7 +278,7 @@ it.each([
   ],
 ])('a boot refuses recorded tables for %s', async (_name, change, message) => {
   await query(url, older('camel-case-without-zones'));
-  // But for this change, they are what the first three migrations make, as far as it matters.
+  // Makes the tables equal to those of the first three migrations, as far as the package compares them.
   await query(
     url,
     `CREATE TYPE state AS ENUM ('pending', 'processing', 'completed', 'failed');
@@ -340,14 +340,14 @@ it('tables whose names differ in capitals are not looked at, and are left as the
   expect(await theirs()).toEqual(before);
 });
 
-it('times in an hour that a zone left out were written in another zone', async () => {
+it('a time that does not exist in the zone is refused', async () => {
   await query(url, older('snake-case'));
   await query(url, `UPDATE video_jobs SET created_at = '2026-03-08 02:30' WHERE status = 'failed'`);
   expect(await cli('adopt', '--time-zone', 'America/New_York', '--yes')).toMatchObject({
     code: 1,
     lines: [
       expect.stringContaining(
-        '5 rows of video_jobs have a "created_at" in an hour that America/New_York left out: it was written in another zone',
+        'video_jobs."created_at" is a time that does not exist in America/New_York, because the clocks were put forward (it was written in another time zone), in 5 rows',
       ),
     ],
   });
@@ -359,13 +359,13 @@ it.each([
   ['Europe/Dublin', '2026-10-25 01:30', '2026-10-25T01:30:00.000Z'],
   ['Australia/Sydney', '2026-04-05 02:30', '2026-04-04T16:30:00.000Z'],
 ])(
-  'times in an hour that %s had twice are told, and taken as the later',
+  'times in an hour that occurs twice in %s are listed, and the later hour is used',
   async (zone, at, later) => {
     await query(url, older('snake-case'));
     await query(url, `UPDATE video_jobs SET created_at = '${at}' WHERE status = 'failed'`);
     const { lines } = await cli('adopt', '--time-zone', zone, '--yes');
     expect(lines).toContain(
-      `  know that 5 times of "createdAt" are in an hour that came twice in ${zone}: the later of the two is taken`,
+      `  note: 5 times of "createdAt" can mean two hours, because the clocks in ${zone} were put back; the later hour is used`,
     );
     expect(
       await query(url, `SELECT DISTINCT "createdAt" FROM video_jobs WHERE status = 'failed'`),
@@ -373,7 +373,7 @@ it.each([
   },
 );
 
-it('a notification that is held keeps its error of before', async () => {
+it('a notification that is held keeps its earlier error', async () => {
   await query(url, older('from-a-script'));
   await query(
     url,
@@ -388,7 +388,7 @@ it('a notification that is held keeps its error of before', async () => {
   ).toEqual([
     {
       error:
-        'Adopted from an older database: not known whether it was sent. Its error until then: mailbox full',
+        'Held by frameforge-db adopt: it may have been sent already. Its earlier error: mailbox full',
     },
   ]);
 });

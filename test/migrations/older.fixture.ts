@@ -6,7 +6,7 @@ import { FIRST_TABLES } from '../../src/migrations/first.tables.js';
 import type { FoundColumn } from '../../src/migrations/older.database.js';
 import { query } from '../support/query.js';
 
-const HELD = 'Adopted from an older database: not known whether it was sent.';
+const HELD = 'Held by frameforge-db adopt: it may have been sent already.';
 
 /** SQL that makes an older database, with its rows. */
 export const older = (kind: string): string =>
@@ -46,8 +46,8 @@ export async function everything(url: string): Promise<unknown> {
 }
 
 /**
- * The values of all rows of the first three tables, under the names of today, times in ms: the same
- * before and after an adoption. What is decided about some of them is left out.
+ * Reads the values of all rows of the first three tables, under the new names and with times in ms. They must be
+ * equal before and after an adoption. The changes that the operator chooses (retry, hold) are applied to both.
  */
 export async function valuesIn(url: string, zone: string): Promise<unknown> {
   const columns = (await query(
@@ -90,7 +90,7 @@ function valueOf({ name, type }: FirstColumn, column: FoundColumn, zone: string)
   if (type === 'uuid') return `lower(${it}::text)`;
   if (type === 'integer') return `${it}::float8::text`;
   if (name !== 'notificationType' || column.name !== 'type') return `${it}::text`;
-  // These were e-mails and the like: what they told is what became of the job.
+  // The old type was a channel, such as an e-mail. The new type follows from the status of the job.
   return `(SELECT CASE status::text WHEN 'completed' THEN 'success' ELSE 'failure' END
     FROM video_jobs j WHERE j.job_id = t.job_id)`;
 }

@@ -176,7 +176,7 @@ it('an existing table of somebody else is told as that', async () => {
   await query(other.url, 'CREATE TABLE users (id serial)');
   const { error } = await failedBoot({ url: other.url });
   expect(error.message).toMatch(
-    /^The tables of the database differ from those that this package makes: users is there, and not recorded; users\."userId" is missing; .*If they belong to another program, give this package its own schema with the option `schema`/,
+    /^The tables of the database differ from the tables that this package creates: the table users exists, but its migration is not recorded; users\."userId" is missing; .*If they belong to another program, give this package its own schema with the option `schema`/,
   );
   // Not even the table of migrations was made.
   expect(
