@@ -43,7 +43,7 @@ export class BackgroundStory {
     );
     const { outbox } = this.app.get(Mailer);
     this.narrator.claim(
-      `all ${outbox.length} notifications are delivered, also those of the earlier jobs`,
+      `all ${outbox.length} notifications are delivered, including those of the earlier jobs`,
       outbox.length === all.length && all.every((one) => one.deliveryStatus === 'sent'),
     );
   }
@@ -63,7 +63,7 @@ export class BackgroundStory {
       );
     }
     this.narrator.claim(
-      'every finished job has exactly one notification, and it matches the outcome',
+      'every finished job has exactly one notification, and it matches the result of the job',
       pairs,
     );
     this.narrator.quote(lines);

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { startEmbeddedPostgres } from '@frameforge/shared-types/embedded';
 import { Client } from 'pg';
 
-/** Where the demonstration takes place. */
+/** The database that the demonstration uses. */
 export interface DemoDatabase {
   readonly url: string;
   /** A schema of its own, so that nothing else in the database is touched. */

@@ -7,11 +7,11 @@ export class ClaimFailed extends Error {}
 
 type Style = Parameters<typeof styleText>[0];
 
-/** In colour where the terminal has it, and NO_COLOR does not forbid it. */
+/** Adds colour if the terminal has colours and NO_COLOR does not forbid them. */
 const styled = (style: Style, text: string): string =>
   process.stdout.isTTY && process.stdout.hasColors() ? styleText(style, text) : text;
 
-/** Prints what happens. Nothing is printed as done that was not checked first. */
+/** Prints what happens. It prints a statement only after the statement was checked. */
 export class Narrator {
   private readonly waiting = new Waiting(process.stdout);
   private chapters = 0;
@@ -41,7 +41,7 @@ export class Narrator {
   }
 
   end(seconds: number): void {
-    const text = `All ${this.claims} claims were checked and hold (${seconds.toFixed(1)} s).`;
+    const text = `All ${this.claims} statements above were checked, and are true (${seconds.toFixed(1)} s).`;
     this.say(`\n${styled(['bold', 'green'], text)}`);
   }
 

@@ -13,7 +13,7 @@ import { DataSource } from 'typeorm';
 import type { Narrator } from './narrator.js';
 import { UploadService } from './upload.service.js';
 
-/** Tells the life of a few jobs that are claimed by hand, and checks in the database what it says. */
+/** Shows the life of a few jobs that are claimed by hand, and checks each statement in the database. */
 export class Story {
   private readonly jobs: JobService;
   private readonly notifications: NotificationService;
@@ -49,7 +49,7 @@ export class Story {
     );
     const names = frameForgeMigrations.map((Migration) => Migration.name);
     this.narrator.claim(
-      `ran ${rows.length} migrations; tables and entities agree`,
+      `ran ${rows.length} migrations; the tables match the entities`,
       agree && names.every((name) => rows.some((row) => row.name === name)),
     );
   }
@@ -83,7 +83,7 @@ export class Story {
     const winner = claims.flat()[0];
     if (winner === undefined) throw new Error('Nobody got the job.');
     this.narrator.claim(
-      `one worker gets the job, as run ${winner.runNumber}; the other gets nothing`,
+      `one worker gets the job, as its run number ${winner.runNumber}; the other worker gets nothing`,
       claims.flat().length === 1 && winner.jobId === jobId,
     );
     return winner;
@@ -120,7 +120,7 @@ export class Story {
     const before = await this.countAll();
     const nobody = await errorOf(this.uploads.upload(randomUUID(), 'cat.mp4'));
     this.narrator.claim(
-      `for a user who does not exist: ${nameOf(nobody)}`,
+      `a job for a user who does not exist is refused with ${nameOf(nobody)}`,
       nobody instanceof UserNotFoundError,
     );
     const noUrl = await errorOf(
@@ -128,14 +128,16 @@ export class Story {
     );
     const problems = noUrl instanceof InvalidInputError ? noUrl.problems : [];
     this.narrator.claim(
-      `without a file name and without a valid URL: ${nameOf(noUrl)}; nothing was written`,
+      `a job without a file name and without a valid URL is refused with ${nameOf(noUrl)}; nothing is written`,
       problems.map(({ property }) => property).join() === 'filename,videoUrl' &&
         (await this.countAll()) === before,
     );
   }
 
   private async isRolledBack({ userId }: User): Promise<void> {
-    this.narrator.chapter('A transaction creates two jobs, and is rolled back');
+    this.narrator.chapter(
+      'A transaction creates two jobs and is rolled back, because a payment is declined',
+    );
     const before = await this.countAll();
     let inside = 0;
     const error = await errorOf(
@@ -145,7 +147,7 @@ export class Story {
       }),
     );
     this.narrator.claim(
-      `"${(error as Error).message}" No other connection ever saw the two jobs, and they do not exist`,
+      `the error is "${(error as Error).message}"; no other connection ever saw the two jobs, and they do not exist`,
       (error as Error).message === 'The payment was declined.' &&
         inside === before &&
         (await this.countAll()) === before,
@@ -153,22 +155,22 @@ export class Story {
   }
 
   private async isFencedOff({ userId }: User): Promise<void> {
-    this.narrator.chapter('A worker stalls, and comes back after another worker has taken over');
+    this.narrator.chapter('A worker hangs, and another worker takes over its job');
     const { jobId } = await this.uploads.upload(userId, 'dog.mp4');
     const late = await this.claim(jobId, 'worker-1', 1);
     this.narrator.claim(
-      `${late.workerId} claims ${late.filename} as run ${late.runNumber}, and stalls until its lease has ended`,
+      `${late.workerId} claims ${late.filename} as run ${late.runNumber}, and hangs until its lease has ended`,
       late.runNumber === 1,
     );
     const next = await this.claim(jobId, 'worker-2', 30_000);
     this.narrator.claim(
-      `${next.workerId} claims the job, as run ${next.runNumber}`,
+      `${next.workerId} claims the same job, as run ${next.runNumber}`,
       next.runNumber === 2,
     );
     const wrong = { resultUrl: 's3://frames/half-a-dog.zip', frameCount: 7 };
     const error = await errorOf(this.jobs.completeJob(late, wrong));
     this.narrator.claim(
-      `${late.workerId} wakes up, and tries to complete run ${late.runNumber}: ${nameOf(error)}, nothing is written`,
+      `${late.workerId} goes on, and tries to complete run ${late.runNumber}: it gets ${nameOf(error)}, and nothing is written`,
       error instanceof LeaseLostError && (await this.jobs.getJob(jobId)).status === 'processing',
     );
     const right = { resultUrl: 's3://frames/dog.zip', frameCount: 90 };
@@ -179,7 +181,7 @@ export class Story {
     );
   }
 
-  /** Claims until the job can be had: a lease has to end first. */
+  /** Claims again and again until it gets the job, because another lease may have to end first. */
   private async claim(jobId: string, workerId: string, leaseMs: number): Promise<VideoJob> {
     for (;;) {
       const [job] = await this.jobs.claimJobs({ workerId, leaseMs, limit: 1 });
@@ -201,7 +203,7 @@ export class Story {
 
 const nameOf = (error: unknown): string => (error instanceof Error ? error.name : 'no error');
 
-/** What a call was refused with; undefined when it was not. */
+/** Returns the error of a call, or undefined if the call succeeds. */
 async function errorOf(call: Promise<unknown>): Promise<unknown> {
   try {
     await call;

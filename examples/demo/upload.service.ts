@@ -3,7 +3,7 @@ import { InjectRepository } from '@nestjs/typeorm';
 import { JobService, User, VideoJob } from '@frameforge/shared-types';
 import { DataSource, Repository } from 'typeorm';
 
-/** What a service of yours might do with the package. */
+/** An example of a service that uses the package. */
 @Injectable()
 export class UploadService {
   constructor(

@@ -16,7 +16,7 @@ import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
 export const ADAPTERS = ['express', 'fastify'] as const;
 export type Adapter = (typeof ADAPTERS)[number];
 
-/** Who may pass; a provider of the application. */
+/** Decides who may pass. It is a provider of the application. */
 @Injectable()
 export class Doorman {
   isOpen = true;
@@ -37,7 +37,7 @@ export class AdminGuard implements CanActivate {
   }
 }
 
-/** What an application has besides. */
+/** Further parts of the application. */
 export interface AppOptions {
   readonly prefix?: string;
   readonly logger?: LoggerService;

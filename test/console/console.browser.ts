@@ -17,21 +17,21 @@ import { ADAPTERS, bootConsole } from './console.app.js';
 import { buildPages } from './console.build.js';
 import { makeUpADay, NASTY } from '../../examples/console/made-up.day.js';
 
-/** What the functions that run in the page use of it. */
+/** The parts of the page that the functions inside it use. */
 declare const document: {
   readonly documentElement: { readonly scrollWidth: number };
   readonly activeElement: { readonly textContent: string | null } | null;
   dispatchEvent(event: Event): boolean;
 };
 
-/** What the overview's answer has of charts. */
+/** The charts in the answer of the overview. */
 interface Overview {
   readonly lastHour: readonly { readonly at: string }[];
   readonly lastWeek: readonly { readonly at: string }[];
 }
 
 const IMAGES = join(REPOSITORY, 'docs/images');
-/** What docs/images has. They are taken anew with SCREENSHOTS=1. */
+/** The pictures in docs/images. SCREENSHOTS=1 takes them anew. */
 const PICTURES = new Set([
   'overview-light',
   'overview-dark',
@@ -77,7 +77,7 @@ async function boot(...[url, adapter, options]: Parameters<typeof bootConsole>) 
   return booted;
 }
 
-/** What went wrong in a page that no test looks for. */
+/** The errors of a page that no test expects. */
 interface Seen {
   readonly page: Page;
   readonly errors: string[];
@@ -111,9 +111,9 @@ async function open(
   return { page, errors };
 }
 
-/** What axe-core finds wrong, in words. */
+/** The problems that axe-core finds, in words. */
 async function violations(page: Page): Promise<string[]> {
-  // Not by a script element: the policy of the page forbids that.
+  // This does not add a script element, because the policy of the page forbids it.
   await page.evaluate(AXE);
   return page.evaluate(async () => {
     const { axe } = globalThis as unknown as {
@@ -248,7 +248,7 @@ it('shows nothing more to somebody who signs out while a stream tells of changes
   await page.getByRole('link', { name: 'meanwhile.mp4' }).waitFor();
   doorman.isOpen = false;
   await page.getByText('You are no longer allowed to see this').waitFor({ timeout: 60_000 });
-  // Neither what comes later nor what was there.
+  // The page shows neither the jobs that are created later nor the earlier jobs.
   await create('after.mp4');
   const paths = requestsOf(page);
   await until(async () => paths.filter((path) => path.endsWith('/api/jobs')).length >= 2);
@@ -360,7 +360,7 @@ it.each([
   );
   const { url } = await boot(h.url, 'express');
   const { page, errors } = await open(`${url}/frameforge/jobs?user=${username}`);
-  /** What the links of the page would open. */
+  /** The addresses of the links of the page. */
   const schemes = async () =>
     new Set(
       await page
@@ -423,7 +423,7 @@ it('retries all that match, after the count and a question; and delivers again',
     const run = await h.jobs.startJob(jobId, { leaseMs: 60_000, workerId: 'w' });
     await h.jobs.failJob(run, { errorMessage: 'no video' });
   }
-  // What was created within the second in which a list is shown is not in it for sure.
+  // A job that is created in the second in which a list is shown may be missing from the list.
   await sleep(1_100);
   const { url } = await boot(h.url, 'express');
   const { page, errors } = await open(`${url}/frameforge/jobs?user=bulk&status=failed`);
@@ -461,7 +461,7 @@ async function untold(userId: string): Promise<string> {
   return jobId;
 }
 
-/** What the database has of the notifications of some jobs. */
+/** Reads the notifications of some jobs from the database. */
 const deliveriesOf = (jobIds: readonly string[]): Promise<object[]> =>
   h.dataSource.query(
     `SELECT "deliveryStatus", "retryCount", "availableAt" <= now() AS "isDue" FROM notification_log
@@ -555,7 +555,7 @@ describe.each([
     proxy.silent = true;
     proxy.cut();
     await page.getByText('The database does not answer.').waitFor({ timeout: 60_000 });
-    // What was read before stays.
+    // The values that were read before stay on the page.
     await page.getByText('Jobs per minute, last hour').waitFor();
     if (!holdsBack) await picture(page, 'outage-light');
     proxy.silent = false;
@@ -592,7 +592,7 @@ it('costs nothing while the tab is hidden', async () => {
   await rows(page).first().waitFor();
   await page.waitForTimeout(1_000);
   await hide(page, true);
-  // What was under way is read.
+  // The read that had begun ends, and its values are shown.
   await page.waitForTimeout(1_000);
   const paths = requestsOf(page);
   proxy.reset();

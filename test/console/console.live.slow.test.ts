@@ -141,7 +141,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
 
   it('ends all streams when the application closes, which waits for none', async () => {
     const { app, url } = await boot(h.url, adapter, { waits: true });
-    // Nor for the connections that they leave behind.
+    // The end of the application does not wait for the connections that they leave behind either.
     (app.getHttpServer() as Server).keepAliveTimeout = 600_000;
     const streams = await Promise.all(
       ['overview', 'jobs', 'jobs'].map((path) => listen(`${url}/frameforge/api/live/${path}`)),
@@ -151,7 +151,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     await until(async () => streams.every(({ state }) => state.isOver));
   });
 
-  it('reads once for all of the same, and no more once they have left', async () => {
+  it('reads once for all viewers of one list, and stops when they have left', async () => {
     const proxy = await Proxy.start(h.url);
     closing.push(() => proxy.stop());
     const { jobId } = await makers(h).failed();
@@ -165,7 +165,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     await until(async () => streams.every(({ events }) => events.length >= count + 2));
     const perLook = proxy.traffic.roundTrips / 2;
     for (const { response } of streams) response.destroy();
-    // What was under way may still be read.
+    // A read that had begun may still end.
     await sleep(500);
     proxy.reset();
     await sleep(3_000);

@@ -37,7 +37,7 @@ it('has at most 100 KB of files, compressed', () => {
   expect(sizes.reduce((a, b) => a + b)).toBeLessThan(100 * 1024);
 });
 
-/** What is said of options. */
+/** Returns the error that these options cause. */
 const message = (options: object): string => {
   try {
     FrameForgeConsoleModule.forRoot(options);
@@ -90,7 +90,7 @@ const post = (url: string, ids: unknown, headers: Record<string, string> = {}) =
     body: JSON.stringify({ ids }),
   });
 
-/** What a clock that is wrong does not change. */
+/** The facts that a wrong clock does not change. */
 const ALL_BUT_DATE = [
   'hrtime',
   'nextTick',
@@ -196,7 +196,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     const { hostname, port } = new URL(url);
     const ask = (method: string, path: string) =>
       new Promise<{ status: number; text: string }>((resolve, reject) => {
-        // Not by fetch, which tidies addresses.
+        // This does not use fetch, because fetch normalizes addresses.
         httpRequest({ hostname, port, method, path }, (answer) => {
           let text = '';
           answer.setEncoding('utf8').on('data', (part: string) => (text += part));
@@ -217,7 +217,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       }
     }
     doorman.isOpen = true;
-    // What is not there is not found: no file of the application is served.
+    // An unknown path is answered with 404. No file of the application is served.
     for (const address of odd.filter((path) => path.startsWith('frameforge/assets'))) {
       const { text } = await ask('GET', `/v1/${address}`);
       expect(text).not.toMatch(/shared-types|function/);
@@ -542,6 +542,6 @@ it('reads once for all who ask for the same at a time', async () => {
   expect(await get('a')).toBe(3);
   const away = Promise.reject(new Error('away'));
   await expect(reads.get('c', () => away)).rejects.toThrow('away');
-  // What failed is not the answer for as long as what was read.
+  // A failed read is cached for less time than a successful one.
   await until(async () => (await get('c').catch(() => 0)) === 4);
 });

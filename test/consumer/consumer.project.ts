@@ -28,7 +28,7 @@ const isOptional = (peer: string): boolean =>
 export const REQUIRED_PEERS = PEERS.filter((peer) => !isOptional(peer));
 export const OPTIONAL_PEERS = PEERS.filter(isOptional);
 
-/** What applications import, by its names. */
+/** The names that applications import. */
 export const ENTRIES = Object.keys(manifest.exports)
   .filter((entry) => !entry.endsWith('.json'))
   .map((entry) => `@frameforge/shared-types${entry.slice(1)}`);

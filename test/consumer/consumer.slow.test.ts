@@ -171,7 +171,7 @@ async function appliedMigrations(): Promise<unknown[]> {
   return rows.map(({ name }) => name);
 }
 
-/** What `migration:show` prints: whether each migration has run. */
+/** The output of `migration:show`: whether each migration has run. */
 const shown = (output: string): string[] =>
   [...output.matchAll(/\[(X| )\] (?:\d+ )?(\w+)/g)].map(([, mark, name]) => `${mark} ${name}`);
 
@@ -200,7 +200,7 @@ async function createsAJob(): Promise<void> {
   });
 }
 
-/** Whatever a process does to get at the package, it gets one copy of everything. */
+/** However a process loads the package, it must get one copy of each class. */
 async function hasOneCopy(entries: readonly string[]): Promise<void> {
   project.write('same.cjs', SAME);
   const stdout = await project.runOk(['node', 'same.cjs', ...entries], environment());
@@ -282,7 +282,7 @@ describe('an ES module application, with today’s versions and all optional pee
       '@frameforge/shared-types is linked, and has another @nestjs/core',
     );
     expect(stdout + stderr).toContain('install what npm pack makes');
-    // What Nest says, and what the warning names.
+    // This checks Nest's message and the names in the warning.
     expect(stderr).toMatch(/can't resolve dependencies of the TypeOrmCoreModule/);
   });
 });

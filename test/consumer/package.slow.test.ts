@@ -10,12 +10,12 @@ beforeAll(async () => {
   packed = await packPackage();
 }, 300_000);
 
-/** What the browser gets: no module of Node. */
+/** The folder of the files for the browser. They must not import a module of Node. */
 const PAGES = 'dist/console/assets/';
 
 const read = (path: string): string => readFileSync(join(packed.checkout, path), 'utf8');
 
-/** What a module or a declaration imports, in whatever way. */
+/** Finds all imports of a module or a declaration file, in every form. */
 function importsOf(path: string): string[] {
   const pattern = /(?:from\s|import\s|import\(|require\(|require\.resolve\()\s*(['"])([^'"\n]+)\1/g;
   return [...read(path).matchAll(pattern)].map(([, , specifier]) => specifier as string);
@@ -28,7 +28,7 @@ function packageOf(specifier: string): string | undefined {
   return scope?.startsWith('@') ? `${scope}/${name}` : scope;
 }
 
-/** What a module cannot be loaded without; for a declaration, all that it names. */
+/** Finds the packages that a module needs to load. For a declaration file, finds all packages that it names. */
 function needsOf(path: string): string[] {
   if (path.endsWith('.d.ts')) return importsOf(path);
   const pattern = path.startsWith('dist/cjs/')

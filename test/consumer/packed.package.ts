@@ -22,7 +22,7 @@ const DAY_MS = 86_400_000;
 /** A lock of this age was left by a process that was killed. */
 const STALE_MS = 300_000;
 
-/** What a checkout needs besides: the demonstration is run by it. */
+/** A further folder that a checkout needs to run the demonstration. */
 const SUPPORT = 'test/support';
 const UNWANTED = new Set(['.git', '.ci', 'bench', 'coverage', 'dist', 'node_modules', 'test']);
 

@@ -42,7 +42,7 @@ function run(ending: string, account = {}): ChildProcess {
   return child;
 }
 
-/** What the process tells about its server. */
+/** Reads the message in which the process describes its server. */
 async function started(child: ChildProcess): Promise<{ url: string; pid: number }> {
   const lines = createInterface({ input: child.stdout! });
   const [line] = (await Promise.race([once(lines, 'line'), once(lines, 'close')])) as [string?];

@@ -31,7 +31,7 @@ beforeEach(async () => {
 });
 afterEach(() => h.close());
 
-/** What a call rejects with. */
+/** Returns the error with which a call rejects. */
 async function failureOf(call: Promise<unknown>): Promise<FrameForgeError> {
   const error = await call.then(
     () => new Error('The call succeeded.'),

@@ -17,7 +17,7 @@ const eachHasACodeOfItsOwn: Same<
 > = true;
 const codeIsOfLiterals: string extends FrameForgeErrorCode ? false : true = true;
 
-/** What a caller does with something caught: each case has the data fields of its class. */
+/** Narrows a caught error as a caller would. Each case has the data fields of its class. */
 function describeError(error: unknown): string {
   if (!isFrameForgeError(error)) return 'not ours';
   switch (error.code) {

@@ -17,7 +17,7 @@ import { openHarness } from '../support/harness.js';
 const PASSWORD = 'hunter2xyzzy';
 const HASH = '$2b$10$neverToBeSeen';
 
-/** What was logged and printed. */
+/** The lines that were logged and printed. */
 let printed: string[] = [];
 const note = (...parts: unknown[]): void => {
   printed.push(parts.map((part) => inspect(part, { depth: 10 })).join(' '));

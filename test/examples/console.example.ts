@@ -10,7 +10,7 @@ import { until } from '../support/until.js';
 const ROOT = join(import.meta.dirname, '../..');
 const MINUTES = 60_000;
 
-/** What the overview tells. */
+/** The parts of the overview that this test reads. */
 interface Overview {
   readonly jobs: { readonly counts: Readonly<Record<string, { readonly count: number }>> };
   readonly workers: readonly { readonly workerId: string }[];

@@ -31,7 +31,7 @@ beforeAll(async () => {
   installed = await start('npm', ['run', 'example:frames']).result;
 }, 5 * MINUTES);
 
-/** Whatever a test that failed has left. */
+/** Removes the files and ends the processes that a failed test has left. */
 afterEach(() => {
   for (const pid of processesWith(temporary)) process.kill(Number(pid), 'SIGKILL');
 });

@@ -17,7 +17,7 @@ let folder: string;
 let service: ChildProcess;
 let browser: Browser;
 let page: Page;
-/** What went wrong in the page. */
+/** The errors of the page. */
 const problems: string[] = [];
 
 beforeAll(async () => {

@@ -7,7 +7,7 @@ import * as api from '../../src/index.js';
 import type { FrameForgeErrorCode } from '../../src/index.js';
 
 const JOB = '0190f2a4-5c6e-7abc-8def-0123456789ab';
-/** What must stay inside: where the database is, what was asked of it, and other users' values. */
+/** A text that no response may contain: the database's address, its statements, and other users' values. */
 const SECRET = 'select "passwordHash" from users at db.internal:5432 as frameforge_app';
 const cause = Object.assign(new Error(SECRET), { query: SECRET, detail: SECRET, hint: SECRET });
 

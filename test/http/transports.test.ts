@@ -81,7 +81,7 @@ function clientOf(port: number): ClientProxy {
   return client;
 }
 
-/** What a client of Nest gets of a message that fails. */
+/** Returns the error that a client of Nest receives for a message that fails. */
 const sent = (client: ClientProxy, name: string): Promise<unknown> =>
   lastValueFrom(client.send('fail', name)).then(
     () => 'an answer',

@@ -190,7 +190,7 @@ const VALUES: Readonly<Record<string, Values>> = {
   notificationType: choices('success', 'failure'),
 };
 
-/** What no rule means, but a caller or an attacker may send. */
+/** Values that no rule expects, but that a caller or an attacker may send. */
 const hostile: fc.Arbitrary<unknown> = fc.oneof(
   fc.constantFrom<unknown>(undefined, null, true, false, [], {}, [1], [UUID], new Date(Number.NaN)),
   fc.constantFrom<unknown>(Symbol('x'), () => 1, new Map(), Promise.resolve(1), /x/, Buffer.of(1)),

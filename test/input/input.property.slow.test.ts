@@ -93,7 +93,7 @@ const shapeOf = (inputClass: InputClass): fc.Arbitrary<Shape> =>
     bare: fc.boolean(),
   });
 
-/** What readInput says: the copy, or the problems by property. */
+/** The result of readInput: the copy, or the problems by property. */
 function read(inputClass: InputClass, input: object, strict: boolean) {
   try {
     return { result: readInput('test', inputClass, input, { strict }), problems: [] };
@@ -106,7 +106,7 @@ function read(inputClass: InputClass, input: object, strict: boolean) {
   }
 }
 
-/** What class-validator says, in the same words. */
+/** The result of class-validator, in the form of the function above. */
 function validate(instance: object, strict: boolean): string[] {
   return validateSync(instance, strict ? { whitelist: true, forbidNonWhitelisted: true } : {})
     .flatMap(({ property, constraints }) =>

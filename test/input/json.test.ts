@@ -89,7 +89,7 @@ class Options {
   format = 'jpg';
   width?: number;
   constructor() {
-    // As a class does that declares a property and sets it to nothing.
+    // A class that declares a property without a value does this.
     Object.defineProperty(this, 'width', { value: undefined, enumerable: true });
   }
 }

@@ -210,7 +210,7 @@ describe.each([
       };
       const service = services[name] as unknown as Record<string, Call>;
       const kinds = methods[method] ?? [];
-      // What returns a stream refuses by the stream's error.
+      // A method that returns a stream reports the refusal as an error of the stream.
       const call = (...args: unknown[]): Promise<unknown> => {
         const answer: unknown = service[method]?.(...args);
         return isObservable(answer) ? firstValueFrom(answer) : (answer as Promise<unknown>);

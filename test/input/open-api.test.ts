@@ -31,7 +31,7 @@ async function documentOf(...controllers: Type[]) {
   }
 }
 
-/** What the document of an application says of classes that its requests have. */
+/** The part of the OpenAPI document that describes the classes of the requests. */
 async function schemasOf(...classes: Type[]): Promise<Record<string, Schema>> {
   const controllers = classes.map((inputClass) => {
     @Controller(inputClass.name)

@@ -140,7 +140,7 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(new Set(claimed.flatMap(ids))).toEqual(new Set(waiting));
     const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
     expect(await inTurn(10)).toEqual([]);
-    // Nothing is due: nobody has to be asked.
+    // No job is due, so no user has to be looked at.
     expect(sent.mock.calls.length).toBe(1);
     sent.mockRestore();
   });

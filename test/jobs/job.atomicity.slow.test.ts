@@ -113,7 +113,7 @@ it('writes jobs whole or not at all, whatever is in them and wherever it fails',
       const created = await call(joined, (o) => h.jobs.createJobs(inputs, o));
       expect(created).toMatchObject(inputs);
 
-      // What is read back is what was written.
+      // The values that are read equal the values that were written.
       expect(await rows(created)).toMatchObject(inputs.map((job) => ({ job, notifications: [] })));
       const claimed = await h.jobs.claimJobs({ limit: 1000, leaseMs: HOUR_MS, workerId });
       expect(new Set(claimed.map(({ jobId }) => jobId))).toEqual(new Set(ids));

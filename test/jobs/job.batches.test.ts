@@ -109,7 +109,7 @@ describe('creations at once', () => {
     const others = times(30, () => h.jobs.createJob({ ...video, userId: free!.userId }));
     await Promise.all(others);
     await lockWaiters(h.dataSource, 6);
-    // Also when those wait already.
+    // This also holds if those jobs wait already.
     await h.jobs.createJob({ ...video, userId: free!.userId });
     await unlock();
     await Promise.all(held);
@@ -190,7 +190,7 @@ describe('claims at once', () => {
     );
     const claims = await Promise.all(times(4, () => h.jobs.claimJobs({ limit: 1 })));
     const claimed = claims.flat().length;
-    // What another one has locked is passed over: the next call finds it.
+    // The call skips rows that another transaction has locked. The next call finds them.
     const rest = await h.jobs.claimJobs();
     expect(claimed + rest.length).toBe(4);
     expect(await h.jobs.countJobs()).toMatchObject({ processing: 4, failed: 8 });

@@ -236,7 +236,7 @@ describe.each(Object.entries(JOINING))("%s in a caller's transaction", (_, prepa
   });
 });
 
-/** What a repeated call says; the server has finished the first one by then. */
+/** Returns the result of a repeated call. By then, the server has finished the first call. */
 async function repeated(call: Call): Promise<unknown> {
   const before = await everything();
   expect(await interrupted(call, loseReply)).toBeInstanceOf(DatabaseUnavailableError);

@@ -107,7 +107,7 @@ async function idsOf(status: string, limit: number): Promise<string[]> {
   return rows.map(({ jobId }) => jobId);
 }
 
-/** What one worker holds: the one that holds most. */
+/** Returns the jobs of the worker that holds the most jobs. */
 async function handles(limit: number): Promise<JobHandle[]> {
   const { rows } = await client.query<JobHandle>(
     `SELECT "jobId", "runNumber", "workerId" FROM video_jobs

@@ -9,7 +9,7 @@ import { until } from '../support/until.js';
 import { ledger, video, violations } from './fixtures.js';
 
 const PROCESSES = 8;
-/** For a machine that is busy with other tests; alone, they take seconds. */
+/** A long limit, for a machine that is busy with other tests. Alone, these tests take seconds. */
 const TIMEOUT_MS = 240_000;
 const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -19,7 +19,7 @@ interface Terms {
   readonly order?: 'age' | 'fair';
 }
 
-/** What the processes have told. */
+/** A process that claims jobs, and the results that it has reported. */
 class Claimer {
   readonly claimed: { jobId: string; runNumber: number }[] = [];
   readonly completed: string[] = [];

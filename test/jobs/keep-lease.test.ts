@@ -104,7 +104,7 @@ it('tells at once when this process starts the job again', async () => {
   const end = await endOf(job);
   const again = keep(job, HOUR_MS);
   await until(async () => (await endOf(job)) > end);
-  // Nothing extends it any more for the next minutes.
+  // Nobody extends the lease during the next minutes.
   await lapse(h.dataSource, job);
   const next = await h.jobs.startJob(job.jobId, { leaseMs: HOUR_MS });
   const second = keep(next, HOUR_MS);
@@ -169,7 +169,7 @@ describe('a job that was started without a lease', () => {
     expect(await h.jobs.releaseJob(found)).toMatchObject({ status: 'pending', attempts: 0 });
     const next = await h.jobs.startJob(job.jobId, { leaseMs: LEASE_MS });
     expect(next).toMatchObject({ runNumber: 2 });
-    // Who thought to have it still is fenced off.
+    // The worker that lost the lease is refused.
     await expect(h.jobs.completeJob(job, result)).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 

@@ -20,7 +20,7 @@ const FIRST = {
   notification_log: `notificationId jobId notificationType recipientEmail deliveryStatus retryCount errorMessage createdAt sentAt`,
 };
 
-// Such a service's own statements.
+// The statements of such a service.
 const update = (jobId: string, assignments: string): Promise<unknown> =>
   h.dataSource.query(`UPDATE video_jobs SET ${assignments} WHERE "jobId" = $1`, [jobId]);
 const insert = async (status = 'pending'): Promise<string> => {
@@ -138,7 +138,7 @@ const CASES: Record<string, () => Promise<unknown>> = {
     await expect(h.notifications.markSent(claimed!)).rejects.toMatchObject(late);
   },
   'notification_log.runNumber': async () => {
-    // As many as it likes: they are of no run.
+    // It may write many of them, because they belong to no run.
     const jobId = await insert('failed');
     await log(jobId, 'failure');
     await log(jobId, 'failure');

@@ -41,7 +41,7 @@ it('never claims what such a service started after it had failed a leased job by
   await lapse(h.dataSource, leased);
   const claimed = await h.jobs.claimJobs({ limit: 1000 });
   expect(claimed.map(({ jobId }) => jobId)).not.toContain(leased.jobId);
-  // Nor is the run that had the lease let in again.
+  // The run that had the lease is refused too.
   await expect(h.jobs.completeJob(leased, result)).rejects.toMatchObject({
     code: 'LEASE_LOST',
     status: 'processing',

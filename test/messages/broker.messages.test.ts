@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-/** What a broker makes of a message. */
+/** Copies a message as a broker does. */
 const received = <T>(message: T): T => JSON.parse(JSON.stringify(message)) as T;
 
 it('a job goes through a broker, from its creation to the delivery of its notification', async () => {

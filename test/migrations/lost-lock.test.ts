@@ -28,7 +28,7 @@ describe('a replica that lost the lock while it was migrating', () => {
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name LIKE 'frameforge migrating%'`,
       );
-      // What is running when the lock goes comes to nothing, even if the server goes on with it.
+      // A migration that runs when the lock is lost has no effect, even if the server goes on with it.
       await runner.query('SELECT pg_sleep(2)');
     });
     const told = await bootOnce({ url, migrations: [slow] });
@@ -41,7 +41,7 @@ describe('a replica that lost the lock while it was migrating', () => {
 
 describe('a server that does not say goodbye', () => {
   const HOLDER = `application_name LIKE 'frameforge migrating%'`;
-  // On the server itself: a pooler says goodbye in its stead.
+  // This connects to the server itself, because a pooler would close the connection with a message of its own.
   let server: string;
   let proxy: Proxy;
   beforeEach(async () => {

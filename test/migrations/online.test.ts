@@ -178,7 +178,7 @@ it('an existing table of somebody else is told as that', async () => {
   expect(error.message).toMatch(
     /^The tables of the database differ from the tables that this package creates: the table users exists, but its migration is not recorded; users\."userId" is missing; .*If they belong to another program, give this package its own schema with the option `schema`/,
   );
-  // Not even the table of migrations was made.
+  // Even the table of migrations was not created.
   expect(
     await query(other.url, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`),
   ).toEqual([{ tablename: 'users' }]);

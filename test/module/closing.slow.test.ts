@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.drop());
 
-/** Nothing ends the process but that nothing is left to do: a timer or a socket would keep it. */
+/** The process ends only if no timer and no socket is left. */
 const run = async (url: string): Promise<string> => {
   const { stdout } = await promisify(execFile)(
     process.execPath,

@@ -39,7 +39,7 @@ async function boot(metadata: ModuleMetadata): Promise<INestApplicationContext> 
   return app.init();
 }
 
-/** What a service of the host application asks for. */
+/** A service of the host application, with the providers that it injects. */
 @Injectable()
 class Uploads {
   constructor(
@@ -160,7 +160,7 @@ describe('forRoot and forRootAsync', () => {
   });
 
   it('opens one data source, which closing the application closes', async () => {
-    // On the server itself: a pooler keeps connections of its own.
+    // This connects to the server itself, because a pooler keeps connections of its own.
     const url = onServer(database.url);
     const app = await boot({
       imports: [

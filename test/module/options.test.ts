@@ -165,7 +165,7 @@ describe('the environment', () => {
     ['DATABASE_URL', { DATABASE_URL: DATABASE }, { url: DATABASE }],
     ['DATABASE_URL before DB_HOST', { ...HOST, DATABASE_URL: DATABASE }, { url: DATABASE }],
     [
-      // What Kubernetes sets for a service that is named `db`.
+      // Kubernetes sets these variables for a service that is named `db`.
       'DATABASE_URL whatever the unused variables are',
       { DATABASE_URL: DATABASE, DB_PORT: 'tcp://10.0.0.1:5432' },
       { url: DATABASE },

@@ -26,7 +26,7 @@ interface Registrations {
   register(username: string, fail: boolean): Promise<number>;
 }
 
-/** What both applications do in one transaction: a user, and a first job. */
+/** The transaction of both applications: it creates a user and a first job. */
 async function register(
   users: UserService,
   jobs: JobService,

@@ -86,7 +86,7 @@ describe('claimNotifications', () => {
       await lapseDelivery(h.dataSource, claimed);
     }
     const behind = await logged();
-    // The one that is out of tries does not hide the one behind it.
+    // A notification without tries left does not hide the next notification.
     expect(await claim({ limit: 1, maxAttempts: 3 })).toMatchObject({
       notificationId: behind.notificationId,
     });

@@ -99,7 +99,7 @@ describe('logNotification', () => {
       runNumber: 1,
       message: expect.stringContaining('reported as failed'),
     });
-    // Nor is anything written, also where no notification of the run stands in the way.
+    // Nothing is written, even if the run has no notification yet.
     const silent = await finished('completed');
     const opposite = { jobId: silent.jobId, notificationType: FAILURE };
     await expect(h.notifications.logNotification(opposite)).rejects.toMatchObject({

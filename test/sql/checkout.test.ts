@@ -4,7 +4,7 @@ import { checkOut, giveBack } from '../../src/sql/checkout.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 
-/** So many that the stack would overflow if each of them made it deeper. */
+/** So many calls that the stack would overflow if each call made it deeper. */
 const CALLS = 10_000;
 
 let h: Harness;

@@ -266,7 +266,7 @@ describe.each(['repeatable read', 'serializable'])('where the default is %s', (l
     expect(new Set(claimed.flat().map(({ jobId }) => jobId)).size).toBe(200);
     const runner = new SqlRunner(dataSource, true);
     expect(await runner.run('test', isolation, [])).toEqual([{ level: 'read committed' }]);
-    // And nothing of that is left on the session.
+    // Afterwards no such setting is left on the session.
     const [row] = await dataSource.query<{ level: string }[]>(
       `SELECT current_setting('transaction_isolation') AS level`,
     );

@@ -157,7 +157,7 @@ describe('what workers did', () => {
     const whole = lastWeek.filter(({ completed }) => completed === 42_000);
     expect(whole.length).toBeGreaterThan(0);
     expect(whole.every(({ isEstimated }) => isEstimated)).toBe(true);
-    // With few workers again they are exact.
+    // With few workers, the numbers are exact again.
     await h.dataSource.query(`DELETE FROM worker_reports`);
     await fill(3, 0, 59);
     const fresh = new JobStatistics(h.dataSource);

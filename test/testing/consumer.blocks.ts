@@ -2,10 +2,10 @@ import { blocksOf } from '../readme/readme.blocks.js';
 import type { Block } from '../readme/readme.blocks.js';
 
 const README = blocksOf('README.md');
-/** What this package says on testing. */
+/** The page of this package about testing. */
 const BLOCKS = blocksOf('docs/testing.md');
 
-/** What the blocks that are no files of their own need around them. */
+/** The code around the blocks that are not complete files. */
 const CONTEXT = `
 import { JobService, LeaseLostError } from '@frameforge/shared-types';
 import * as testing from '@frameforge/shared-types/testing';
@@ -33,7 +33,7 @@ const jobs = new JobService(dataSource);
 const result = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 `;
 
-/** What has to be true after a block, by its place. */
+/** The checks after each block, by its place. */
 const CHECKS: Record<string, string> = {
   'Databases 1': `
     await dataSource.getRepository(Tag).insert({ n: 1, label: 'cats' });

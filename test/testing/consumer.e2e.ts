@@ -130,7 +130,7 @@ const env = (): NodeJS.ProcessEnv => ({
 });
 /** The databases that the tests told of. */
 const urls = (): string[] => readFileSync(log, 'utf8').split('\n').filter(Boolean);
-/** What `startEmbeddedPostgres` makes. */
+/** The databases that `startEmbeddedPostgres` creates. */
 const OWN = [{ name: 'frameforge' }];
 const leftOnServer = async (prefix: string): Promise<unknown[]> => {
   const rows = await query(server.url, 'SELECT datname AS name FROM pg_database');
@@ -205,7 +205,7 @@ async function hangingRun(command: readonly string[], databaseUrl = ''): Promise
       TEST_DATABASE_URL: databaseUrl,
     },
     stdio: 'ignore',
-    // As a terminal does it: Ctrl-C is for all of the group.
+    // A terminal sends Ctrl-C to all processes of the group, and so does this.
     detached: true,
   });
   try {
@@ -261,7 +261,7 @@ it.each(['SIGINT', 'SIGKILL'] as const)(
   },
 );
 
-/** What is left of a run, if anything. */
+/** Ends the processes that a run has left, if there are any. */
 function endLeft(child: ChildProcess): void {
   try {
     endGroup(child, 'SIGKILL');

@@ -71,7 +71,7 @@ it('has no say in how the test databases are made, by PGOPTIONS either', async (
       await expect(refused).rejects.toThrow('unsupported startup parameter: options');
       return;
     }
-    // Not in the template of the tests before, which is there.
+    // It must not be in the template of the earlier tests, which exists.
     await using database = await createTestDatabase({ schema: 'other' });
     await videoJobFixture().persist(await database.dataSource());
   } finally {

@@ -173,7 +173,7 @@ describe('truncate', () => {
           await videoJobFixture({ status: 'completed' }).persist(dataSource);
           await jobs.claimJobs({ limit: 2 });
         } catch (error) {
-          // What it works on may be gone; nothing else goes wrong.
+          // Its database may be gone. No other error may happen.
           if (!(error instanceof UserNotFoundError || error instanceof JobNotFoundError))
             throw error;
         }

@@ -11,7 +11,7 @@ import { fileURLToPath } from 'node:url';
 
 const path = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
 
-/** What a process of a run tells about its database. */
+/** The facts that a process of a run reports about its database. */
 export interface Told {
   readonly pid: number;
   readonly url: string;
@@ -25,7 +25,7 @@ export interface Told {
 /** A process that this test started. */
 export class Tester {
   readonly #lines: AsyncIterator<string>;
-  /** What it printed to stderr. */
+  /** Its output to stderr. */
   stderr = '';
 
   constructor(readonly process: ChildProcess) {
@@ -47,7 +47,7 @@ export class Tester {
     return JSON.parse(value) as Told;
   }
 
-  /** What a process says that has no database. */
+  /** The error of a process that has no database. */
   async complaint(): Promise<string> {
     await once(this.process, 'close');
     return this.stderr;
@@ -94,7 +94,7 @@ export class TestPlace {
     return new Tester(child);
   }
 
-  /** What this package has there. */
+  /** The files of this package in that place. */
   files(): string[] {
     return readdirSync(this.directory).filter((name) => name.startsWith('frameforge'));
   }

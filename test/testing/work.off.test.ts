@@ -14,7 +14,7 @@ import {
 import type { JobOutcome, NotificationHandler, VideoJobHandler } from '../../src/worker/index.js';
 
 const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
-/** So long that nothing is found by polling. */
+/** So long that the worker finds no job by polling. */
 const worker = FrameForgeWorkerModule.forRoot({ pollMs: 600_000, shutdownMs: 100 });
 
 @Injectable()
@@ -66,7 +66,7 @@ it('runs what is due to its end, and what comes of it, and the deliveries', asyn
     failed: 1,
   });
   expect(app.get(Mailer).sent).toHaveLength(5);
-  // Of another process, or by hand: nobody has woken the worker.
+  // Another process, or somebody by hand, created this job. So nobody has woken the worker.
   const { dataSource } = app.get(JobService);
   await dataSource.query(
     `INSERT INTO video_jobs ("userId", filename, "videoUrl") VALUES ($1, 'good', 's3://a/b')`,

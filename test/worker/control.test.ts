@@ -42,7 +42,7 @@ const create = async (): Promise<string> => {
 
 const counts = (): Record<string, number> => app!.get(FrameForgeWorker).stats().counts;
 
-/** What waits until it is opened. */
+/** A gate: callers wait until it is opened. */
 function gate(): { opened: Promise<void>; open: () => void } {
   const events = new EventEmitter();
   return {
@@ -61,7 +61,7 @@ function untilAborted() {
   return { contexts, process };
 }
 
-/** What must be so after a run was cancelled, however its handler took it. */
+/** Checks the state after a run was cancelled, whatever its handler did. */
 async function expectCancelled(jobId: string): Promise<void> {
   await until(() => counts()['jobs.cancelled'] === 1);
   const none = { 'jobs.failed': 0, 'jobs.lost': 0, 'jobs.retried': 0, 'jobs.completed': 0 };

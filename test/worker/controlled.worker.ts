@@ -102,7 +102,7 @@ export class Run {
     if (this.phase === 'writing') await this.commit();
   }
 
-  /** As at the end of its worker's patience in a shutdown. */
+  /** Does what a worker does when its time for the shutdown is over. */
   async release(): Promise<void> {
     this.lease.released = true;
     this.lease.abort.abort(new Error('The process shuts down.'));
@@ -117,7 +117,7 @@ export class Worker {
   readonly keeper: LeaseKeeper;
   readonly runner: JobRunner;
   readonly handlers = new Map<VideoJob, Promise<JobOutcome>>();
-  /** Whose time is over only when a schedule says so. */
+  /** Time limits that end only when the schedule says so. */
   readonly limits = new Map<Lease, RunLimit>();
   readonly outage: OutageWatch;
   readonly recording: Activity;

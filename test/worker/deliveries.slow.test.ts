@@ -92,7 +92,7 @@ describe('a delivery', () => {
   it('that gets no answer is aborted at the end of its lease', async () => {
     provider.state = 'silent';
     const options = { deliveryLeaseMs: 1_000, deliveryBackoff: { baseMs: 1, maxMs: 1 } };
-    // With one place: it is free again only if the first delivery ends.
+    // The worker has one place, which is free again only if the first delivery ends.
     await world.worker({ provider: provider.url, worker: options, deliverers: 1 });
     const [job] = await world.create('sleep:0');
     await until(() => provider.keys.length === 1);

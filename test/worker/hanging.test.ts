@@ -40,7 +40,7 @@ it('deliverers that never settle give their places to others, and are counted an
       running: { deliveries: 0 },
     });
     expect(warnings.filter((text) => text.includes('still runs'))).toHaveLength(4);
-    // What they say so late is discarded.
+    // Results that come so late are discarded.
     for (const end of ends) end();
     await until(() => worker.stats().hanging.deliveries === 0);
     await until(() => worker.stats().counts['deliveries.lost'] === 4);

@@ -33,7 +33,7 @@ describe('a database that goes away', () => {
       expect(wrote).toMatchObject({ status: JobStatus.COMPLETED, attempts: 1 });
       expect(flaky).toMatchObject({ status: JobStatus.COMPLETED, attempts: 2 });
       expect(await world.ownWrites(wrote!)).toEqual([{ runNumber: 1 }]);
-      // What was there before the outage is not all: new work is done, too.
+      // The workers do the work from before the outage, and new work too.
       const [later] = await world.create('sleep:0');
       expect(await world.final(later!)).toMatchObject({ status: JobStatus.COMPLETED });
       await until(async () => (await worker.stats()).database === 'up');

@@ -384,7 +384,7 @@ describe('a transaction with own writes', () => {
   it('that fails for a reason of its own fails the run, and nothing is written', async () => {
     const [run] = await claim();
     const { calls, outcome } = writing(run!.job, () =>
-      // As fetch says it of another service.
+      // fetch reports an error of another service like this.
       Promise.reject(Object.assign(new Error('another service is down'), { code: 'ECONNREFUSED' })),
     );
     expect(await run!.resolve(outcome)).toBe('retried');

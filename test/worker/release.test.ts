@@ -47,7 +47,7 @@ it('a worker that ends releases its jobs at once, also behind rows that somebody
     );
   const released = [{ status: 'pending', attempts: 0, workerId: null }];
   await world.harness.dataSource.transaction(async (manager) => {
-    // As a handler in `whileHeld` does that has not come to its end.
+    // A handler in `whileHeld` that has not ended does this.
     await manager.query('SELECT FROM video_jobs WHERE "jobId" = ANY($1::uuid[]) FOR UPDATE', [
       locked,
     ]);

@@ -85,7 +85,7 @@ it('one worker removes at a time, and what others hold is passed over', async ()
   const { dataSource } = world.harness;
   const [held] = await dataSource.query(`SELECT "jobId" FROM video_jobs LIMIT 1`);
   await dataSource.transaction(async (manager) => {
-    // As another worker does for as long as its statement takes.
+    // Another worker holds this lock while its statement runs.
     await manager.query(
       `SELECT pg_advisory_xact_lock(${SWEEP_LOCK}, 'video_jobs'::regclass::oid::integer)`,
     );

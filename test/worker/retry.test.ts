@@ -76,7 +76,7 @@ it('it may go on for longer than there are attempts', async () => {
   ]);
 });
 
-it('a message is what the user reads; a counted attempt is bounded as any other', async () => {
+it('a message is what the user reads; a counted attempt is limited like every attempt', async () => {
   let first: VideoJob | undefined;
   await boot(({ runNumber }) => {
     throw new RetryJobError({
@@ -135,7 +135,7 @@ it('a delivery is tried again when the deliverer says', async () => {
         if (attempt === 1) throw new RetryJobError({ inMs: 0, message: '429' });
       },
     },
-    // Whose backoff would be the end of this test.
+    // Its backoff would be too long for this test.
     { pollMs: 20, deliveryBackoff: { baseMs: HOUR_MS, maxMs: HOUR_MS } },
   );
   const [job] = await world.create('a');

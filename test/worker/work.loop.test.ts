@@ -88,7 +88,7 @@ it('looks at once when it is woken while a claim is under way', async () => {
   await queue.claimed;
   queue.expectClaim();
   loop.wake();
-  // What has come in may have been too late for this claim, and the next poll is far away.
+  // A job may have been created too late for this claim, and the next poll is far away.
   queue.answer([]);
   await queue.claimed;
   expect(queue.limits).toEqual([2, 2]);

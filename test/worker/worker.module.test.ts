@@ -48,7 +48,7 @@ it('processes a job and delivers its notification', async () => {
 
 const full = () => Promise.reject(new Error('ENOSPC at /var/secret/host-7'));
 
-/** What a user reads of a failed job, and what its attempt keeps. */
+/** Reads the message that a user sees for a failed job, and the errors of its attempts. */
 const errorsOf = async (options: FrameForgeWorkerOptions) => {
   const app = await boot({ process: full }, { maxAttempts: 1, ...options });
   try {

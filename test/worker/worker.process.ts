@@ -18,13 +18,13 @@ export interface WorkerConfig {
   readonly deliverers?: number;
   /** Whether it processes jobs; else it only delivers. */
   readonly processes?: boolean;
-  /** Where notifications are posted to; nowhere if left out. */
+  /** The address to which notifications are posted. If left out, none are posted. */
   readonly provider?: string;
   /** A package that is not installed there. */
   readonly without?: string;
 }
 
-/** What the process tells, with the time of that in ms. */
+/** A message of the process, with its time in ms. */
 export type WorkerEvent = { readonly at: number } & (
   | { readonly type: 'ready'; readonly workerId: string }
   | { readonly type: 'started'; readonly jobId: string; readonly runNumber: number }
@@ -41,7 +41,7 @@ export type WorkerEvent = { readonly at: number } & (
   | { readonly type: 'exit' }
 );
 
-/** What the process is asked to do. */
+/** A request to the process. */
 export type WorkerRequest =
   | { readonly type: 'create'; readonly jobs: readonly CreateJobInput[] }
   | { readonly type: 'cancel'; readonly jobId: string }

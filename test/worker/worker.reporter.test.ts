@@ -24,7 +24,7 @@ const reports = (): Promise<WorkerReport[]> =>
 
 const total = (histogram: readonly number[]): number => histogram.reduce((a, b) => a + b, 0);
 
-/** What all reports say together. */
+/** The sums of all reports. */
 async function sums() {
   const all = await reports();
   const sum = (of: (report: WorkerReport) => number) => all.reduce((a, r) => a + of(r), 0);

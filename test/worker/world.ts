@@ -50,7 +50,7 @@ export class World {
     await this.harness.dataSource.query('DELETE FROM video_jobs');
   }
 
-  /** What jobs are created from. Their file names say what a worker does with them. */
+  /** The inputs of the jobs. The file name of a job says what a worker does with it. */
   inputs(...filenames: string[]): { userId: string; filename: string; videoUrl: string }[] {
     return filenames.map((filename) => ({
       userId: this.userId,

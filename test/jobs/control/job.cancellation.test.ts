@@ -97,7 +97,7 @@ describe('cancelJob', () => {
       await h.jobs.cancelJob(job.jobId);
       await expect(write(job)).rejects.toMatchObject(lost);
       expect(await h.jobs.extendLeases([{ ...job, workerId: 'w' }], { leaseMs: 1 })).toEqual([]);
-      // Also after it was retried, and cancelled once more.
+      // This also holds after the job was retried and cancelled again.
       await h.jobs.retryJob(job.jobId);
       await expect(write(job)).rejects.toMatchObject({ status: 'pending', isCancelled: false });
       await h.jobs.cancelJob(job.jobId);
@@ -109,7 +109,7 @@ describe('cancelJob', () => {
     }
   });
 
-  it('is undone by retryJob: the next run is as any other', async () => {
+  it('is undone by retryJob: the next run is an ordinary run', async () => {
     const job = await make.leased();
     await h.jobs.cancelJob(job.jobId);
     const retried = await h.jobs.retryJob(job.jobId);

@@ -109,7 +109,7 @@ describe('reportProgress', () => {
   });
 
   it('is a HOT update, and none if nothing has changed', async () => {
-    // So that there is room in the row's own page.
+    // This leaves free space in the page of the row.
     await h.dataSource.query('VACUUM video_jobs');
     const job = await make.leased();
     await h.dataSource.transaction(async (manager) => {

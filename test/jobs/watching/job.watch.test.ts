@@ -197,7 +197,7 @@ describe('watchJobs', () => {
     await until(() => watched.told.length > 3_500);
     const told = new Set(watched.told.map(({ jobId }) => jobId));
     expect(jobs.filter(({ jobId }) => !told.has(jobId))).toEqual([]);
-    // Neither one statement for all of them, nor one for each.
+    // The number of statements is neither one for all jobs nor one for each job.
     expect(looks() - before).toBeLessThan(50);
     watched.leave();
   });
@@ -273,7 +273,7 @@ it('a look sends the columns of a thousand jobs at the most, and of all others w
   expect(sent.map(({ jobId }) => jobId)).toEqual(ids.slice(1, 1_001));
   expect(rows.filter(({ kind }) => kind === 'job')).toHaveLength(2_501);
   expect(rows.find(({ jobId }) => jobId === gone)).toMatchObject({ state: null, status: null });
-  // Nothing comes of those that are as they were.
+  // Jobs that have not changed cause no event.
   const state = sent[0]!['state'] as string;
   const after = await look([null, ...jobs.map(() => state)]);
   expect(after.filter(({ kind }) => kind === 'job')).toMatchObject([{ jobId: gone }]);

@@ -28,7 +28,7 @@ it('tells a job that was created in a transaction of another process that took l
   await later();
   const { jobId } = await other.dataSource.transaction(async (manager) => {
     const created = await other.jobs.createJob({ ...video, userId }, { manager });
-    // As if the transaction had begun ten minutes ago.
+    // This simulates a transaction that began ten minutes ago.
     await manager.query(
       `UPDATE video_jobs SET "createdAt" = "createdAt" - interval '10 minutes' WHERE "jobId" = $1`,
       [created.jobId],

@@ -10,7 +10,7 @@ import { openHarness } from '../../support/harness.js';
 import type { Call, Ending, Schedule, Step } from './schedule.js';
 import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from '../controlled.worker.js';
 
-/** What a job must be, by the rules of the design. */
+/** The state that a job must have, by the rules of the design. */
 interface ModelJob {
   readonly jobId: string;
   status: JobStatus;
@@ -23,7 +23,7 @@ interface ModelJob {
   readonly ownWrites: number[];
 }
 
-/** What went through a player. */
+/** How many calls of each kind a player has made. */
 export interface Tally {
   schedules: number;
   claims: number;

@@ -5,7 +5,7 @@ import type { Arbitrary } from 'fast-check';
 export const ENDINGS = ['result', 'throw', 'unrecoverable', 'notNow', 'write'] as const;
 export type Ending = (typeof ENDINGS)[number];
 
-/** What a holder of a handle may try, however old the handle is. */
+/** The calls that a holder of a handle may try, however old the handle is. */
 export const CALLS = ['complete', 'fail', 'retryLater', 'release', 'extend', 'progress'] as const;
 export type Call = (typeof CALLS)[number];
 
