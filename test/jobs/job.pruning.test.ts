@@ -58,6 +58,15 @@ it('removes what ended before a time, with its notifications and errors, and say
   expect(await h.jobs.pruneJobs({ olderThan: limit })).toBe(0);
 });
 
+it('removes only jobs of the status that it is given', async () => {
+  const [completed, failed] = [await make.completed(), await make.failed()];
+  await deliver();
+  expect(await h.jobs.pruneJobs({ olderThan: NOW, status: 'failed', dryRun: true })).toBe(1);
+  expect(await h.jobs.pruneJobs({ olderThan: NOW, status: 'failed' })).toBe(1);
+  expect(await left()).toEqual([completed.jobId]);
+  await expect(h.jobs.getJob(failed.jobId)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
+});
+
 it('keeps what is not final, what was created long ago but ended lately, and what is still to be told', async () => {
   const told = await make.completed();
   await deliver();

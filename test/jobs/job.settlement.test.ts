@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { InvalidInputError, JobNotFoundError, LeaseLostError } from '../../src/errors.js';
+import { completeJobsOfWorker } from '../../src/jobs/job.settlement.js';
 import { NotificationLog, VideoJob } from '../../src/schema/entities/index.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, makers, notificationsOf, result, stored, violations } from './fixtures.js';
@@ -165,6 +167,22 @@ describe('completeJobs', () => {
     expect(verdicts.filter((verdict) => 'error' in verdict)).toEqual([]);
     expect(await h.jobs.countJobs({ userId: user.userId })).toMatchObject({ completed: 1_000 });
   });
+});
+
+it('completes of the jobs of a worker only those that it holds, in the run that it names', async () => {
+  const [held, stolen, older] = [
+    await make.leased(),
+    await make.leased('thief'),
+    await make.leased(),
+  ];
+  await h.jobs.releaseJob(older);
+  await h.jobs.startJob(older.jobId, { leaseMs: HOUR_MS, workerId: 'worker-1' });
+  const completions = [held, stolen, older].map((handle) => ({ handle, result }));
+  const db = new SqlRunner(h.dataSource, true);
+  const done = await completeJobsOfWorker(db, 'worker-1', completions);
+  expect(done).toEqual([true, false, false]);
+  expect(await stored(h.dataSource, stolen.jobId)).toMatchObject({ status: 'processing' });
+  expect(await stored(h.dataSource, older.jobId)).toMatchObject({ status: 'processing' });
 });
 
 describe('failJob', () => {

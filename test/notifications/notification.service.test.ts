@@ -200,6 +200,13 @@ describe('listNotifications', () => {
     });
   });
 
+  it("lists a user's own notifications only", async () => {
+    const [mine, others] = [await make.failed(), await make.failed()];
+    const [page] = await pages({ userId: mine.userId });
+    expect(page!.map(({ jobId }) => jobId)).toEqual([mine.jobId]);
+    expect(await pages({ userId: mine.userId, jobId: others.jobId })).toEqual([[]]);
+  });
+
   it('keeps the notification of each run', async () => {
     const { jobId } = await make.failed();
     await h.jobs.retryJob(jobId);

@@ -96,6 +96,13 @@ describe('reportProgress', () => {
     expect(await h.jobs.getJob(job.jobId)).toMatchObject({ progress: 0 });
   });
 
+  it('is fenced by the worker, too: it writes nothing of another worker in a run of the same number', async () => {
+    const job = await make.leased();
+    const mine = { ...job, workerId: 'another' };
+    expect(await h.jobs.reportProgress([{ job: mine, percent: 50 }])).toEqual([]);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ progress: 0 });
+  });
+
   it('waits for no lock', async () => {
     const [locked, free] = [await make.leased(), await make.leased()];
     await other.dataSource.transaction(async (manager) => {
@@ -179,6 +186,15 @@ describe('whileHeld', () => {
   let current: Awaited<ReturnType<typeof make.leased>>;
   const jobId = (): string => current.jobId;
 
+  it('refuses another worker, and a job without a worker that is pending again', async () => {
+    const [leased, unleased] = [await make.leased(), await make.unleased()];
+    await h.jobs.releaseJob(unleased);
+    for (const job of [{ ...leased, workerId: 'another' }, unleased]) {
+      const call = h.dataSource.transaction((manager) => h.jobs.whileHeld(job, manager, work));
+      await expect(call).rejects.toMatchObject({ code: 'LEASE_LOST' });
+    }
+  });
+
   it('lets nobody else change the job until its transaction ends', async () => {
     const job = await make.leased();
     const cancelled = await h.dataSource.transaction((manager) =>
@@ -216,7 +232,9 @@ describe('a pause', () => {
       pausedAt: expect.any(Date),
       reason: 'the disk is full',
     });
-    expect(await h.jobs.claimJobs()).toEqual([]);
+    for (const how of [{}, { order: 'fair' }, { maxRunningPerUser: 5 }] as const) {
+      expect(await h.jobs.claimJobs(how)).toEqual([]);
+    }
     expect(await h.jobs.extendLeases([leased], { leaseMs: HOUR_MS })).toEqual([leased.jobId]);
     await h.jobs.completeJob(leased, result);
     expect(await h.jobs.startJob(pending.jobId)).toMatchObject({ status: 'processing' });
