@@ -90,6 +90,7 @@ class JobsOfUser implements UserWatcher {
   /** When the first read of the present round was made, by the clock of the database. A round ends when all is found. */
   private since: Date | undefined;
   private nextLookBack = 0;
+  /** The oldest job that the first read found; undefined if the user had fewer jobs than it finds at most. */
   private oldest: FoundJob | undefined;
   /** The jobs that can still change. */
   private readonly watched = new Map<string, JobWatcher>();
@@ -121,7 +122,10 @@ class JobsOfUser implements UserWatcher {
     const now = performance.now();
     const looksBack = now >= this.nextLookBack;
     const createdAt = new Date(since.getTime() - (looksBack ? VERY_LATE_MS : LATE_MS));
-    this.after = { createdAt, jobId: NO_ID };
+    // Jobs before the oldest watched one are not watched, and there may be very many. So they are not read.
+    const { oldest } = this;
+    this.after =
+      oldest !== undefined && oldest.createdAt >= createdAt ? oldest : { createdAt, jobId: NO_ID };
     if (!looksBack) return;
     this.nextLookBack = now + LOOK_BACK_EVERY_MS;
     for (const [jobId, time] of this.over) if (time < createdAt) this.over.delete(jobId);

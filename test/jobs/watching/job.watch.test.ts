@@ -218,6 +218,18 @@ describe('watchJobs', () => {
     for (const watched of all) watched.leave();
   });
 
+  it('does not read the jobs that were there before the newest', async () => {
+    const { userId } = await h.user();
+    await h.jobs.createJobs(times(10_000, () => ({ ...video, userId })));
+    const before = looks();
+    const watched = new Watched(h.jobs.watchJobs({ userId }));
+    await until(() => watched.told.length === 100);
+    await sleep(1_500);
+    // One look finds the newest, one reads them, and then there is one each second.
+    expect(looks() - before).toBeLessThanOrEqual(6);
+    watched.leave();
+  });
+
   it("tells no other user's jobs, whatever a message says", async () => {
     const { userId } = await h.user();
     const server = await openPeer(onServer(h.url));
