@@ -7,7 +7,9 @@ import {
   ReplaySubject,
   scan,
   share,
+  startWith,
   Subject,
+  switchMap,
   takeUntil,
   timer,
 } from 'rxjs';
@@ -78,9 +80,15 @@ export class LiveReads {
   }
 
   private begin(key: string, everyMs: number, look: () => Promise<Look>): Observable<Seen> {
-    const stream = merge(timer(0, everyMs), this.changes).pipe(
-      // While a read goes on, no other read begins.
-      exhaustMap(look),
+    const stream = this.changes.pipe(
+      startWith(undefined),
+      // A change drops the read that goes on, because that read may have begun before the change.
+      switchMap(() =>
+        timer(0, everyMs).pipe(
+          // While a read goes on, the timer begins no other read.
+          exhaustMap(look),
+        ),
+      ),
       scan<Look, Seen | undefined>(
         (last, now) => ({ ...now, isNew: now.type !== last?.type || now.text !== last.text }),
         undefined,

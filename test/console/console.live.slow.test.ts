@@ -212,6 +212,23 @@ describe('a stream', () => {
     }
   });
 
+  it('tells what was read after a change, and nothing of a read that began before it', async () => {
+    const live = new LiveReads();
+    const reads: ((look: Look) => void)[] = [];
+    const texts: unknown[] = [];
+    const slow = (): Promise<Look> => new Promise((resolve) => void reads.push(resolve));
+    const stream = live.watch('a', 60_000, slow).subscribe(({ data }) => texts.push(data));
+    await until(() => reads.length === 1);
+    live.changed();
+    await until(() => reads.length === 2);
+    reads[1]!({ type: 'data', at: new Date(1), text: '"new"' });
+    reads[0]!({ type: 'data', at: new Date(0), text: '"old"' });
+    await until(() => texts.length > 0);
+    expect(texts).toEqual(['{"at":"1970-01-01T00:00:00.001Z","data":"new"}']);
+    stream.unsubscribe();
+    expect(live.size).toBe(0);
+  });
+
   it('does not begin after the end', () => {
     const live = new LiveReads();
     live.close();
