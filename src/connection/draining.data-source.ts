@@ -78,8 +78,8 @@ export class DrainingDataSource extends DataSource {
 const drains = new WeakMap<DataSource, Promise<boolean>>();
 
 /**
- * Lets running statements finish before a data source of the application closes. `TypeOrmModule` closes it in
- * the same phase, after the modules that use it.
+ * Lets running statements finish before a data source of the application closes. `TypeOrmModule` closes the data
+ * source in `onApplicationShutdown`, too. But Nest first calls this hook of the modules that use the data source.
  */
 export class ConnectionDrain implements OnApplicationShutdown {
   /** @param drainMs - how long running statements may take to finish, in ms */
