@@ -43,8 +43,15 @@ afterEach(async () => {
   await world.close();
 });
 
+/** Writes without triggers and checks of foreign keys, which take most of the time of a large write. */
+const write = (sql: string, parameters: unknown[] = []): Promise<unknown> =>
+  world.harness.dataSource.transaction(async (manager) => {
+    await manager.query('SET LOCAL session_replication_role = replica');
+    await manager.query(sql, parameters);
+  });
+
 const backlog = (userId: string, count: number): Promise<unknown> =>
-  world.harness.dataSource.query(
+  write(
     `INSERT INTO video_jobs ("userId", filename, "videoUrl", "availableAt")
      SELECT $1, 'a.mp4', 's3://videos/a.mp4', now() + i * interval '1 us' FROM generate_series(1, $2) i`,
     [userId, count],
@@ -53,11 +60,12 @@ const backlog = (userId: string, count: number): Promise<unknown> =>
 it('a worker in fair order claims by age behind an old snapshot, tries again, and is fair when that is over', async () => {
   const { dataSource, url } = world.harness;
   const [busy, other] = [await world.harness.user(), await world.harness.user()];
-  await backlog(busy.userId, 150_000);
+  // So many that a search past them takes several times as long as it may, on any machine.
+  await backlog(busy.userId, 400_000);
   await old.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
   await old.query('SELECT FROM video_jobs LIMIT 1');
   // What is finished leaves its index entries in front of the user's jobs, for as long as somebody may see it.
-  await dataSource.query(
+  await write(
     `UPDATE video_jobs SET status = 'completed', "startedAt" = now(), "completedAt" = now(),
        "resultUrl" = 's3://frames/1.zip', "frameCount" = 3`,
   );
@@ -71,9 +79,11 @@ it('a worker in fair order claims by age behind an old snapshot, tries again, an
   try {
     await until(() => Promise.resolve(claims.turnsToAge() >= 2));
     // One search may have met a busy processor: two in a row are needed.
-    expect(claims.seen.slice(0, 3)).toEqual(['turn', 'turn', 'age']);
-    const byAge = claims.seen.filter((kind) => kind === 'age').length;
-    expect(byAge).toBeGreaterThan(claims.seen.length / 2);
+    const first = claims.seen.indexOf('age');
+    expect(first).toBeGreaterThanOrEqual(2);
+    const fromThen = claims.seen.slice(first);
+    const byAge = fromThen.filter((kind) => kind === 'age').length;
+    expect(byAge).toBeGreaterThan(fromThen.length / 2);
 
     await old.query('COMMIT');
     await dataSource.query('VACUUM video_jobs');
