@@ -179,7 +179,11 @@ export class InvalidNotificationTransitionError extends FrameForgeError {
   }
 }
 
-/** The job or the notification of a {@link LeaseLostError}, and the state that it has now. */
+const MOVES_OF_A_JOB =
+  'startJob, completeJob, failJob, releaseJob, cancelJob or retryJob of JobService';
+const MOVES_OF_A_NOTIFICATION = 'markSent, markFailed or redeliver of NotificationService';
+
+/** The job or the notification of a {@link LeaseLostError} or a {@link StaleEntityError}, and the state that it has now. */
 export type LostLease =
   | { jobId: string; status: JobStatus; runNumber: number; isCancelled?: boolean }
   | { notificationId: string; status: DeliveryStatus; deliveryNumber: number };
@@ -220,6 +224,59 @@ export class LeaseLostError extends FrameForgeError {
     );
     Object.assign(this, lost);
     this.status = lost.status;
+  }
+}
+
+/**
+ * A repository's `save()` got a `VideoJob` or a `NotificationLog` that is older than what has happened since, and
+ * would have written that old state over the new one. Nothing of it was written.
+ */
+export class StaleEntityError extends FrameForgeError {
+  static {
+    this.prototype.name = 'StaleEntityError';
+  }
+  readonly code = 'STALE_ENTITY';
+  /** The job, if the entity is one. */
+  readonly jobId?: string;
+  /** The notification, if the entity is one. */
+  readonly notificationId?: string;
+  /** The status that the job or the notification has now. */
+  readonly status: JobStatus | DeliveryStatus;
+  /** The run that the job is in now. */
+  readonly runNumber?: number;
+  /** The delivery that the notification is in now. */
+  readonly deliveryNumber?: number;
+
+  /**
+   * @param now - the job or the notification as the database has it
+   * @param savedStatus - the status that the entity has
+   * @param savedNumber - the run or the delivery that the entity has; undefined if it has none
+   */
+  constructor(
+    now: LostLease,
+    readonly savedStatus: JobStatus | DeliveryStatus,
+    readonly savedNumber?: number,
+  ) {
+    const [what, id, round, number, update, way] =
+      'jobId' in now
+        ? ['job', now.jobId, 'run', now.runNumber, 'jobId, { filename }', MOVES_OF_A_JOB]
+        : [
+            'notification',
+            now.notificationId,
+            'delivery',
+            now.deliveryNumber,
+            'notificationId, { recipientEmail }',
+            MOVES_OF_A_NOTIFICATION,
+          ];
+    const savedIn = savedNumber === undefined ? '' : ` in ${round} ${savedNumber}`;
+    super(
+      `A save() of ${what} ${id} was refused, and wrote nothing of it: the ${what} is ${now.status} in ` +
+        `${round} ${number} now, and the entity is ${savedStatus}${savedIn}. Read the ${what} again and save ` +
+        `that, or write only what you want to change: repository.update(${update}). ` +
+        `To move the ${what} on, call ${way}.`,
+    );
+    Object.assign(this, now);
+    this.status = now.status;
   }
 }
 
@@ -390,6 +447,7 @@ export type AnyFrameForgeError =
   | InvalidJobTransitionError
   | InvalidNotificationTransitionError
   | LeaseLostError
+  | StaleEntityError
   | JobCancelledError
   | JobConflictError
   | TransactionConflictError

@@ -15,6 +15,7 @@ export {
   MigrationError,
   NotificationNotFoundError,
   RunTimeoutError,
+  StaleEntityError,
   TransactionConflictError,
   UserConflictError,
   UserNotFoundError,

@@ -5,6 +5,7 @@ import { DataSource } from 'typeorm';
 import { DatabaseUnavailableError } from '../errors.js';
 import { poolsOf } from '../peers/typeorm.internals.js';
 import { abandonOpening, clientsInUse, endClient, isIdle, prepareDataSource } from './pools.js';
+import { refuseStaleSaves } from './stale.saves.js';
 
 /** The wait between two checks of the pools, in ms. `pg` has no event for "all connections are back". */
 const LOOK_MS = 5;
@@ -29,6 +30,12 @@ export class DrainingDataSource extends DataSource {
   ) {
     super(options);
     prepareDataSource(this);
+  }
+
+  override async initialize(): Promise<this> {
+    await super.initialize();
+    refuseStaleSaves(this);
+    return this;
   }
 
   /** Refuses new work while it closes, because under load new work would never end. */
@@ -78,8 +85,9 @@ export class DrainingDataSource extends DataSource {
 const drains = new WeakMap<DataSource, Promise<boolean>>();
 
 /**
- * Lets running statements finish before a data source of the application closes. `TypeOrmModule` closes the data
- * source in `onApplicationShutdown`, too. But Nest first calls this hook of the modules that use the data source.
+ * Looks after a data source of the application: it refuses stale saves, and lets running statements finish before
+ * the data source closes. `TypeOrmModule` closes it in `onApplicationShutdown`, too. But Nest first calls this hook
+ * of the modules that use the data source.
  */
 export class ConnectionDrain implements OnApplicationShutdown {
   /** @param drainMs - how long running statements may take to finish, in ms */
@@ -88,6 +96,7 @@ export class ConnectionDrain implements OnApplicationShutdown {
     private readonly drainMs: number,
   ) {
     prepareDataSource(dataSource);
+    refuseStaleSaves(dataSource);
     drains.delete(dataSource);
   }
 

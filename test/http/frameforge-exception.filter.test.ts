@@ -57,6 +57,14 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     `The lease on job ${JOB} is lost: the job is completed in run 2. Drop the result of ` +
       `your run. If another worker holds the job now, that worker finishes it.`,
   ],
+  STALE_ENTITY: [
+    new api.StaleEntityError({ jobId: JOB, status: 'failed', runNumber: 2 }, 'pending', 1),
+    409,
+    `A save() of job ${JOB} was refused, and wrote nothing of it: the job is failed in run 2 now, ` +
+      `and the entity is pending in run 1. Read the job again and save that, or write only what you ` +
+      `want to change: repository.update(jobId, { filename }). To move the job on, call startJob, ` +
+      `completeJob, failJob, releaseJob, cancelJob or retryJob of JobService.`,
+  ],
   JOB_CANCELLED: [
     new api.JobCancelledError(JOB, 2),
     409,

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { isDeepStrictEqual } from 'node:util';
 import * as fc from 'fast-check';
 import { StatementTimeoutError } from '../../src/errors.js';
 import { VideoJob } from '../../src/schema/entities/index.js';
@@ -21,32 +22,38 @@ async function readEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   read.set(m, rows);
 }
 
-/** Saves rows that were read before, however long ago. */
+const ofARun = ({
+  status,
+  startedAt,
+  completedAt,
+  resultUrl,
+  frameCount,
+  errorMessage,
+}: VideoJob) => ({ status, startedAt, completedAt, resultUrl, frameCount, errorMessage });
+const token = ({ runNumber, workerId, attempts }: VideoJob) => ({ runNumber, workerId, attempts });
+
+/** Saves rows that were read before, however long ago. It may end a run, and does no more. */
 async function saveEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   const stale = read.get(m)?.get(job.jobId);
   if (stale === undefined) return;
   read.get(m)?.delete(job.jobId);
-  const saved = await r.dataSource
-    .getRepository(VideoJob)
-    .save(stale)
-    .then(
-      () => true,
-      (error: { code?: string }) => {
-        assert.equal(error.code, '23514', String(error));
-        return false;
-      },
-    );
+  const repository = r.dataSource.getRepository(VideoJob);
+  const before = await repository.findOneByOrFail({ jobId: job.jobId });
+  const isOfNow = isDeepStrictEqual(token(stale), token(before));
   const { status, resultUrl, frameCount, errorMessage } = stale;
-  const uncompletes = job.status === 'completed' && status !== 'completed';
-  const revives = job.cancelled && (status === 'processing' || status === 'completed');
-  assert.equal(saved, !uncompletes && !revives);
-  count(r, `stale save: ${saved ? `${job.status} to ${status}` : 'refused'}`);
+  const changes = !isDeepStrictEqual(ofARun(stale), ofARun(before));
+  const saved = await repository.save(stale).then(
+    () => true,
+    (error: { code?: string }) => {
+      assert.equal(error.code, 'STALE_ENTITY', String(error));
+      return false;
+    },
+  );
+  const ends = job.status === 'processing' && status !== 'processing';
+  assert.equal(saved, ends || !changes || (job.status === status && isOfNow));
+  count(r, `stale save: ${saved ? '' : 'refused: '}${job.status} to ${status}`);
   if (!saved) return;
-  if (job.status === 'processing' && status !== 'processing') job.worker = null;
-  if (job.status === 'failed' && status === 'pending') {
-    Object.assign(job, { attempts: 0, cancelled: false, due: true, progress: 0 });
-    job.progressMessage = null;
-  }
+  if (ends) job.worker = null;
   if (status === 'completed') job.progress = 100;
   // It never issues a run again, and never logs a notification.
   Object.assign(job, { status, resultUrl, frameCount, errorMessage });

@@ -49,8 +49,10 @@ const OUTCOMES = [
   verdicts(['reportProgress'], ['held', 'lost']),
   verdicts(['retryJobs', 'cancelJobs'], ['counted', 'done']),
   ['settled under a number of its own', 'logged under a number of its own'],
-  ['stale save: refused', 'stale save: pending to processing', 'timed out'],
-  ['stale save: processing to pending', 'stale save: failed to pending'],
+  ['pending to processing', 'processing to processing', 'failed to pending'].map(
+    (move) => `stale save: refused: ${move}`,
+  ),
+  ['stale save: processing to pending', 'stale save: processing to failed', 'timed out'],
   ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],
 ].flat();
 

@@ -3,15 +3,15 @@ import type { INestApplication, ModuleMetadata, Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import { Client } from 'pg';
-import type { DataSource } from 'typeorm';
-import { Column, Entity, PrimaryGeneratedColumn } from 'typeorm';
+import type { DataSource, EntitySubscriberInterface } from 'typeorm';
+import { Column, Entity, EventSubscriber, PrimaryGeneratedColumn } from 'typeorm';
 import { FrameForgeDatabaseModule } from '../../src/database.module.js';
 import type { FrameForgeFeatureOptions } from '../../src/database.module.js';
 import { DatabaseUnavailableError } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import { WAKE_UP_CHANNEL } from '../../src/jobs/wake-up.sender.js';
 import { poolsOf } from '../../src/peers/typeorm.internals.js';
-import { frameForgeEntities } from '../../src/schema/entities/index.js';
+import { frameForgeEntities, VideoJob } from '../../src/schema/entities/index.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
@@ -57,6 +57,51 @@ function features(count: number, options?: FrameForgeFeatureOptions): Type[] {
     return FeatureModule;
   });
 }
+
+describe('a stale save is refused, and the list of subscribers has one for each entity', () => {
+  /** A subscriber of the application's own. */
+  class Counting implements EntitySubscriberInterface {
+    static updates = 0;
+    beforeUpdate(): void {
+      Counting.updates += 1;
+    }
+  }
+  EventSubscriber()(Counting);
+  const ways: [what: string, name: string | undefined, imports: () => ModuleMetadata['imports']][] =
+    [
+      ['forRoot', undefined, () => [FrameForgeDatabaseModule.forRoot({ url: h.url })]],
+      [
+        'a named forRoot with forFeature and a subscriber',
+        'jobs',
+        () => [
+          FrameForgeDatabaseModule.forRoot({ name: 'jobs', url: h.url, subscribers: [Counting] }),
+          ...features(2, { dataSource: 'jobs' }),
+        ],
+      ],
+      ['forFeature in two modules', undefined, () => [theirs(), ...features(2)]],
+      [
+        'forFeature beside a subscriber',
+        undefined,
+        () => [theirs({ subscribers: [Counting] }), ...features(1)],
+      ],
+    ];
+
+  it.each(ways)('%s', async (what, name, imports) => {
+    const app = await boot(imports());
+    const dataSource = app.get<DataSource>(getDataSourceToken(name));
+    const repository = dataSource.getRepository(VideoJob);
+    const { jobId } = await h.jobs.createJob(content());
+    const stale = await repository.findOneByOrFail({ jobId });
+    await h.jobs.cancelJob(jobId);
+    await expect(repository.save(stale)).rejects.toMatchObject({ code: 'STALE_ENTITY' });
+    const own = what.endsWith('subscriber') ? 1 : 0;
+    const { subscribers } = dataSource;
+    expect(subscribers.filter(({ beforeUpdate }) => beforeUpdate)).toHaveLength(2 + own);
+    const before = Counting.updates;
+    await repository.save({ jobId, filename: 'dog.mp4' });
+    expect(Counting.updates).toBe(before + own);
+  });
+});
 
 describe('forFeature in twelve modules', () => {
   it('makes one service, one worker id and one listener for a data source', async () => {

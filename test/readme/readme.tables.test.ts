@@ -103,6 +103,7 @@ describe('the table of errors', () => {
     new api.InvalidJobTransitionError(id, 'retried', state.status, state.runNumber),
     new api.InvalidNotificationTransitionError('x', 'redelivered', 'sent', 1),
     new api.LeaseLostError({ jobId: id, ...state }),
+    new api.StaleEntityError({ jobId: id, ...state }, 'pending', 0),
     new api.JobCancelledError(id, 1),
     new api.JobConflictError(id),
     new api.TransactionConflictError('createJob'),

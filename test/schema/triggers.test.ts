@@ -33,14 +33,13 @@ it('a repository that saves a row of before puts no fencing token back', async (
   await h.jobs.completeJob(second, result);
 });
 
-it('a stale save that writes `processing` on a pending job ends no other run and invents no result', async () => {
+it('a service of before that starts a job which was released ends no other run and invents no result', async () => {
   const first = await claim(await create());
-  const repository = h.dataSource.getRepository(VideoJob);
-  const stale = await repository.findOneByOrFail({ jobId: first.jobId });
   await h.jobs.releaseJob(first);
-  stale.filename = 'dog.mp4';
-  await repository.save(stale);
-  // It looks as if a service that knows only the first three tables had started it.
+  await h.dataSource.query(
+    `UPDATE video_jobs SET status = 'processing', "startedAt" = $2 WHERE "jobId" = $1`,
+    [first.jobId, first.startedAt],
+  );
   const left = await h.jobs.getJob(first.jobId);
   expect(left).toMatchObject({ status: 'processing', workerId: null, runNumber: 1 });
   // Its holder of before is refused, and nobody takes it.
@@ -91,14 +90,14 @@ it('a repository writes none of the queue columns', async () => {
   expect(await log.findOneByOrFail({ jobId: job.jobId })).toEqual(notification);
 });
 
-it('a stale save cannot make a completed job pending again', async () => {
-  const stale = await create();
-  await h.jobs.completeJob(await claim(stale), result);
-  stale.filename = 'dog.mp4';
-  await expect(h.dataSource.getRepository(VideoJob).save(stale)).rejects.toThrow(
+it('an update cannot make a completed job pending again', async () => {
+  const { jobId } = await create();
+  await h.jobs.completeJob(await claim(await h.jobs.getJob(jobId)), result);
+  const pending = { filename: 'dog.mp4', status: JobStatus.PENDING };
+  await expect(h.dataSource.getRepository(VideoJob).update(jobId, pending)).rejects.toThrow(
     'An update of video_jobs was refused: a completed job is final.',
   );
-  expect(await h.jobs.getJob(stale.jobId)).toMatchObject({
+  expect(await h.jobs.getJob(jobId)).toMatchObject({
     status: JobStatus.COMPLETED,
     filename: 'cat.mp4',
   });
@@ -116,21 +115,20 @@ it.each(['pending', 'processing', 'failed'])('a completed job cannot become %s',
   });
 });
 
-it('a stale save cannot have a notification sent a second time', async () => {
+it('an update cannot have a notification sent a second time', async () => {
   const { notification } = await h.jobs.completeJob(await claim(await create()), result);
   const log = h.dataSource.getRepository(NotificationLog);
-  const stale = await log.findOneByOrFail({ notificationId: notification.notificationId });
+  const { notificationId } = notification;
   for (const each of await h.notifications.claimNotifications({ limit: 1000 })) {
     await h.notifications.markSent(each);
   }
-  stale.errorMessage = 'a note';
-  await expect(log.save(stale)).rejects.toThrow(
+  await expect(log.update(notificationId, { deliveryStatus: 'pending' })).rejects.toThrow(
     'An update of notification_log was refused: what was sent is not sent again.',
   );
   // That it has come back is told by the one who delivers, also of what was sent.
   await h.dataSource.query(
     `UPDATE notification_log SET "deliveryStatus" = 'failed' WHERE "notificationId" = $1`,
-    [stale.notificationId],
+    [notificationId],
   );
 });
 

@@ -18,7 +18,8 @@ import { VideoJob } from './video-job.entity.js';
  * The notification of a finished job for its user, and the state of its delivery.
  *
  * Only the services write `availableAt`, `deliveryNumber` and `runNumber`: a repository's `save` and
- * `update` leave them as they are.
+ * `update` leave them as they are. A `save` that would set an older state of the delivery back is refused with a
+ * `StaleEntityError`.
  */
 @Named('NotificationLog')
 @Entity({ name: 'notification_log' })

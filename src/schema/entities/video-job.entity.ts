@@ -18,7 +18,8 @@ import { User } from './user.entity.js';
  * A video to extract frames from, and the state of that work.
  *
  * Only `JobService` writes the columns from `availableAt` on. A repository's `save` and `update` leave them
- * unchanged, so saving an entity that was read long ago does not set back a fencing token.
+ * unchanged, so saving an entity that was read long ago does not set back a fencing token. In the other columns such a
+ * `save` may end a run; if it would do more, it is refused with a `StaleEntityError`.
  */
 @Named('VideoJob')
 @Entity({ name: 'video_jobs' })
