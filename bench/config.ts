@@ -1,29 +1,32 @@
-/** Connections of every subject, and so how many calls are under way at once. */
+/** The connections of every subject. So many calls run at the same time. */
 export const CONNECTIONS = 16;
 
 /** The sizes of a run. */
 export interface Profile {
   readonly name: 'full' | 'smoke';
-  /** Rounds that count; each gives every subject its turn. */
+  /** Rounds that count. In each round, every subject has one turn. */
   readonly rounds: number;
-  /** Rounds before them that do not count: they fill caches, and the compiler learns. */
+  /** Rounds before them that do not count. They fill caches and let the compiler optimize. */
   readonly warmUps: number;
-  /** The length of a turn where calls per second are counted. */
+  /** The length of a turn in which calls per second are counted. */
   readonly turnMs: number;
   readonly users: number;
   /** Rows of one `createJobs`. */
   readonly batchRows: number;
-  /** Pending jobs that a turn of claims begins with: more than it can claim. */
+  /** Pending jobs at the beginning of a turn of claims. There are more than the turn can claim. */
   readonly claimBacklog: number;
-  /** Pending jobs that are claimed in turn and by age, and whose they are. */
+  /** Pending jobs that are claimed in fair order and by age, and the users who own them. */
   readonly fair: { readonly pending: number; readonly users: number };
-  /** Jobs of the user who uploads many, how long each takes, and how often another uploads one. */
+  /**
+   * The jobs of the user who uploads many, the time that each takes, and the time between two uploads of other
+   * users.
+   */
   readonly waits: { readonly jobs: number; readonly workMs: number; readonly everyMs: number };
   readonly drainJobs: number;
-  /** Jobs for who drains them one by one. */
+  /** Jobs for subjects that complete them one by one. */
   readonly slowDrainJobs: number;
   readonly growth: { readonly finished: number; readonly pending: number };
-  /** The jobs of the user who lists, the page that is compared with the first, and calls per turn. */
+  /** The jobs of the user whose jobs are listed, the page that is compared with the first one, and calls per turn. */
   readonly list: { readonly jobs: number; readonly page: number; readonly calls: number };
   readonly idleTransaction: {
     readonly seconds: number;
@@ -34,7 +37,7 @@ export interface Profile {
   /** Boots of each kind in a turn. */
   readonly boots: number;
   readonly memory: { readonly rounds: number; readonly before: number; readonly after: number };
-  /** Settings of the server beside those that make it durable. */
+  /** Settings of the server besides those that make it durable. */
   readonly server: Readonly<Record<string, string>>;
 }
 

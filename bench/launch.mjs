@@ -1,5 +1,5 @@
-// Runs the bench, from any Node that the package supports: installs what the peers need, if that has
-// not been done, and starts main.ts under the Node that bench/package-lock.json fixes.
+// Runs the bench from any Node that the package supports. It installs the packages of the bench if they are missing,
+// and starts main.ts with the Node of bench/package-lock.json.
 import { spawn, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync, rmSync, statfsSync } from 'node:fs';
@@ -20,7 +20,7 @@ const child = spawn(findNode(), ['--expose-gc', join(here, 'main.ts'), ...proces
 });
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal));
 child.once('exit', (code) => {
-  // However the bench ended, its database of many gigabytes goes.
+  // The database has many gigabytes. It is removed however the bench ends.
   rmSync(dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 250 });
   process.exitCode = code ?? 1;
 });
@@ -29,7 +29,7 @@ function readLock(path) {
   return existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : {};
 }
 
-/** What a lock file installs everywhere: the rest depends on the platform. */
+/** The packages that a lock file installs on every platform. */
 function versionsIn({ packages = {} }) {
   return Object.entries(packages)
     .filter(([path, { optional }]) => path !== '' && optional !== true)
@@ -37,7 +37,7 @@ function versionsIn({ packages = {} }) {
     .join();
 }
 
-/** `npm ci`, unless what is installed is what the lock file says. */
+/** Runs `npm ci`, unless the packages of the lock file are installed. */
 function install() {
   const wanted = versionsIn(readLock(join(here, 'package-lock.json')));
   const installed = versionsIn(readLock(join(here, 'node_modules/.package-lock.json')));
@@ -45,7 +45,10 @@ function install() {
   command('npm', ['ci', '--no-audit', '--no-fund'], here);
 }
 
-/** The bench is no part of the package's own type check: its peers may not be installed there. */
+/**
+ * Checks the types of the bench. The type check of the package leaves the bench out, because its packages may
+ * not be installed.
+ */
 function checkTypes() {
   const tsc = createRequire(import.meta.url).resolve('typescript/bin/tsc');
   command(process.execPath, [tsc, '-p', here], here);
@@ -56,7 +59,7 @@ function command(file, args, cwd) {
   if (status !== 0) throw new Error(`${file} ${args.join(' ')} failed in ${cwd}.`);
 }
 
-/** The Node of the bench's own packages; where they have none, this one if it is new enough. */
+/** Finds the Node in the packages of the bench. If there is none, uses the running Node if it is new enough. */
 function findNode() {
   const own = join(here, `node_modules/node-${process.platform}-${process.arch}/bin/node`);
   if (existsSync(own)) return own;
@@ -65,7 +68,7 @@ function findNode() {
   throw new Error('pg-boss and graphile-worker need Node 22.18 or newer: run the bench with that.');
 }
 
-/** A directory on a disk: in memory, `fsync` would cost nothing. */
+/** Makes a directory on a disk, because in memory `fsync` would cost nothing. */
 function directoryOnDisk() {
   const places = [process.env.BENCH_DIR, tmpdir(), '/var/tmp', here];
   return places.find((path) => path !== undefined && statfsSync(path).type !== TMPFS) ?? here;

@@ -115,7 +115,10 @@ function pathOf(name: string): string {
   return fileURLToPath(new URL(name, import.meta.url));
 }
 
-/** Results of some subjects are shown alone; those of the smoke profile show that they can be written. */
+/**
+ * Stores a result. If only some subjects were measured, the result is only shown. The smoke profile writes to a
+ * temporary folder, to test that writing works.
+ */
 async function keep(result: MeasuredScenario): Promise<void> {
   if (profile.name === 'full') {
     say([ratiosOf([result]), figuresOf([result]), notesOf([result])].join('\n\n').trim());

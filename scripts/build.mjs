@@ -1,5 +1,5 @@
-// Builds the package into dist/: ES modules for Node and all that can load them, and into dist/cjs/ the
-// same as CommonJS for tools that cannot, such as Jest without vm-modules. See docs/compatibility.md.
+// Builds the package: ES modules into dist/, and CommonJS into dist/cjs/ for tools that cannot load ES modules, such
+// as Jest without vm-modules. See docs/compatibility.md.
 //
 //   node scripts/build.mjs --esm    builds the ES modules alone, which is all that the demonstration needs
 import { rmSync, writeFileSync } from 'node:fs';
@@ -7,7 +7,10 @@ import ts from 'typescript';
 import { buildConsole } from './console.mjs';
 
 const { sys } = ts;
-/** What a CommonJS module has instead of it; so the sources need no twin for each format. */
+/**
+ * CommonJS modules have no `import.meta.url`. The build replaces it there, so that both formats have the same
+ * sources.
+ */
 const META = 'import.meta.url';
 const COMMONJS_META = `require('node:url').pathToFileURL(__filename).href`;
 
@@ -24,7 +27,7 @@ async function buildTheRest() {
       esModuleInterop: true,
     },
     (path, encoding) => sys.readFile(path, encoding)?.replaceAll(META, COMMONJS_META),
-    // The command line is run and not imported: it stays an ES module.
+    // The command line is run and not imported, so it stays an ES module.
     (path) => !path.includes('/src/cli/'),
   );
   writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
@@ -50,7 +53,7 @@ function build(given, readFile, isWanted = () => true) {
   if (problems.length > 0) fail(...problems);
 }
 
-/** Whether a member of a class is its own business. */
+/** Whether a member of a class is private. */
 function isPrivate(node) {
   return (
     (ts.isPropertyDeclaration(node) || ts.isMethodDeclaration(node) || ts.isAccessor(node)) &&
@@ -60,8 +63,8 @@ function isPrivate(node) {
 }
 
 /**
- * Leaves private members out of declarations. A class with one is assignable to no other, not even to
- * the same class of the other format, and an application's types may come from both.
+ * Leaves private members out of declarations. A class with a private member cannot be assigned to any other class, not
+ * even to the same class of the other format. An application may get types from both formats.
  */
 function withoutPrivates(context) {
   const visit = (node) => (isPrivate(node) ? undefined : ts.visitEachChild(node, visit, context));

@@ -1,7 +1,6 @@
 // What .ci/run runs after `npm ci`: the stages below, one after the other, each a command that ends
 // with a line "N passed, N failed" (or counts as one check by its exit code), and their total.
-//
-// To add a proof, add a line to STAGES. Stages run to the end whatever came of those before.
+// To add a proof, add a line to STAGES. All stages run, also after one that fails.
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +22,10 @@ const ON_POSTGRES_15 = ['node', 'scripts/on-postgres.mjs', '/usr/lib/postgresql/
 const TYPESCRIPT = './test/support/typescript.mjs';
 const THROUGH_PGBOUNCER = ['node', '--import', TYPESCRIPT, 'scripts/through-pgbouncer.mjs'];
 
-/** The tests but the slow ones, and of these those that have failed by a new Node: what it says and prints. */
+/**
+ * All tests except the slow ones. Three folders keep their slow tests, because messages of a new Node have
+ * broken these before.
+ */
 const ON_ANOTHER_NODE = [
   'node',
   'scripts/jest.mjs',
@@ -90,11 +92,11 @@ const STAGES = [
     command: ['npm', '--silent', 'run', 'docs'],
     minutes: 4,
   },
-  // That the bench still works; it asserts no time.
+  // This checks that the bench still works. It asserts no time.
   { name: 'npm run bench:smoke', command: ['npm', '--silent', 'run', 'bench:smoke'], minutes: 4 },
 ];
 
-/** What the stages start, and what that starts in turn, inherits it. */
+/** An environment variable that all processes of the stages inherit. */
 const MARK = `FRAMEFORGE_CI_RUN=${randomUUID()}`;
 const [markName, markValue] = MARK.split('=');
 
@@ -113,7 +115,7 @@ tally.end();
 
 async function nothingLeftRunning() {
   let left = marked();
-  // A process that was told to end may take a moment.
+  // A process may need a moment to end.
   for (let tries = 0; left.length > 0 && tries < 50; tries += 1) {
     await sleep(100);
     left = marked();
@@ -131,7 +133,7 @@ function marked() {
       const commandLine = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
       return [{ pid, commandLine }];
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
       return [];
     }
   });

@@ -2,7 +2,7 @@
 // symbol has no text, and when a link of the site or of another Markdown file leads nowhere.
 //
 //   npm run docs -- --serve      also shows it, on a free port of this machine
-//   DOCS_BASE=/docs/ npm run docs   for a site that does not stand at the root of its host
+//   DOCS_BASE=/docs/ npm run docs   for a site that is not at the root of its host
 import { existsSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,7 +42,7 @@ async function step(name, command) {
   tally.add(name, outcome(await run(command)));
 }
 
-/** What a lock file installs on every platform. */
+/** The packages that a lock file installs on every platform. */
 function versionsIn(path) {
   if (!existsSync(path)) return '';
   const { packages } = JSON.parse(readFileSync(path, 'utf8'));
@@ -73,7 +73,7 @@ function checkLinks() {
       checked += 1;
       const problem = problemOf(link, page, texts);
       if (problem === undefined) continue;
-      // The links of the frame are on every page.
+      // Links of the menu are on every page. They are reported once.
       const line = `${link} ${problem}`;
       problems.set(line, problems.get(line) ?? page);
     }
@@ -87,7 +87,7 @@ function problemOf(link, page, texts) {
     const file = decodeURI(link.slice(SOURCES.length).split('#')[0]);
     return existsSync(join(repository, file)) ? undefined : 'names a file that does not exist';
   }
-  // Other hosts are not asked.
+  // Links to other hosts are not checked.
   if (/^(?:https?|mailto|data):/.test(link)) return undefined;
   const { pathname, hash } = new URL(link, `http://site${base}${page}`);
   if (!pathname.startsWith(base)) return `leads out of ${base}`;

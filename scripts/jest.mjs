@@ -1,5 +1,5 @@
 // Runs Jest with the given arguments, and ends with a line "N passed, N failed".
-// A test that is skipped or still to be written counts as failed: it proves nothing.
+// A test that is skipped or not written yet counts as failed, because it proves nothing.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

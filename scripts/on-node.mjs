@@ -1,7 +1,8 @@
 // node scripts/on-node.mjs <version> <command...>
 //
 // Runs a command under another version of Node, such as 26, which it installs from npm into a folder that
-// is removed at the end. What the command starts by the name `node`, npm itself too, is that version.
+// is removed at the end. The programs that the command starts by the name `node`, including npm, also run with that
+// version.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,8 +1,7 @@
 // node scripts/on-postgres.mjs <bin directory> <command...>
 //
-// Runs a command with TEST_DATABASE_URL naming a throw-away PostgreSQL of the given binaries. The
-// server listens on loopback only, runs as an ordinary user, and ends with this process, also when
-// this is killed.
+// Runs a command with TEST_DATABASE_URL naming a throw-away PostgreSQL of the given binaries. The server listens only
+// on loopback, runs as an ordinary user, and ends with this process, also if this process is killed.
 import { execFileSync, spawn } from 'node:child_process';
 import { chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -65,7 +64,7 @@ async function startServer(port) {
   const user = account
     ? [`--reuid=${account.uid}`, `--regid=${account.gid}`, '--clear-groups']
     : [];
-  // The signal of the parent's death makes the server stop even when this process is killed.
+  // The server gets a signal when this process dies, so it stops even if this process is killed.
   const child = spawn(
     'setpriv',
     [...user, '--pdeathsig=INT', '--', join(bin, 'postgres'), '-D', data, ...options],

@@ -1,4 +1,4 @@
-// The links of the Markdown files that are not on the site, such as the README.
+// Checks the links of the Markdown files that are not on the site, such as the README.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 

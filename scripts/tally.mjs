@@ -1,5 +1,5 @@
-// Counts what passed and what failed. Every script here that checks something ends with the line
-// "N passed, N failed", alone on its line, and with exit code 1 when anything failed.
+// Counts passed and failed checks. Every script here that checks something prints "N passed, N failed" as its last
+// line, and has the exit code 1 if anything failed.
 import { spawn } from 'node:child_process';
 
 const LINE = /^(\d+) passed, (\d+) failed$/;
@@ -74,8 +74,8 @@ function endGroup(pid, signal = 'SIGTERM') {
 }
 
 /**
- * What a command's end means: its own counts where it printed them, else one check. An exit code
- * that contradicts the counts is a failure of its own.
+ * The counts of a command that has ended. If it printed none, it counts as one check. An exit code that contradicts
+ * the printed counts is one more failure.
  */
 export function outcome({ code, counts }) {
   if (counts === undefined) return code === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };

@@ -18,7 +18,7 @@ try {
     const env = {
       TEST_DATABASE_URL: pooler.url,
       TEST_ADMIN_URL: server.url,
-      // Debian's PgBouncer is older than 1.21.
+      // The PgBouncer of Debian is older than 1.21, the first version that keeps prepared statements.
       DB_PREPARED_STATEMENTS: 'false',
     };
     const { code } = await run(process.argv.slice(2), { env });

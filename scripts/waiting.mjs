@@ -1,6 +1,6 @@
 // Shows a bar in a terminal while something takes longer than a second.
 //
-//   node scripts/waiting.mjs npm run build    while a command runs, whose end is this one's
+//   node scripts/waiting.mjs npm run build    runs a command, and ends with its exit code
 import { spawn } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
@@ -14,7 +14,7 @@ export class Waiting {
   #timer;
   #since = 0;
 
-  /** @param {import('node:tty').WriteStream} terminal - nothing is shown where it is none */
+  /** @param {import('node:tty').WriteStream} terminal - if it is not a terminal, no bar is shown */
   constructor(terminal) {
     this.#terminal = terminal;
   }
@@ -35,7 +35,7 @@ export class Waiting {
     this.#terminal.clearLine(1);
   }
 
-  /** How long it takes is not known: the lit part goes round. */
+  /** The duration is unknown, so the bright part of the bar moves round. */
   #draw() {
     const ms = performance.now() - this.#since;
     if (ms < PATIENCE_MS) return;

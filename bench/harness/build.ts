@@ -14,7 +14,7 @@ export interface Build {
 export const OWN: Build = { name: 'this package', database, worker };
 
 /**
- * Loads what another checkout of this package has built, to be measured beside this one.
+ * Loads the build of another checkout of this package, which is measured beside this one.
  *
  * @param directory - the checkout, with its `node_modules` and its `dist`
  */

@@ -7,7 +7,7 @@ const LABELS = 260;
 const BAR = 18;
 const GAP = 8;
 
-/** What each part is painted with, on a light page and on a dark one. */
+/** The colour of each part, on a light page and on a dark one. */
 const COLORS = {
   paper: ['#ffffff', '#0d1117'],
   ink: ['#0f172a', '#e6edf3'],
@@ -50,7 +50,7 @@ function document(height: number, title: string, parts: readonly string[]): stri
   ].join('\n');
 }
 
-/** A panel of horizontal bars for each scenario, each panel on a scale of its own. */
+/** Draws a panel of horizontal bars for each scenario. Each panel has its own scale. */
 export function barChart(title: string, scenarios: readonly ScenarioResult[]): string {
   const parts: string[] = [];
   let y = 12;
@@ -80,7 +80,7 @@ export function barChart(title: string, scenarios: readonly ScenarioResult[]): s
 
 const PLOT = { left: 70, top: 44, height: 150, bottom: 40 };
 
-/** Curves over time, one panel below the other. */
+/** Draws curves over time, one panel below the other. */
 export function lineChart(title: string, series: readonly Series[]): string {
   const panel = PLOT.top + PLOT.height + PLOT.bottom;
   const parts = series.flatMap((line, index) => panelOf(line, index * panel));

@@ -3,7 +3,7 @@ import { createRequire } from 'node:module';
 import { arch, cpus, platform, release, totalmem } from 'node:os';
 import type { Server } from './server.ts';
 
-/** Where figures were taken, and by what. */
+/** The machine and the programs with which figures were measured. */
 export interface Machine {
   readonly cpu: string;
   readonly cores: number;
@@ -19,7 +19,7 @@ const ROOT = new URL('../../', import.meta.url);
 
 function versionOf(name: string, from: URL): string {
   const resolve = createRequire(from).resolve;
-  // Not every package exports its package.json: it is looked for above what is exported.
+  // Not every package exports its package.json, so this looks for it in the folders above the exported file.
   for (let at = new URL('.', `file://${resolve(name)}`); ; at = new URL('..', at)) {
     const found = readPackage(new URL('package.json', at));
     if (found?.name === name) return found.version;

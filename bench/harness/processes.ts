@@ -2,7 +2,7 @@ import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-/** Starts a process of `processes/`. They are plain JavaScript, so that Node has nothing to compile. */
+/** Starts a program of `processes/`. These programs are plain JavaScript, so that Node has nothing to compile. */
 export function startProcess(
   file: string,
   env: Record<string, string>,
@@ -30,7 +30,7 @@ export async function endOf(child: ChildProcess): Promise<void> {
   if (child.exitCode === null) await new Promise((resolve) => child.once('exit', resolve));
 }
 
-/** Runs a process that answers once. */
+/** Runs a process that sends one message, and returns the message. */
 export async function runProcess<T>(file: string, env: Record<string, string>): Promise<T> {
   const child = startProcess(file, env);
   const answer = await answerOf<T>(child, file);

@@ -9,10 +9,10 @@ const RESULTS = 'results.json';
 const BEGIN = '<!-- results: written by the bench -->';
 const END = '<!-- end of results -->';
 
-/** Rows whose figures are rates, which the first chart shows. */
+/** The end of the unit of rates. The first chart shows rows with such a unit. */
 const RATE = '/s';
 
-/** Keeps results: those of rows that were not run again stay. */
+/** Writes results. Earlier results of other rows stay. */
 export async function writeReport(
   directory: string,
   measured: readonly MeasuredScenario[],
@@ -32,7 +32,7 @@ export async function writeReport(
   }
 }
 
-/** Shows kept results between two marks of a page. */
+/** Writes the stored results between two marks of a page. */
 export async function updatePage(page: string, directory: string, images: string): Promise<void> {
   const [before, rest] = split(readFileSync(page, 'utf8'), BEGIN);
   const [, after] = split(rest, END);

@@ -29,8 +29,8 @@ export interface ScenarioResult {
 }
 
 /**
- * Gives every subject its turn in every round, so that whatever else the machine does falls on all of
- * them alike. Each round begins with another one, so that none always follows the same.
+ * Gives every subject one turn in every round, so that other work of the machine slows all of them in the same way.
+ * Each round begins with another subject, so that no subject always comes after the same one.
  *
  * @param only - the subjects that take part
  */
@@ -86,7 +86,7 @@ export async function runRounds(
 
 async function takeTurn(subject: Subject): Promise<number> {
   await subject.prepare?.();
-  // What the subjects before it left behind is not collected in its time.
+  // Garbage of the subjects before this one is collected now, and not during the measurement.
   globalThis.gc?.();
   const figure = await subject.measure();
   if (!Number.isFinite(figure) || figure <= 0) {
@@ -95,7 +95,10 @@ async function takeTurn(subject: Subject): Promise<number> {
   return figure;
 }
 
-/** Ratios are taken round by round: two turns of the same round saw the most similar machine. */
+/**
+ * Ratios are computed for each round, because the state of the machine is most similar in two turns of the same
+ * round.
+ */
 function verdict(
   requirement: Requirement,
   figures: ReadonlyMap<string, readonly number[]>,
@@ -129,7 +132,7 @@ export function percentile(figures: readonly number[], share: number): number {
   return sorted[Math.min(Math.ceil(share * sorted.length), sorted.length) - 1] ?? NaN;
 }
 
-/** Three digits that count. */
+/** Rounds to three significant digits. */
 export function format(figure: number): string {
   return figure.toLocaleString('en-US', {
     maximumFractionDigits: figure >= 100 ? 0 : figure >= 10 ? 1 : 2,

@@ -2,21 +2,21 @@ import type { Profile } from '../config.ts';
 import type { Build } from './build.ts';
 import type { Server } from './server.ts';
 
-/** One of those that are compared. */
+/** One of the programs that are compared. */
 export interface Subject {
   readonly name: string;
-  /** How it is used, for the reader of the results. */
+  /** How the subject is used. The results show this text. */
   readonly how: string;
-  /** What a turn needs that is not measured. */
+  /** Prepares a turn. The time for this is not measured. */
   prepare?(): Promise<unknown>;
-  /** Takes its turn. @returns the figure, in the scenario's unit */
+  /** Runs a turn. @returns the figure, in the unit of the scenario */
   measure(): Promise<number>;
 }
 
-/** What must hold between the subjects' figures, or for one of them. */
+/** A condition for the figure of a subject, or for its ratio to that of another one. */
 export interface Requirement {
   readonly subject: string;
-  /** The subject whose figure is 1; left out where the bounds are figures themselves. */
+  /** The other subject of the ratio. If left out, the bounds are figures. */
   readonly against?: string;
   readonly atLeast?: number;
   readonly atMost?: number;
@@ -28,32 +28,32 @@ export interface Series {
   readonly unit: string;
   /** Seconds from the start, and the figure. */
   readonly points: readonly (readonly [number, number])[];
-  /** What is shown beside it, on the same scale. */
+  /** A curve that is shown beside this one, on the same scale. */
   readonly beside?: Pick<Series, 'name' | 'points'>;
 }
 
-/** What a scenario measures with. */
+/** The tools of a scenario. */
 export interface Bench {
   readonly profile: Profile;
   readonly server: Server;
-  /** An earlier build of this package, to be compared with this one. */
+  /** An earlier build of this package, which is compared with this one. */
   readonly baseline: Build | undefined;
-  /** An empty database that is dropped at the scenario's end. */
+  /** Creates an empty database, which is dropped at the end of the scenario. */
   createDatabase(): Promise<string>;
-  /** Calls back at the scenario's end, the last first. */
+  /** Adds a function that is called at the end of the scenario. The last one is called first. */
   onEnd(end: () => Promise<unknown>): void;
   say(line: string): void;
 }
 
-/** What a scenario opens for its rounds. */
+/** The subjects of a scenario, opened for its rounds. */
 export interface Opened {
   readonly subjects: readonly Subject[];
-  /** Beside those that always hold: of subjects that are not always there. */
+  /** Further requirements, for subjects that take part only sometimes. */
   readonly requirements?: readonly Requirement[];
-  /** Rounds of this scenario, where the profile's would take too long. */
+  /** The number of rounds of this scenario, if that of the profile would take too long. */
   readonly rounds?: number;
   readonly warmUps?: number;
-  /** What is found out beside the figures, when the rounds are over. */
+  /** Returns further results after the last round. */
   conclude?(): { readonly notes?: readonly string[]; readonly series?: readonly Series[] };
 }
 

@@ -3,20 +3,20 @@ import { Client } from 'pg';
 import { startEmbeddedPostgres } from '../../dist/embedded/index.js';
 import type { Profile } from '../config.ts';
 
-/** A PostgreSQL that loses nothing, and the databases on it. */
+/** A durable PostgreSQL server, and the databases on it. */
 export interface Server {
-  /** And how far its compiler optimized it. */
+  /** The version, and the optimization of its compiler. */
   readonly version: string;
   readonly settings: Readonly<Record<string, string>>;
-  /** An empty database; each subject has its own, so that none bloats another's tables. */
+  /** Creates an empty database. Each subject has its own, so that none bloats the tables of another one. */
   createDatabase(): Promise<string>;
   dropDatabase(url: string): Promise<void>;
-  /** Writes out what was done before, so that no later turn pays for it. */
+  /** Makes a checkpoint, so that later turns do not pay for earlier writes. */
   checkpoint(): Promise<void>;
   stop(): Promise<void>;
 }
 
-/** What a production server has: nothing that was committed is lost when the machine crashes. */
+/** The settings of a production server. Committed changes survive a crash of the machine. */
 const DURABLE = { fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on' };
 
 export async function startServer(profile: Profile): Promise<Server> {
@@ -57,7 +57,7 @@ export async function startServer(profile: Profile): Promise<Server> {
         const used = await admin.query('SELECT FROM pg_stat_activity WHERE datname = $1', [name]);
         return used.rowCount !== 0;
       };
-      // Not every pool has closed its connections when it says that it has ended.
+      // Some pools report their end before all of their connections are closed.
       for (let tries = 0; tries < 100 && (await isUsed()); tries += 1) await sleep(20);
       await admin.query(`DROP DATABASE ${name} WITH (FORCE)`);
     },
@@ -71,7 +71,7 @@ export async function startServer(profile: Profile): Promise<Server> {
   };
 }
 
-/** Runs statements of the bench itself, on a connection of their own. */
+/** Runs statements of the bench itself on a separate connection. */
 export async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client({ connectionString: url });
   await client.connect();

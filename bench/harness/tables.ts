@@ -2,7 +2,7 @@ import type { Machine } from './machine.ts';
 import { format } from './rounds.ts';
 import type { RequirementResult, ScenarioResult } from './rounds.ts';
 
-/** What a run found, and on what machine. */
+/** The results of a run, and its machine. */
 export interface MeasuredScenario extends ScenarioResult {
   readonly measuredAt: string;
   readonly machine: Machine;
@@ -11,7 +11,7 @@ export interface MeasuredScenario extends ScenarioResult {
 const table = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
   [head, head.map(() => '---'), ...rows].map((cells) => `| ${cells.join(' | ')} |`).join('\n');
 
-/** What must hold, and what came of it. */
+/** The requirements, and whether they are met. */
 export const ratiosOf = (all: readonly MeasuredScenario[]): string =>
   table(
     ['#', 'what', 'must reach', 'measured', 'holds'],
@@ -26,7 +26,7 @@ export const ratiosOf = (all: readonly MeasuredScenario[]): string =>
     ),
   );
 
-/** All figures, and how they came about. */
+/** All figures, and how they were measured. */
 export const figuresOf = (all: readonly MeasuredScenario[]): string =>
   table(
     ['#', 'who', 'median', 'rounds', 'how'],
@@ -54,7 +54,7 @@ function valueOf({ against, value }: RequirementResult, unit: string): string {
   return against === undefined ? `${format(value)} ${unit}` : `${format(value)} ×`;
 }
 
-/** Where figures were taken: rows that were measured together are told of together. */
+/** Describes the machines. Rows that were measured on the same machine share one line. */
 export function machinesOf(all: readonly MeasuredScenario[]): string {
   const described = Map.groupBy(all, ({ machine }) => describe(machine));
   const parts = [...described].map(([description, results]) => {
@@ -72,7 +72,7 @@ const list = (values: Readonly<Record<string, string>>): string =>
     .map(([name, value]) => `\`${name}\` ${value}`)
     .join(', ');
 
-/** As a list of Markdown. */
+/** Describes a machine as a list in Markdown. */
 export const describe = (machine: Machine): string =>
   [
     `- ${machine.cpu}, ${machine.cores} cores, ${machine.memoryGb} GB, ${machine.system}; server and clients share them`,

@@ -2,12 +2,12 @@ import { CONNECTIONS } from '../config.ts';
 
 type Call = (connection: number) => Promise<unknown>;
 
-/** How much of a turn's length is spent before it. */
+/** The length of the lead-in, as a part of the length of a turn. */
 const LEAD_IN = 1 / 8;
 
 /**
- * Repeats a call on every connection, one at a time on each, for a while. A lead-in does not count:
- * pools close connections that were idle during the others' turns, and caches hold the others' data.
+ * Repeats a call on every connection, one at a time on each, for a while. A lead-in does not count, because pools have
+ * closed connections that were idle during the turns of others, and caches contain the data of others.
  *
  * @returns calls per second
  */

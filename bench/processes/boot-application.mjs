@@ -1,4 +1,4 @@
-// Boots an application, tells how long that took since the process began, and ends.
+// Boots an application, reports the time from the start of the process until then, and ends.
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
 

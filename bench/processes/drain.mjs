@@ -1,5 +1,5 @@
-// A worker process. Told a number, it waits until it has completed that many jobs in all, and answers
-// how much memory it takes then; told 0, it ends.
+// A worker process. When it gets a number, it waits until it has completed that many jobs in all, and answers with the
+// memory that it uses. When it gets 0, it ends.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';
@@ -36,7 +36,7 @@ process.on('message', async (jobs) => {
     return;
   }
   while (worker.stats().counts['jobs.completed'] < jobs) await sleep(10);
-  // Twice, with a rest: what a finalizer frees goes with the second.
+  // The second collection, after a pause, frees what finalizers have released.
   for (let i = 0; i < 2; i += 1) {
     globalThis.gc();
     await sleep(100);

@@ -3,7 +3,7 @@ import { format } from '../harness/rounds.ts';
 import { claimingByService } from '../subjects/claiming.ts';
 import * as frameForge from '../subjects/frameforge.ts';
 
-/** What a claim in turn may lose against one by age. */
+/** The lowest allowed ratio of the rate in fair order to the rate by age. */
 const AT_LEAST = 0.8;
 
 export const fairOrder: Scenario = {

@@ -6,7 +6,7 @@ import { videoOf } from '../subjects/fixtures.ts';
 import * as frameForge from '../subjects/frameforge.ts';
 import { drainingByWorker } from './4-drain.ts';
 
-/** What those who claim by age may pay for an index that only claims in turn need. */
+/** The lowest allowed ratio of the rate with the index that only the fair order needs to the rate without it. */
 const AT_LEAST = 0.95;
 
 const ROWS = ['createJob', 'createJobs', 'claim and complete', 'drain'] as const;
@@ -22,7 +22,7 @@ export const fairIndex: Scenario = {
   })),
   async open(bench) {
     const [withIt, without] = [await rowsOf(bench, 'with'), await rowsOf(bench, 'without')];
-    // Those that are compared have their turns one after the other.
+    // Subjects that are compared with each other have their turns one after the other.
     return {
       subjects: withIt.flatMap((subject, row) => [subject, ...without.slice(row, row + 1)]),
     };

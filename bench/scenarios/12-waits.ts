@@ -62,7 +62,7 @@ async function waiting(
   };
 }
 
-/** By when they were started, in s from the first job on. */
+/** The waits, in the order of the starts, in s after the first job. */
 const waitsOf = (url: string, userId: string): Promise<Waits> =>
   withClient(url, async (client) => {
     const { rows } = await client.query<{ at: number; waited: number }>(

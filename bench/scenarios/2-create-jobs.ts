@@ -29,7 +29,7 @@ export const createJobs: Scenario = {
     const bullMq = await openBullMq(bench);
     const users = randomUsers(bench.profile.users);
 
-    /** Makes up the videos before the clock runs. */
+    /** Makes the videos before the time is measured. */
     const turn = (from: readonly string[], call: (videos: Video[]) => Promise<unknown>) => {
       return (): Promise<number> => {
         const videos = Array.from({ length: rows }, () => videoOf(from));

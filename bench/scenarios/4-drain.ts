@@ -12,20 +12,20 @@ import { createMigratedDatabase, startWorker } from '../subjects/frameforge.ts';
 import { fillGraphile, openGraphile, presetOf, TASK } from '../subjects/graphile.ts';
 import * as pgBoss from '../subjects/pg-boss.ts';
 
-/** Jobs in one statement, of every subject that has batches. */
+/** Jobs in one batch, for every subject that works in batches. */
 const BATCH = 500;
 
-/** How often a handler reports its progress, where it does. */
+/** How often a handler reports its progress, in the turns in which it does. */
 const STEPS = 10;
 
-/** Batches of the floor and of pg-boss that are under way at once. */
+/** Batches of the floor and of pg-boss that run at the same time. */
 const PARALLEL = 2;
 
 const PG_BOSS_HOW = `\`work\` with \`batchSize: ${BATCH}\`, \`localConcurrency: ${PARALLEL}\`, \`burstWhenBatchFull\``;
 
 /**
- * How much faster this package is to be than at commit b465724. It would be 1.2, but for the entries of
- * `idx_jobs_pending_user`, which that had not.
+ * How much faster this package is to be than at commit b465724. It would be 1.2 without the entries of
+ * `idx_jobs_pending_user`, an index that did not exist at that commit.
  */
 const FASTER = 1.15;
 
@@ -153,7 +153,7 @@ const drained = (jobs: number, work: () => Promise<unknown>) => async (): Promis
   return (jobs / (performance.now() - start)) * 1_000;
 };
 
-/** @param change - what is changed of the migrated database */
+/** @param change - changes the migrated database before the first turn */
 export const drainingByWorker = (
   bench: Bench,
   change?: (url: string) => Promise<void>,
@@ -209,14 +209,14 @@ function byPgBoss(bench: Bench, { url, boss, tables, fill, handle }: pgBoss.Hand
         pgBoss.QUEUE,
         { batchSize: BATCH, localConcurrency: PARALLEL, burstWhenBatchFull: true },
         async (batch) => {
-          // A failed batch would be tried again: what is counted must not hide it.
+          // pg-boss would try a failed batch again, and the count would hide that. So a failure ends the turn.
           await handle(batch).catch(done.reject);
           jobs += batch.length;
           if (jobs === drainJobs) done.resolve();
         },
       );
       await done.promise;
-      // It returns when the last batches are completed.
+      // This returns when the last batches are completed.
       await boss.offWork(pgBoss.QUEUE, { wait: true });
     }),
   };

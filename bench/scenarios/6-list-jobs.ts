@@ -3,7 +3,10 @@ import type { Scenario } from '../harness/scenario.ts';
 import { fillFinished, vacuum } from '../subjects/fixtures.ts';
 import * as frameForge from '../subjects/frameforge.ts';
 
-/** Users of the table, who have as many jobs each: a user's jobs lie scattered among the others'. */
+/**
+ * Users in the table. All have the same number of jobs, and the jobs of a user lie scattered among those of
+ * others.
+ */
 const USERS = 5;
 
 export const listJobs: Scenario = {

@@ -7,12 +7,12 @@ import { createMigratedDatabase, startWorker } from '../subjects/frameforge.ts';
 import { ClaimTimes } from '../subjects/claim-times.ts';
 import { Producer } from '../subjects/producer.ts';
 
-/** How often the producer catches up with the clock, in ms. */
+/** How often the producer creates the jobs that are due by its rate, in ms. */
 const TICK_MS = 10;
 
 const CONCURRENCY = 200;
 
-/** What never ends is a failure of the package, not a long measurement. */
+/** After this time the measurement fails. */
 const PATIENCE_MS = 300_000;
 
 export const idleTransaction: Scenario = {
@@ -39,7 +39,7 @@ export const idleTransaction: Scenario = {
       const producer = new Producer(worker.jobs, users);
       const idler = new Client({ connectionString: url });
       await idler.connect();
-      // Its snapshot holds back every vacuum: what dies from now on stays in tables and indexes.
+      // Because of this snapshot, no vacuum can remove rows that die from now on from tables and indexes.
       await idler.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
       await idler.query('SELECT count(*) FROM video_jobs');
       const start = performance.now();

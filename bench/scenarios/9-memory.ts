@@ -47,7 +47,7 @@ export const memory: Scenario = {
     const pair = (which: string, how: string, nodeOptions: readonly string[]): Subject[] => {
       let measured: Promise<[Memory, Memory]> | undefined;
       let taken = 0;
-      // Whichever has its turn first in a round starts the process.
+      // The one that has its turn first in a round starts the process.
       const take = async (time: 0 | 1): Promise<number> => {
         measured ??= drainTwice(nodeOptions);
         const { rssMb } = (await measured)[time];

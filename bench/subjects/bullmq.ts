@@ -9,10 +9,10 @@ const NAME = 'process-video';
 const FILL_ROWS = 10_000;
 const USERS = randomUsers(1);
 
-/** The most of the range that its page on PostgreSQL measures with; more made it no faster. */
+/** The highest value that the page of BullMQ on PostgreSQL measures. Higher values made it no faster. */
 export const CONCURRENCY = 32;
 
-/** What a drain writes to. */
+/** The tables to which a drain writes. */
 export const TABLES = 'bullmq.job, bullmq.event';
 
 export interface BullMq {
@@ -47,7 +47,11 @@ export async function fillBullMq({ addAll }: BullMq, count: number): Promise<voi
   }
 }
 
-/** Works on jobs until so many are completed. @returns jobs per second, without starting and ending */
+/**
+ * Works on jobs until this many are completed.
+ *
+ * @returns jobs per second, without the start and the end of the worker
+ */
 export async function drainBullMq(bench: Bench, { url }: BullMq, jobs: number): Promise<number> {
   const worker = new Worker(
     NAME,

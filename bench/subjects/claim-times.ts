@@ -1,7 +1,7 @@
 import { createNoopMeter } from '@opentelemetry/api';
 import type { Histogram, Meter, MeterProvider } from '@opentelemetry/api';
 
-/** Keeps what the worker reports of its claims, instead of sending it to where metrics go. */
+/** Keeps the times that the worker reports of its claims. */
 export class ClaimTimes implements MeterProvider {
   #times: number[] = [];
 
@@ -17,7 +17,7 @@ export class ClaimTimes implements MeterProvider {
     });
   }
 
-  /** Those since the last call. */
+  /** The times since the last call. */
   take(): number[] {
     return this.#times.splice(0);
   }

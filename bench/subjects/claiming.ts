@@ -14,7 +14,7 @@ export function found<T>(jobs: readonly T[] | null): T {
 /**
  * Claims one job and completes it, on every connection.
  *
- * @param how - what else the claims say
+ * @param how - further options of the claims
  * @param backlog - how many jobs are pending at the beginning of a turn
  */
 export function claimingByService(

@@ -10,7 +10,7 @@ export type Run = (
   values: unknown[],
 ) => Promise<QueryResult<Record<string, unknown>>>;
 
-/** Opens connections without a pool. */
+/** Opens connections directly, without a pool. */
 export async function openConnections(bench: Bench, url: string): Promise<Run> {
   const clients = await Promise.all(
     Array.from({ length: CONNECTIONS }, async () => {

@@ -2,7 +2,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import type { Client } from 'pg';
 import { withClient } from '../harness/server.ts';
 
-/** What every subject stores of a job. */
+/** The data of a job that every subject stores. */
 export interface Video {
   readonly userId: string;
   readonly filename: string;
@@ -57,7 +57,7 @@ export async function fillPending(url: string, count: number): Promise<void> {
 /** Adds completed jobs of the last 90 days, each with its notification that was sent. */
 export async function fillFinished(url: string, count: number): Promise<void> {
   await withClient(url, async (client) => {
-    // The rows are right by construction: checking each foreign key would take most of the time.
+    // The rows obey their foreign keys. To check each of them would take most of the time.
     await client.query('SET session_replication_role = replica');
     await client.query('SET synchronous_commit = off');
     await client.query(`SET maintenance_work_mem = '512MB'`);
@@ -83,7 +83,10 @@ export async function fillFinished(url: string, count: number): Promise<void> {
   });
 }
 
-/** Much faster than to maintain them row by row. Those of constraints stay. */
+/**
+ * Runs work without indexes and creates them again, which is much faster than an update for each row. Indexes
+ * of constraints stay.
+ */
 async function withoutIndexes(
   client: Client,
   tables: readonly string[],
@@ -101,7 +104,7 @@ async function withoutIndexes(
   for (const { definition } of rows) await client.query(definition);
 }
 
-/** Leaves all subjects' tables in the state in which autovacuum would leave them. */
+/** Puts the tables of all subjects into the state in which autovacuum would leave them. */
 export async function vacuum(url: string): Promise<void> {
   await withClient(url, (client) => client.query('VACUUM (ANALYZE)'));
 }

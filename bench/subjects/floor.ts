@@ -27,7 +27,7 @@ const tables: Tables = {
   workerReports: '"worker_reports"',
 };
 
-/** The texts that this package runs. */
+/** The statements that this package runs. */
 const sql = {
   createJobs: createJobs(tables),
   createJobsTogether: createJobsTogether(tables),
@@ -38,7 +38,7 @@ const sql = {
 
 type Row = Record<string, unknown>;
 
-/** What is left when all but the driver and the database is taken away. */
+/** The work that only the driver and the database do, without this package. */
 export interface Floor {
   readonly url: string;
   readonly users: string[];
@@ -49,7 +49,7 @@ export interface Floor {
   completeJobs(connection: number, jobs: readonly Row[]): Promise<void>;
 }
 
-/** What every change of a job's status is written to: the schema that was commissioned has them. */
+/** Indexes of the first migrations. Every change of the status of a job is written to them. */
 const COMMISSIONED_INDEXES =
   'idx_jobs_user_id, idx_jobs_status, idx_jobs_created_at, idx_jobs_user_status, ' +
   'idx_notifications_job_id, idx_notifications_status';
@@ -62,14 +62,14 @@ export async function openFloor(bench: Bench): Promise<Floor> {
   return { url, users, ...callsOn(await openConnections(bench, url)) };
 }
 
-/** The floor, on tables that have only what this package itself would have given them. */
+/** The floor on tables without the indexes and foreign keys of the first migrations. */
 export async function openBareFloor(bench: Bench): Promise<Floor> {
   const floor = await openFloor(bench);
   await makeBare(floor.url);
   return floor;
 }
 
-/** Takes from a database what the first migrations made beside the tables. */
+/** Removes the indexes and foreign keys of the first migrations from a database. */
 export const makeBare = (url: string): Promise<void> =>
   withClient(url, async (client) => {
     await client.query(`DROP INDEX ${COMMISSIONED_INDEXES}`);
@@ -100,7 +100,7 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
     const workerId = `floor:${connection}`;
     const claim = [limit, LEASE_MS, workerId, MAX_ATTEMPTS, '-infinity', limit];
     const { rows } = await run(connection, sql.claimPending, claim);
-    // The first row is about the claim.
+    // The first row is about the claim itself.
     return rows.slice(1).map((row) => ({ ...row, workerId }));
   },
   completeJob: async (connection, { jobId, runNumber, workerId }) => {
@@ -113,7 +113,7 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
   completeJobs: (connection, jobs) => completeJobs(run, connection, jobs),
 });
 
-/** How often a floor goes on with what was passed over, a millisecond later: a claim takes some ten. */
+/** How often a floor tries rows again that it passed over, each time a millisecond later. A claim takes about ten. */
 const TRIES = 1_000;
 
 /**
@@ -132,7 +132,7 @@ async function completeJobs(run: Run, connection: number, jobs: readonly Row[]):
       null,
       left[0]?.['workerId'],
     ]);
-    // Null if all were completed, or none.
+    // `positions` is null if all jobs were completed, or none.
     const { count, positions } = rows[0] as { count: number; positions: number[] | null };
     const done = new Set(positions);
     left = count === left.length ? [] : left.filter((_, index) => !done.has(index + 1));
@@ -141,7 +141,7 @@ async function completeJobs(run: Run, connection: number, jobs: readonly Row[]):
   expect(jobs.length - left.length, jobs.length);
 }
 
-/** A statement that changes nothing is fast. */
+/** Checks the number of changed jobs, because a statement that changes nothing would look fast. */
 function expect(changed: unknown, wanted: number): void {
   if (changed !== wanted) throw new Error(`The floor changed ${changed} jobs, not ${wanted}.`);
 }

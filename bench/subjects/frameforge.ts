@@ -23,7 +23,7 @@ export interface FrameForge {
 }
 
 /**
- * This package on a database of its own, as an application has it.
+ * Opens this package on a separate database, as an application does.
  *
  * @param users - how many users there are
  */
@@ -39,9 +39,9 @@ export async function openFrameForge(
 }
 
 /**
- * A database with this package's tables, for somebody else to work on.
+ * Creates a database with the tables of this package, for another subject.
  *
- * @param migrations - those that make the tables; this package's, all of them, if left out
+ * @param migrations - the migrations to run; default: all of this package
  */
 export async function createMigratedDatabase(
   bench: Bench,
@@ -56,14 +56,14 @@ export async function createMigratedDatabase(
 }
 
 export interface Worker {
-  /** Before the worker sent its first claim, on the monotonic clock. */
+  /** A time before the first claim of the worker, on the monotonic clock. */
   readonly startedAt: number;
   readonly jobs: JobService;
   completed(): number;
   close(): Promise<void>;
 }
 
-/** What a handler does besides nothing. */
+/** The work of a handler. */
 interface Work {
   readonly workMs?: number;
   readonly steps?: number;
@@ -73,7 +73,7 @@ interface Work {
  * Starts an application that processes jobs with a handler that does nothing.
  *
  * @param concurrency - how many jobs it works on at once
- * @param build - what it is made of
+ * @param build - the build of the package to use
  * @param options - of its worker; `workMs`: how long the handler does nothing; `steps`: at how many steps it
  *   reports its progress
  */

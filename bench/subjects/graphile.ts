@@ -9,7 +9,7 @@ export const TASK = 'process-video';
 const FILL_ROWS = 10_000;
 const USERS = randomUsers(1);
 
-/** It tells of every job. */
+/** A logger without output. By default, graphile-worker logs every job. */
 const silent = new Logger(() => () => {});
 
 export interface Graphile {
@@ -17,7 +17,7 @@ export interface Graphile {
   readonly utils: WorkerUtils;
 }
 
-/** What graphile-worker is configured by, beside what is being compared. */
+/** The configuration of graphile-worker, besides the options that are compared. */
 export const presetOf = (url: string): GraphileConfig.Preset & { worker: object } => ({
   worker: { connectionString: url, maxPoolSize: CONNECTIONS, logger: silent },
 });

@@ -22,16 +22,16 @@ export interface Boss {
   readonly boss: PgBoss;
 }
 
-/** A queue, and what its handler does with a batch of jobs. */
+/** A queue, and the work of its handler on a batch of jobs. */
 export interface HandlingBoss extends Boss {
-  /** The tables that are written to. */
+  /** The tables to which it writes. */
   readonly tables: string;
   fill(count: number): Promise<void>;
   handle(batch: readonly { readonly id: string; readonly data: Video }[]): Promise<void>;
 }
 
 /**
- * With maintenance and scheduling off: they would only take time from what is measured.
+ * Opens pg-boss without maintenance and scheduling, because these would take time from the measured work.
  *
  * @param database - the url of a database to work in; an empty one if left out
  */
@@ -50,7 +50,7 @@ export async function openPgBoss(bench: Bench, database?: string): Promise<Boss>
   return { url, boss };
 }
 
-/** Its handler does nothing. */
+/** Opens a queue whose handler does nothing. */
 export async function openEmptyBoss(bench: Bench, users: readonly string[]): Promise<HandlingBoss> {
   const opened = await openPgBoss(bench);
   return {
@@ -61,7 +61,10 @@ export async function openEmptyBoss(bench: Bench, users: readonly string[]): Pro
   };
 }
 
-/** What a handler writes of a batch: $1 jobIds, $2 userIds. In a transaction of its own, unlike this package. */
+/**
+ * The notifications that a handler writes for a batch: $1 jobIds, $2 userIds. This is a separate transaction,
+ * unlike in this package.
+ */
 const NOTIFY = {
   name: 'notify',
   text: `
@@ -72,7 +75,7 @@ const NOTIFY = {
     JOIN users u ON u."userId" = i."userId"`,
 };
 
-/** Its handler writes the notifications, and keeps no other table. */
+/** Opens a queue whose handler writes the notifications, and no other table. */
 export async function openNotifyingBoss(bench: Bench): Promise<HandlingBoss> {
   const { url, users } = await createMigratedDatabase(bench);
   await makeBare(url);
@@ -93,7 +96,7 @@ export async function openNotifyingBoss(bench: Bench): Promise<HandlingBoss> {
   };
 }
 
-/** $1 jobIds. */
+/** Starts jobs: $1 jobIds. */
 const START = {
   name: 'start',
   text: `
@@ -101,7 +104,7 @@ const START = {
     WHERE "jobId" = ANY($1::uuid[])`,
 };
 
-/** $1 jobIds, $2 their resultUrls, $3 their frameCounts: completes the jobs, with their notifications. */
+/** Completes jobs, with their notifications: $1 jobIds, $2 their resultUrls, $3 their frameCounts. */
 const COMPLETE = {
   name: 'complete',
   text: `
@@ -118,7 +121,7 @@ const COMPLETE = {
     FROM completed c JOIN users u ON u."userId" = c."userId"`,
 };
 
-/** Its handler keeps the tables that were commissioned: what it takes to have a queue beside them. */
+/** Opens a queue whose handler also writes the tables of the first three migrations. */
 export async function openKeepingBoss(bench: Bench): Promise<HandlingBoss> {
   const { url } = await createMigratedDatabase(bench, [
     CreateUsersTable1700000001000,
@@ -158,7 +161,7 @@ export async function openKeepingBoss(bench: Bench): Promise<HandlingBoss> {
   };
 }
 
-/** The connections, one after the other. */
+/** Returns the connections in turn. */
 function inTurn(): () => number {
   let taken = 0;
   return () => (taken += 1) % CONNECTIONS;

@@ -1,7 +1,7 @@
 import type { JobService } from '../../dist/index.js';
 import { videoOf } from './fixtures.ts';
 
-/** Creates jobs at a steady rate, whatever becomes of those before: no answer is waited for. */
+/** Creates jobs at a steady rate, without waiting for answers. */
 export class Producer {
   sent = 0;
   #failure: unknown;
@@ -14,7 +14,7 @@ export class Producer {
     this.#users = users;
   }
 
-  /** Creates jobs until there are `count`. @throws what an earlier creation failed with */
+  /** Creates jobs until there are `count`. @throws the error of an earlier creation */
   sendUpTo(count: number): void {
     this.check();
     for (; this.sent < count; this.sent += 1) {

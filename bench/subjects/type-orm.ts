@@ -13,7 +13,7 @@ export interface TypeOrm {
   saveAll(videos: readonly Video[]): Promise<VideoJob[]>;
 }
 
-/** What a Nest team writes that has TypeORM and not this package. */
+/** The code of a team that uses Nest and TypeORM without this package. */
 export async function openTypeOrm(bench: Bench): Promise<TypeOrm> {
   const { url, users } = await createMigratedDatabase(bench);
   const dataSource = await new DataSource({

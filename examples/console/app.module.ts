@@ -15,10 +15,10 @@ import type {
   JobContext,
 } from '@frameforge/shared-types/worker';
 
-/** How long the work on a video takes at the most, in ms. */
+/** The longest time that the work on a video takes, in ms. */
 const WORK_MS = 6_000;
 
-/** Works on made-up videos: it takes its time, tells how far it is, and fails now and then. */
+/** Processes made-up videos: it waits, reports its progress, and sometimes fails. */
 @Injectable()
 @VideoJobProcessor({ concurrency: 4 })
 class Extractor implements VideoJobHandler {
@@ -32,7 +32,7 @@ class Extractor implements VideoJobHandler {
   }
 }
 
-/** Delivers nothing to anybody, and fails now and then. */
+/** Sends nothing, and sometimes fails. */
 @Injectable()
 @NotificationDeliverer({ concurrency: 4 })
 class Mailer implements NotificationHandler {
@@ -51,7 +51,7 @@ export class AppModule {
       imports: [
         FrameForgeDatabaseModule.forRoot({ url: database.url, schema: database.schema }),
         FrameForgeWorkerModule.forRoot({ maxAttempts: 3 }),
-        // Only for who sits at this machine: an application of your own has `guards`.
+        // Only this machine can reach the demonstration. Your own application needs `guards`.
         FrameForgeConsoleModule.forRoot({ unguarded: true, actions: true }),
       ],
       providers: [Extractor, Mailer],

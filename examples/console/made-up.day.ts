@@ -1,6 +1,6 @@
 import type { DataSource } from 'typeorm';
 
-/** A file's name that would be a script, were it not shown as text. */
+/** The name of a file that would run as a script if the console did not show it as text. */
 export const NASTY = '<img src=x onerror=alert(1)>.mp4';
 
 /** How much work a day has. */
@@ -18,7 +18,7 @@ export async function makeUpADay(dataSource: DataSource, { jobs }: Day): Promise
     if (schema !== undefined) {
       await manager.query(`SELECT set_config('search_path', $1, true)`, [schema]);
     }
-    // The figures are the same each time.
+    // The figures are the same in each run.
     await manager.query('SELECT setseed(0.42)');
     await manager.query(
       `INSERT INTO users (username, email, "passwordHash")
@@ -67,7 +67,7 @@ export async function makeUpADay(dataSource: DataSource, { jobs }: Day): Promise
        FROM video_jobs, generate_series(1, 3) AS run WHERE status = 'failed'`,
     );
     await manager.query(
-      // Ids are in the order of time, as the services make them.
+      // The ids are in the order of time, like those of the services.
       `INSERT INTO notification_log ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber",
          "deliveryStatus", "createdAt", "availableAt", "sentAt", "deliveryNumber", "retryCount", "errorMessage")
        SELECT (lpad(to_hex((EXTRACT(EPOCH FROM j."completedAt") * 1000)::bigint), 12, '0') || '7'

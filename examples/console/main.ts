@@ -8,7 +8,7 @@ import { openDatabase } from '../demo/database.js';
 import { AppModule } from './app.module.js';
 import { makeUpADay } from './made-up.day.js';
 
-/** How long, in ms, until another video is uploaded, on average. */
+/** The average time between two uploads, in ms. */
 const UPLOAD_MS = 1_500;
 
 const database = await openDatabase();

@@ -2,7 +2,7 @@ import { styleText } from 'node:util';
 import { FrameForgeError } from '@frameforge/shared-types';
 import { Waiting } from '../../scripts/waiting.mjs';
 
-/** A claim of the demonstration that turned out not to be true. */
+/** The error of a statement of the demonstration that is not true. */
 export class ClaimFailed extends Error {}
 
 type Style = Parameters<typeof styleText>[0];
@@ -45,7 +45,7 @@ export class Narrator {
     this.say(`\n${styled(['bold', 'green'], text)}`);
   }
 
-  /** Ends what is shown while something is waited for. */
+  /** Ends the display of a wait. */
   stop(): void {
     this.waiting.end();
   }

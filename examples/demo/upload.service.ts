@@ -25,7 +25,7 @@ export class UploadService {
     return this.jobs.createJob({ userId, filename, videoUrl: `s3://uploads/${filename}` });
   }
 
-  /** All of the videos, or none: the jobs are created in a transaction that ends with the payment. */
+  /** Creates the jobs for all videos or for none: the same transaction records the payment. */
   uploadPaid(
     userId: string,
     filenames: readonly string[],

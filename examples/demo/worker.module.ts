@@ -14,7 +14,7 @@ import { Injectable, Module } from '@nestjs/common';
 import type { DynamicModule } from '@nestjs/common';
 import { AppModule } from './app.module.js';
 
-/** Stands in for ffmpeg, which `npm run example:frames` shows. Its first attempt goes wrong. */
+/** Replaces ffmpeg, which `npm run example:frames` shows. Its first attempt fails. */
 @Injectable()
 @VideoJobProcessor({ concurrency: 4 })
 export class FrameExtractor implements VideoJobHandler {
@@ -24,7 +24,7 @@ export class FrameExtractor implements VideoJobHandler {
   }
 }
 
-/** Stands in for a mail server. */
+/** Replaces a mail server. */
 @Injectable()
 @NotificationDeliverer({ concurrency: 2 })
 export class Mailer implements NotificationHandler {

@@ -10,7 +10,7 @@ import { Storage } from './storage.js';
 import { VideosController } from './videos.controller.js';
 import { Visitor } from './visitor.js';
 
-/** What an ordinary application reads from its environment. */
+/** The settings that an ordinary application reads from its environment. */
 export interface Settings {
   readonly database: { readonly url: string; readonly schema: string };
   readonly smtpUrl: string;

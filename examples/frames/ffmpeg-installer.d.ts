@@ -1,4 +1,4 @@
-// The compiler of the repository reads this example for a test, also where its packages are not installed.
+// A test compiles this example also where the packages of the example are not installed.
 declare module '@ffmpeg-installer/ffmpeg' {
   const ffmpeg: { readonly path: string };
   export default ffmpeg;

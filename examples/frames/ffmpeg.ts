@@ -3,10 +3,10 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import ffmpeg from '@ffmpeg-installer/ffmpeg';
 
-/** How far ffmpeg has come: how many frames, and how many percent if it knows how long the video is. */
+/** The progress of ffmpeg: the number of frames, and the percentage if the length of the video is known. */
 export type OnProgress = (frames: number, percent: number | undefined) => void;
 
-/** What ffmpeg says when it fails. */
+/** The error that ffmpeg prints. */
 export class FfmpegError extends Error {
   constructor(readonly stderr: string) {
     super(`ffmpeg failed: ${stderr.trim().split('\n').at(-1)}`);
@@ -27,7 +27,7 @@ export async function runFfmpeg(
   });
   let said = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    // Its last words are the reason; a broken video makes it say very much.
+    // The last lines contain the reason. For a broken video, ffmpeg prints very many lines.
     said = (said + text).slice(-100_000);
   });
   let durationMs: number | undefined;
@@ -40,12 +40,12 @@ export async function runFfmpeg(
     durationMs ??= durationIn(said);
     onProgress(told.frames, durationMs && (100 * told.ms) / durationMs);
   });
-  // The signal's abort is an `error`, which `once` throws.
+  // If the signal is aborted, the process emits `error`, and `once` throws it.
   const [code] = (await once(child, 'close')) as [number | null];
   if (code !== 0) throw new FfmpegError(said);
 }
 
-/** How long the video is, as ffmpeg says at its start, in ms. */
+/** The length of the video in ms. ffmpeg prints it at its start. */
 function durationIn(text: string): number | undefined {
   const [, hours, minutes, seconds] = /Duration: (\d+):(\d+):([\d.]+)/.exec(text) ?? [];
   if (seconds === undefined) return undefined;

@@ -19,11 +19,11 @@ export class FrameExtractor implements VideoJobHandler {
     const folder = await mkdtemp(join(tmpdir(), 'frameforge-run-'));
     try {
       await extractFrames(job, this.storage.get(job.videoUrl), folder, signal, (count, percent) => {
-        // The last tenth is for the zip file.
+        // The last tenth of the progress is for the zip file.
         progress((percent ?? 0) * 0.9, `${count} frames`);
       });
       const frames = (await readdir(folder)).toSorted();
-      // A name per run: whatever a run does too late, it overwrites no other's result.
+      // Each run has its own file name, so a run that is too late cannot overwrite the result of another run.
       progress(90, `${frames.length} frames, into a zip file`);
       const name = `${job.jobId}.${job.runNumber}.zip`;
       const resultUrl = await this.storage.put(name, zip(folder, frames), signal);
@@ -41,7 +41,7 @@ async function extractFrames(
   signal: AbortSignal,
   onProgress: OnProgress,
 ): Promise<void> {
-  // Users' videos are not to be trusted: some formats name addresses that ffmpeg would open.
+  // Videos of users cannot be trusted: some formats contain addresses that ffmpeg would open.
   const input = ['-protocol_whitelist', 'file', '-i', video];
   const everyFrame = ['-map', '0:v:0', '-vsync', '0', '-q:v', '2'];
   try {
@@ -50,12 +50,12 @@ async function extractFrames(
     const isNoVideo =
       error instanceof FfmpegError && /Invalid data found|matches no streams/.test(error.stderr);
     if (!isNoVideo) throw error;
-    // No further try makes it readable; a full disk or a lost lease is another matter.
+    // Another try cannot make the video readable. After a full disk or a lost lease, another try can help.
     throw new UnrecoverableJobError(`${filename} cannot be read as a video.`, { cause: error });
   }
 }
 
-/** A zip file of the frames, read one after the other: a long video would not fit into memory. */
+/** Makes a zip file of the frames. It reads one frame at a time, because a long video would not fit into memory. */
 async function* zip(folder: string, frames: readonly string[]): AsyncGenerator<Uint8Array> {
   const chunks: Uint8Array[] = [];
   const file = new Zip((error, chunk) => {
@@ -63,7 +63,7 @@ async function* zip(folder: string, frames: readonly string[]): AsyncGenerator<U
     chunks.push(chunk);
   });
   for (const frame of frames) {
-    const entry = new ZipPassThrough(frame); // JPEGs do not get smaller
+    const entry = new ZipPassThrough(frame); // JPEGs do not get smaller.
     file.add(entry);
     entry.push(await readFile(join(folder, frame)), true);
     yield* chunks.splice(0);

@@ -3,7 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { SMTPServer } from 'smtp-server';
 
-/** An SMTP server on a free port of this machine, which takes what it gets. */
+/** An SMTP server on a free port of this machine. It accepts every message. */
 export class Mailbox {
   private readonly server = new SMTPServer({
     disabledCommands: ['AUTH', 'STARTTLS'],
@@ -14,14 +14,14 @@ export class Mailbox {
     },
   });
 
-  /** @returns its `smtp:` URL */
+  /** @returns the `smtp:` URL of the server */
   async open(): Promise<string> {
     const socket = this.server.listen(0, '127.0.0.1');
     await once(socket, 'listening');
     return `smtp://127.0.0.1:${(socket.address() as AddressInfo).port}`;
   }
 
-  /** @returns the next message that comes in, as it comes in, but for lines that SMTP had to break */
+  /** @returns the next message as it arrives, with the lines joined that SMTP had to break */
   async next(): Promise<string> {
     const signal = AbortSignal.timeout(30_000);
     const received = await once(this.server, 'message', { signal }).catch((cause: unknown) => {

@@ -26,7 +26,7 @@ export class Mailer implements NotificationHandler {
       to: recipientEmail,
       subject: success ? `The frames of ${filename}` : `${filename} ${failure}`,
       text: success ? `${frameCount} frames: ${resultUrl}` : `The reason: ${errorMessage}`,
-      // Delivery is at least once: by its id a mail program knows a message that comes again.
+      // Delivery is at least once. A mail program recognizes a repeated message by its id.
       messageId: `<${notificationId}@frameforge.example>`,
       signal,
     });

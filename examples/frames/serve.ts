@@ -8,7 +8,7 @@ import type { Settings } from './app.module.js';
 export async function serve(settings: Settings): Promise<void> {
   const app = await NestFactory.create(AppModule.with(settings), {
     logger: ['warn', 'error'],
-    // Browsers open connections in advance, which a server would wait for.
+    // Browsers open connections in advance, and a server would wait for them when it closes.
     forceCloseConnections: true,
   });
   try {

@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 
-/** Keeps files under URLs. This one has a folder; yours may have S3. */
+/** Stores files and returns their URLs. This one uses a folder. Yours may use S3. */
 export class Storage {
   constructor(private readonly folder: string) {}
 
-  /** @returns the URL of what was stored */
+  /** @returns the URL of the stored file */
   async put(
     name: string,
     content: AsyncIterable<Uint8Array>,
@@ -18,7 +18,7 @@ export class Storage {
     return pathToFileURL(path).href;
   }
 
-  /** @returns the path of a file with what is stored under the URL */
+  /** @returns the path of the file that is stored under the URL */
   get(url: string): string {
     return fileURLToPath(url);
   }

@@ -1,7 +1,7 @@
 import { UserService } from '@frameforge/shared-types';
 import { Injectable } from '@nestjs/common';
 
-/** Who uses the page. An application has its login here, and this one has a single guest. */
+/** The user of the page. This example has only one, a guest. An application has its login here. */
 @Injectable()
 export class Visitor {
   private guest: Promise<string> | undefined;

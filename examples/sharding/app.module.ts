@@ -34,10 +34,10 @@ export class Mailer implements NotificationHandler {
   }
 }
 
-/** One application on all shards, with a worker for each. Workers may as well be processes of their own. */
+/** One application on all shards, with a worker for each. The workers can also be separate processes. */
 @Module({})
 export class AppModule {
-  /** @param urls - where the database of each shard is */
+  /** @param urls - the URL of the database of each shard */
   static on(urls: Readonly<Record<Shard, string>>): DynamicModule {
     return {
       module: AppModule,

@@ -11,7 +11,7 @@ import { Injectable } from '@nestjs/common';
 import { SHARDS, shardOf } from './shards.js';
 import type { Shard } from './shards.js';
 
-/** Who registers. */
+/** A user who registers. */
 interface Registration {
   readonly username: string;
   readonly email: string;
@@ -56,7 +56,7 @@ export class ShardedJobs {
     return this.jobs[shardOf(userId)].listJobs({ userId });
   }
 
-  /** What is about all users asks all databases. */
+  /** Counts the jobs of all users, for which it asks all databases. */
   async countJobs(): Promise<Record<JobStatus, number>> {
     const counts = await Promise.all(SHARDS.map((shard) => this.jobs[shard].countJobs()));
     const sum = { pending: 0, processing: 0, completed: 0, failed: 0 };

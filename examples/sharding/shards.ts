@@ -5,8 +5,8 @@ export const SHARDS = ['east', 'west'] as const;
 export type Shard = (typeof SHARDS)[number];
 
 /**
- * The shard of a user. Each shard has a weight for each user, and the heaviest has the user (rendezvous
- * hashing): with one shard more, only those users move for whom the new one is the heaviest.
+ * The shard of a user. Each shard has a weight for each user, and the shard with the highest weight has the user
+ * (rendezvous hashing). If a shard is added, only those users move for whom the new shard has the highest weight.
  */
 export function shardOf(userId: string): Shard {
   const weightOf = (shard: Shard): string =>

@@ -48,7 +48,7 @@ interface Said {
 const REACHED = `SELECT inet_server_addr() IS NULL AS "socket",
   (SELECT schemaname FROM pg_tables WHERE tablename = 'video_jobs') AS "schema"`;
 
-/** The result, or the message of the refusal. */
+/** The result of a call, or the message of its error. */
 type Outcome = { socket: boolean; schema: string } | string;
 
 const reached = async (dataSource: DataSource): Promise<Outcome> => {

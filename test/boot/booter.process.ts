@@ -36,7 +36,7 @@ async function boot(order: Order): Promise<Outcome> {
       logger: false,
       abortOnError: false,
     });
-    // It is of use, too.
+    // The application must also be able to query the database.
     await app.get(DataSource).getRepository(VideoJob).count();
     await app.close();
     return { booted: true };

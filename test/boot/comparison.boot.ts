@@ -11,7 +11,7 @@ describe('the comparison with plain TypeORM', () => {
     process.stdout.write(`${tableOf(comparison)}\n`);
   }, 120_000);
 
-  it('is fair: one replica alone boots, of either', () => {
+  it('is fair: one replica alone boots, with plain TypeORM and with this package', () => {
     expect(comparison.alone).toEqual({ plain: { booted: true }, ours: { booted: true } });
   });
 

@@ -29,7 +29,7 @@ const changed = (change: (url: URL) => void): string => {
   return url.href;
 };
 
-describe('a boot that cannot succeed is reported once, as what it is', () => {
+describe('a boot that cannot succeed is reported once, with its reason', () => {
   it.each<[string, () => string, string[], string, string]>([
     [
       'a wrong password',
@@ -57,14 +57,14 @@ describe('a boot that cannot succeed is reported once, as what it is', () => {
     expect(code).toBe(1);
     expect(times(reason, output)).toBe(1);
     expect(times(remedy, output)).toBe(1);
-    // The messages of plain Nest and TypeORM in these cases.
+    // Plain Nest and TypeORM print these messages in these cases.
     expect(output).not.toContain('Unable to connect');
     expect(output).not.toContain('Retrying');
     expect(output).not.toContain('Waiting for');
   });
 });
 
-it('a boot that waited in vain has told what for, and says so at the end', async () => {
+it('a boot whose wait ends without success has logged what it waits for, and names it again at the end', async () => {
   const { code, output } = await boot(changed((url) => (url.port = '1')));
   expect(code).toBe(1);
   expect(output).toMatch(

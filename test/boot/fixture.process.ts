@@ -1,4 +1,5 @@
-// A test of an application. It makes a database, and reports its address, or why it cannot be made.
+// A process that acts as a test of an application. It makes a database, and reports its URL, or why it cannot make
+// one.
 import { createTestDatabase } from '../../src/testing/index.js';
 
 try {

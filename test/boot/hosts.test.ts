@@ -29,7 +29,7 @@ afterEach(async () => {
 });
 
 async function boot(...imports: DynamicModule[]): Promise<INestApplicationContext> {
-  // By class a module gets the services of what it imports first.
+  // Where several imports provide a class, Nest injects that of the first import.
   const providers = [{ provide: 'jobs', useExisting: JobService }];
   const silent = { log() {}, warn() {}, error() {} };
   const testing = await Test.createTestingModule({ imports, providers })
@@ -76,14 +76,14 @@ class ThumbnailStyle {
 }
 
 describe('an application', () => {
-  it('with a schema of its own has all of it there', async () => {
+  it('with a schema of its own has all tables there', async () => {
     await liveOneJob(await boot(FrameForgeDatabaseModule.forRoot({ url, schema: 'Frame-Forge' })));
     for (const table of ['users', 'video_jobs', 'notification_log', 'migrations']) {
       expect(await schemaOf(table)).toEqual(['Frame-Forge']);
     }
   });
 
-  it('with a schema by its search_path has all of it there', async () => {
+  it('with a schema that its search_path names has all tables there', async () => {
     // A pooler would keep a connection from before the change.
     await query(onServer(url), 'CREATE SCHEMA apart');
     const name = new URL(url).pathname.slice(1);
@@ -92,7 +92,7 @@ describe('an application', () => {
     expect(await schemaOf('video_jobs')).toEqual(['apart']);
   });
 
-  it('with a naming strategy, entities and migrations of its own keeps them beside ours', async () => {
+  it('with a naming strategy, entities and migrations of its own keeps them beside those of this package', async () => {
     const createStyles = migration('CreateThumbnailStyles1710000000000', (runner) =>
       runner.query('CREATE TABLE thumbnail_style (style_name text PRIMARY KEY, pixel_width int)'),
     );
@@ -124,7 +124,7 @@ describe('an application', () => {
     expect(app.get(getDataSourceToken('north')).options).toMatchObject({ schema: 'north' });
   });
 
-  it('with a data source of its own migrates it by migrate(), with many replicas at once', async () => {
+  it('migrates its own data source with migrate(), also when many replicas do so at once', async () => {
     const dataSource = (): DynamicModule =>
       TypeOrmModule.forRootAsync({
         useFactory: () => ({

@@ -93,7 +93,7 @@ async function killAt(step: number, url: string): Promise<boolean> {
 it(`a replica is killed at ${KILLS} instants of its migrations: the next boot finishes each`, async () => {
   const progress: (number | undefined)[] = [];
   while (progress.length < KILLS) {
-    // Over the whole of it: before the first step, and after each.
+    // The kills cover the whole boot: before the first migration, and after each of them.
     const step = progress.length % (PAUSES + 1);
     await onEmptyDatabase(async (url) => {
       if (!(await killAt(step, url))) return;
@@ -104,6 +104,6 @@ it(`a replica is killed at ${KILLS} instants of its migrations: the next boot fi
   }
   expect(new Set(expected.migrations).size).toBe(11);
   expect(expected.migrations).toHaveLength(11);
-  // The instants were spread: at few of them, or only at the ends, this would prove little.
+  // The kills must have met many different steps. Kills at few steps, or only at the ends, would prove little.
   expect(new Set(progress).size).toBeGreaterThan(5);
 }, 300_000);

@@ -92,7 +92,7 @@ async function migrateOnline(url: string): Promise<number> {
   }
 }
 
-it('a boot that migrates holds up no read for long, and obeys no limit that is for everyday statements', async () => {
+it('a boot that migrates delays no read for long, and ignores the time limits that are set for everyday statements', async () => {
   const url = await copy('by_boot');
   await query(url, `ALTER DATABASE by_boot SET statement_timeout = '200ms'`);
   await query(url, `ALTER DATABASE by_boot SET lock_timeout = '100ms'`);
@@ -106,7 +106,7 @@ it('a boot that migrates holds up no read for long, and obeys no limit that is f
   }
 }, 300_000);
 
-it('migrate --online holds up no write for long either', async () => {
+it('migrate --online delays no write for long', async () => {
   const url = await copy('online');
   const probes = [new Probe(url, READ), new Probe(url, READ_LOG), new Probe(url, WRITE)];
   const start = performance.now();
@@ -120,7 +120,7 @@ it.each([
   ['one open report', 'online', 'SELECT count(*) FROM video_jobs'],
   ['a vacuum', 'boot', 'LOCK TABLE video_jobs IN SHARE UPDATE EXCLUSIVE MODE'],
 ])(
-  'behind %s reads go on, and the migration comes through after it: %s',
+  'while the migration waits for %s, reads go on, and the migration succeeds after it: %s',
   async (who, way, hold) => {
     const url = await copy(`${who.split(' ').at(-1)}_${way}`);
     const report = new Client({ connectionString: url });
@@ -131,7 +131,7 @@ it.each([
     const waiting = async (): Promise<boolean> =>
       (await query(url, `SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted`))
         .length > 0;
-    // Three times the migration asks for its lock, and each time the reads behind it go on.
+    // The migration asks for its lock three times. After each try, the reads that waited behind it go on.
     for (let tries = 0; tries < 3; tries += 1) {
       await until(waiting);
       const { count } = probe;
@@ -147,7 +147,7 @@ it.each([
   300_000,
 );
 
-it('a service that is in a deadlock with the migration goes on, and the migration is tried again', async () => {
+it('in a deadlock with the migration, the service goes on, and the migration is tried again', async () => {
   const url = await copy('deadlock');
   const service = new Client({ connectionString: url });
   await service.connect();

@@ -52,7 +52,7 @@ async function load(): Promise<void> {
     try {
       const jobId = randomUUID();
       const input = { jobId, userId, filename: 'a.mp4', videoUrl: 's3://b/a' };
-      // It repeats the call with the same jobId. The next reply tells whether the lost reply was a success.
+      // The call is repeated with the same jobId. The next reply tells whether the first call had succeeded.
       seen.created.push((await insist(() => jobs.createJob(input))).jobId);
       for (const job of await insist(() => jobs.claimJobs({ limit: 1 }))) {
         await complete(job);
@@ -68,7 +68,7 @@ async function complete(job: Parameters<JobService['completeJob']>[0]): Promise<
   try {
     await insist(() => jobs.completeJob(job, result));
   } catch (error) {
-    // The lost reply was a success.
+    // The call whose reply was lost had succeeded.
     if (!(error instanceof LeaseLostError && error.status === 'completed')) throw error;
   }
   seen.completed.push(job.jobId);

@@ -34,8 +34,8 @@ const spoilt = (spoil: (url: URL) => void): string => {
   return url.href;
 };
 
-// PgBouncer has one code for all refusals: the code of a broken connection.
-describe('what PgBouncer refuses for good is reported at once, as what it is', () => {
+// PgBouncer refuses every login with the same code, which PostgreSQL uses for a broken connection.
+describe('a login that PgBouncer refuses is reported at once, with its reason', () => {
   it.each<[string, (url: URL) => void, string]>([
     ['a wrong password', (url) => (url.password = 'wrong'), 'SASL authentication failed'],
     ['an unknown user', (url) => (url.username = 'nobody_here'), 'no such user'],
@@ -62,7 +62,7 @@ describe('what PgBouncer refuses for good is reported at once, as what it is', (
   });
 });
 
-it('a server that is away behind it is waited for, and calls meanwhile fail as they should', async () => {
+it('a boot waits while the server behind PgBouncer is away, and calls meanwhile fail with DATABASE_UNAVAILABLE', async () => {
   const first = new Boot();
   const dataSource = await first.open({ url: pooler.url, preparedStatements: false });
   expect(first.told).toEqual([expect.stringContaining('Migrated: CreateUsersTable1700000001000')]);
@@ -89,7 +89,7 @@ it('a server that is away behind it is waited for, and calls meanwhile fail as t
   await Promise.all([opened.destroy(), dataSource.destroy()]);
 });
 
-it('prepared statements through a version that does not keep them tell the option to set', async () => {
+it('where PgBouncer does not keep prepared statements, the error names the option to set', async () => {
   const dataSource = await new Boot().open({ url: pooler.url, poolSize: 4 });
   const jobs = new JobService(dataSource, { preparedStatements: true });
   let refusal: unknown;
@@ -135,7 +135,7 @@ async function deafBehind(url: string): Promise<boolean> {
 }
 
 describe('listening for messages', () => {
-  it('has a worker warn that its wake-ups do not arrive, and still works', async () => {
+  it('a worker whose wake-ups do not arrive warns, and still works', async () => {
     const warnings: string[] = [];
     const logger = { log() {}, error() {}, warn: (text: string) => void warnings.push(text) };
     const database = { preparedStatements: false };
@@ -156,11 +156,11 @@ describe('listening for messages', () => {
     }
   });
 
-  it('tells that none arrives through a pool in transaction mode', async () => {
+  it('is reported as impossible through a pool in transaction mode', async () => {
     expect(await deafBehind(pooler.url)).toBe(true);
   });
 
-  it('tells nothing of a pool in session mode, through which they arrive', async () => {
+  it('works through a pool in session mode, without a warning', async () => {
     const session = await startPgBouncer(server.url, { pool_mode: 'session' });
     expect(await deafBehind(session.url)).toBe(false);
     await session.stop();

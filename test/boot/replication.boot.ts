@@ -54,7 +54,7 @@ const createJob = () =>
   jobs.createJob({ userId: user.userId, filename: 'a.mp4', videoUrl: 's3://b/a' });
 
 describe('a primary with a streaming replica', () => {
-  it('has the replica migrated by the primary', async () => {
+  it('migrates the primary, and the replica receives the tables from it', async () => {
     await until(async () => {
       const [row] = await query(replica.url, `SELECT to_regclass('job_attempt_errors') AS last`);
       return row?.['last'] !== null;
@@ -71,7 +71,7 @@ describe('a primary with a streaming replica', () => {
         () => false,
       ),
     );
-    // From here on the replica stands still.
+    // From here on the replica receives no changes.
     await query(replica.url, 'SELECT pg_wal_replay_pause()');
     await until(async () => {
       const [row] = await query(replica.url, 'SELECT pg_get_wal_replay_pause_state() AS state');

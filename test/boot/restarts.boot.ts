@@ -40,7 +40,7 @@ async function ask(service: ChildProcess, question: 'seen' | 'stop'): Promise<Se
   return seen;
 }
 
-it(`pg_ctl restart -m immediate, ${RESTARTS} times under load: each service lives on, and nothing that was acknowledged is lost`, async () => {
+it(`pg_ctl restart -m immediate, ${RESTARTS} times under load: each service keeps running, and nothing that was acknowledged is lost`, async () => {
   await bootOnce({ url: server.url });
   const [user] = await query(
     server.url,
@@ -58,7 +58,7 @@ it(`pg_ctl restart -m immediate, ${RESTARTS} times under load: each service live
   for (const service of services) await untilBusy(service);
 
   const seen = await Promise.all(services.map((service) => ask(service, 'stop')));
-  // Each process ends by itself, so no broken connection has left anything open.
+  // Each process must end by itself: a broken connection that left something open would prevent that.
   expect((await Promise.all(exits)).map(([code]) => code as unknown)).toEqual([0, 0, 0]);
   expect(seen.flatMap(({ unexpected }) => unexpected)).toEqual([]);
   // The service has noticed the restarts.

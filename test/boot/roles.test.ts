@@ -57,7 +57,7 @@ async function command(name: string): Promise<{ code: number; lines: string[] }>
   }
 }
 
-// One after the other, as a first deployment goes.
+// The tests run one after the other, in the order of a first deployment.
 describe('the roles of docs/roles.md', () => {
   it('before the migrations: a service boots, says what is missing, and changes nothing', async () => {
     const told = await bootOnce({ url: app, migrationsRun: false });
@@ -92,9 +92,9 @@ describe('the roles of docs/roles.md', () => {
     });
     afterAll(() => dataSource.destroy());
 
-    it('a service boots, and has nothing to say', async () => {
+    it('a service boots, and logs no warning', async () => {
       expect(boot.told).toEqual([]);
-      // Nothing is pending: that it may not migrate does not matter.
+      // No migration is pending, so the role needs no privilege to migrate.
       expect(await bootOnce({ url: app })).toEqual([]);
     });
 
@@ -153,7 +153,7 @@ describe('the roles of docs/roles.md', () => {
       await expect(query(app, statement)).rejects.toMatchObject({ code: '42501' });
     });
 
-    it('a service that registers users can, with one grant more', async () => {
+    it('a service can register users with one more grant', async () => {
       await query(owner, USERS);
       const users = dataSource.getRepository(User);
       const user = users.create({ username: 'bob', email: 'bob@example.com', passwordHash: 'h' });

@@ -25,7 +25,7 @@ async function unanswered(
 
 describe.each(['forRoot', 'forRootAsync', 'worker'])('%s', (kind) => {
   it.each(['absent', 'silent'])(
-    'SIGTERM ends a boot at once whose database is %s',
+    'SIGTERM at once ends a boot that waits for a database that is %s',
     async (how) => {
       const database = await unanswered(how === 'silent');
       const service = fork('test/boot/terminated.process.ts', [kind], {
@@ -43,10 +43,10 @@ describe.each(['forRoot', 'forRootAsync', 'worker'])('%s', (kind) => {
         const messages: unknown[] = [];
         service.on('message', (message) => messages.push(message));
         const ended = once(service, 'exit');
-        // The boot waits for the database. The connection was refused, or it is open without an answer.
+        // By now the boot waits for the database, which has refused the connection or accepted it without an answer.
         await until(() => (how === 'silent' ? database.connections.size > 0 : messages.length > 1));
         service.kill('SIGTERM');
-        // The boot would wait for a minute, but this test ends it before.
+        // Without the signal, the boot would wait for a minute.
         expect(await ended).toEqual([null, 'SIGTERM']);
         expect(printed).toBe('');
         expect(messages).not.toContainEqual(

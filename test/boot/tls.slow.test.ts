@@ -19,7 +19,7 @@ let right: EmbeddedPostgres;
 let wrong: EmbeddedPostgres;
 beforeAll(async () => {
   chmodSync(directory, 0o711);
-  // An authority of our own, which no system trusts.
+  // A certificate authority of this test, which no system trusts.
   openssl(
     ...`req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority`.split(' '),
     ...key('ca'),
@@ -63,7 +63,7 @@ function serverFor(
   });
 }
 
-it('encrypts every connection of a boot, that of the lock too, and verifies the server', async () => {
+it('encrypts every connection of a boot, also the one that holds the lock, and verifies the server', async () => {
   const connections: unknown[] = [];
   const spy = migration('Spy1600000000000', async (runner) => {
     const rows = (await runner.query(
@@ -77,7 +77,7 @@ it('encrypts every connection of a boot, that of the lock too, and verifies the 
 });
 
 describe('verification is on when ssl is asked for', () => {
-  it('by the option: an authority that is not known is refused at once, with the remedy', async () => {
+  it('by the option: an unknown authority is refused at once, and the message says what to do', async () => {
     const { error, told } = await failedBoot({ url: right.url, ssl: true });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toMatch(
@@ -97,7 +97,7 @@ describe('verification is on when ssl is asked for', () => {
     }
   });
 
-  it('of the name, too', async () => {
+  it('also of the host name', async () => {
     const { error, told } = await failedBoot({ url: wrong.url, ssl: { ca } });
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error.message).toContain(`IP: 127.0.0.1 is not in the cert's list`);
@@ -122,7 +122,7 @@ const status = (env: NodeJS.ProcessEnv): Promise<{ code: number; output: string 
     );
   });
 
-describe('by what a command line has, an authority of our own is trusted', () => {
+describe('a command line can trust an authority of its own', () => {
   it('NODE_EXTRA_CA_CERTS', async () => {
     const refused = await status({ DATABASE_URL: right.url, DB_SSL: 'true' });
     expect(refused.code).toBe(1);
@@ -140,9 +140,9 @@ describe('by what a command line has, an authority of our own is trusted', () =>
   });
 });
 
-it('a server that insists on TLS is told as that', async () => {
+it('an error says that the server accepts only connections with TLS', async () => {
   const rules = file('pg_hba.conf');
-  // All but the role that starts it.
+  // Every role but `postgres`, which starts the server, needs TLS.
   writeFileSync(
     rules,
     'host all postgres 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n',

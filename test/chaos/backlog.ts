@@ -5,8 +5,8 @@ import { RATE } from './settings.js';
 /** The time between two counts, in ms. */
 const LOOK_MS = 100;
 /**
- * Follows how many jobs are due. So a worker that claims slowly can be told from a worker that has no free place:
- * idle workers find new jobs at their next poll, within less than a second.
+ * Follows how many jobs are due. If workers have free places and many jobs are due, the workers claim too slowly: an
+ * idle worker finds a new job at its next poll, in less than a second.
  */
 export class Backlog {
   private readonly times: number[] = [];
@@ -20,7 +20,7 @@ export class Backlog {
     private readonly countWorkers: () => number,
   ) {}
 
-  /** How many workers there were on average: a killed one is missing until another has started. */
+  /** How many workers there were on average. A killed worker is missing until its replacement has started. */
   get averageWorkers(): number {
     return this.workers.reduce((sum, count) => sum + count, 0) / this.workers.length;
   }
@@ -34,7 +34,7 @@ export class Backlog {
     await this.watching;
   }
 
-  /** Whether more was due, at any time between these two, than comes in in a second. */
+  /** Whether, at any time between these two, more jobs were due than are created in a second. */
   within(from: number, to: number): boolean {
     return this.times.some((at) => at >= from && at <= to);
   }

@@ -6,7 +6,7 @@ import {
 } from '../../src/errors.js';
 import type { JobService } from '../../src/jobs/job.service.js';
 
-/** It cancels one of this many newest jobs, because many of these are pending or processing. */
+/** Each cancellation is of one of this many newest jobs, because many of them are pending or processing. */
 const REACH = 30;
 
 /** Cancels jobs at random, at a steady rate, and repeats each call until it is answered. */
@@ -37,7 +37,7 @@ export class Canceller {
     }, 1_000 / rate);
   }
 
-  /** @throws what no repetition mends */
+  /** @throws errors that another try cannot solve */
   async stop(): Promise<void> {
     clearInterval(this.timer);
     await Promise.all(this.calls);
@@ -51,7 +51,7 @@ export class Canceller {
         this.cancelled.push(jobId);
         return;
       } catch (error) {
-        // It has ended by itself.
+        // The job had already ended by itself.
         if (error instanceof InvalidJobTransitionError) return;
         const again =
           error instanceof DatabaseUnavailableError || error instanceof StatementTimeoutError;

@@ -11,7 +11,7 @@ const SPARES = 3;
 export class Fleet {
   /** When each killed process was killed, in ms, by its pid. */
   readonly kills = new Map<number, number>();
-  /** Processes that ended although the test had not ended them. */
+  /** Processes that ended although the test did not end them. */
   readonly accidents: string[] = [];
   private readonly processes = new Set<ChildProcess>();
   private readonly spares: ChildProcess[] = [];

@@ -3,15 +3,15 @@ import type { DataSource } from 'typeorm';
 import { LOCK_TIMEOUT_MS, STATEMENT_TIMEOUT_MS } from './settings.js';
 
 const PASSWORD = 'application';
-/** How long, in ms, the neighbour holds its locks, and rests. */
+/** How long, in ms, the other service holds its locks, and how long it then waits. */
 const HOLD_MS = 3 * LOCK_TIMEOUT_MS;
 const REST_MS = 300;
-/** How many in a thousand changes of a job are slow. */
+/** How many of a thousand changes of a job are slow. */
 const SLOW = 4;
 
 /**
- * Makes the role of the application. Its statements may wait for a lock, and run, only for a short time. And
- * sometimes a change of a job takes longer than that.
+ * Makes the role of the application. Its statements may wait for a lock, and run, only for a short time. Some changes
+ * of a job take longer than that.
  *
  * @returns the URL for a login with this role
  */

@@ -105,7 +105,7 @@ export interface Balance {
   readonly counts: Counts;
   /** Acknowledged jobs that did not end. */
   readonly lost: number;
-  /** Other rows that break a rule. */
+  /** How many other rows break a rule. */
   readonly mismatched: number;
   /** Each broken rule, and how often it is broken. */
   readonly faults: readonly string[];

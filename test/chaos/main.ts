@@ -1,8 +1,7 @@
 // npm run chaos -- [--seconds 60] [--seed n]
-//
-// The ledger under fire: workers are killed, statements meet the timeouts of their role, and the database
-// crashes, once without a word to those who wait for it, while jobs come in and are cancelled. At the end nothing may be
-// lost and nothing may be there twice. It exits with 1 otherwise.
+// A test of the ledger of jobs. While jobs are created and cancelled, workers are killed, statements reach the
+// timeouts of their role, and the database crashes; once it vanishes without closing its connections. At the end no
+// job may be lost, and no notification may be there twice. Otherwise the exit code is 1.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { openHarness } from '../support/harness.js';
@@ -53,10 +52,10 @@ async function crash(server: OwnServer): Promise<Outage> {
   return { from, to: Date.now() };
 }
 
-/** The server vanishes: who waits for it hears nothing more, and nothing of the one that takes its place. */
+/** The server vanishes: open connections get no answer and no end. A new server takes its place. */
 async function vanish(server: OwnServer, proxy: Proxy): Promise<Outage> {
   proxy.silent = true;
-  // A statement in a handler's own transaction waits for as long as TCP does.
+  // A statement in a handler's own transaction waits until TCP gives up.
   setTimeout(proxy.freeze(), KEEP_ALIVE_MS).unref();
   const outage = await crash(server);
   proxy.silent = false;
@@ -142,7 +141,7 @@ async function main(): Promise<boolean> {
       ...broken,
       ...fleet.accidents,
       ...(drained ? [] : [`work was still under way ${DRAIN_MS / 1_000} s after the fire`]),
-      // A fire that hit nothing proves nothing.
+      // A run in which no fault hit anything proves nothing.
       ...(recovered.length > 0 ? [] : ['no job was in the hands of a worker that was killed']),
       ...(counts.cancelledAtWork > 0 ? [] : ['no job was cancelled while it was at work']),
       ...(timeouts.locks > 0 ? [] : ['no statement met the lock_timeout']),

@@ -8,7 +8,7 @@ export const MAX_ATTEMPTS = 5;
 export const KILL_EVERY_MS = 2_000;
 /** Jobs a second. */
 export const RATE = 50;
-/** Jobs that are cancelled, a second. */
+/** Cancelled jobs a second. */
 export const CANCEL_RATE = 8;
 /** How long all work may take to end after the last fault, in ms. */
 export const DRAIN_MS = 120_000;

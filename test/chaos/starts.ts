@@ -12,7 +12,7 @@ const JOBS = 100;
 const WARM_UP = 10;
 /** The wait until the worker is idle again, in ms, because the wake-up of an idle worker is measured. */
 const REST_MS = 30;
-/** It is longer than the measurement takes. So a job that starts was started by a wake-up. */
+/** The polls are further apart than the measurement is long. So each job that starts was started by a wake-up. */
 const NO_POLLS = { pollMs: 2 ** 30 };
 
 /** How long, in ms, it took from calls of `createJob` until a handler of an idle worker began. */

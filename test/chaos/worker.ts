@@ -32,7 +32,7 @@ class Extractor implements VideoJobHandler {
     if (kind === 'broken') throw new Error('it does not work');
     if (kind === 'unrecoverable') throw new UnrecoverableJobError('no video stream');
     if (kind === 'flaky' && Math.random() < 0.5) throw new Error('not this time');
-    // The result names its run, so that the ledger can detect the result of another run.
+    // The result contains its run number, so that the ledger can detect a result of another run.
     const result = { resultUrl: `s3://frames/${job.jobId}.zip`, frameCount: job.runNumber };
     if (kind !== 'write') return result;
     return async (manager) => {

@@ -106,7 +106,7 @@ it.each([
   expect(err).toContain(`frameforge-db: ${message}`);
 });
 
-it('what the services refuse is told', async () => {
+it('prints what the services refuse', async () => {
   const { code, err } = await cli('retry', '--user', 'me');
   expect(code).toBe(1);
   expect(err).toContain('userId must be a UUID');

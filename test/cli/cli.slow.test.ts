@@ -72,7 +72,7 @@ describe('frameforge-db', () => {
     });
   });
 
-  it('shows the status, and creates nothing by looking', async () => {
+  it('shows the status, and creates nothing', async () => {
     const before = await cli('status');
     expect(before.code).toBe(0);
     expect(before.out.split('\n')[0]).toBe(pending(FIRST));
@@ -117,7 +117,7 @@ describe('frameforge-db', () => {
     });
   });
 
-  it('takes the lock, and gives up on it with the name of the holder', async () => {
+  it('waits for the lock, and gives up with the name of its holder', async () => {
     const holder = new Client({ connectionString: database.url, application_name: 'deploy 41' });
     await holder.connect();
     const key = migrationLockKey(new DataSource({ type: 'postgres' }));
@@ -146,7 +146,7 @@ describe('frameforge-db check', () => {
     });
   });
 
-  it('finds nothing in a database that PostgreSQL has put into its own words, as a restore does', async () => {
+  it('finds nothing in a restored database, where PostgreSQL writes the same expressions in its own way', async () => {
     await cli('migrate');
     const checks = await query(
       database.url,
@@ -180,12 +180,12 @@ describe('frameforge-db check', () => {
       ],
     ],
     [
-      'a column more',
+      'an extra column',
       'ALTER TABLE users ADD COLUMN "phone" text',
       ['column "users"."phone" exists, but no entity defines it: text [!]'],
     ],
     [
-      'a type, and nothing else of what TypeORM would make again',
+      'a changed type, and not the other things that TypeORM would create again',
       'ALTER TABLE users ALTER "createdAt" TYPE timestamp, ALTER username TYPE varchar(60)',
       [
         'column "users"."username" should be character varying(50) NOT NULL, but is character varying(60) NOT NULL [!]',
@@ -217,7 +217,7 @@ describe('frameforge-db check', () => {
       ],
     ],
     [
-      'an index that is partial no more',
+      'an index that is not partial any more',
       `DROP INDEX idx_notifications_claimable;
        CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")`,
       [
@@ -254,7 +254,7 @@ describe('frameforge-db check', () => {
     const [first, ...lines] = out.trim().split('\n');
     expect(first).toBe('The schema differs from the entities:');
     const marked = expected.some((line) => String(line).endsWith('[!]'));
-    // Where it is a column of the first tables, it is told also what a boot would say.
+    // For a column of the first three migrations, `check` also prints what a boot would say.
     const boot = lines.findIndex((line) => line.startsWith('The tables of the database differ'));
     if (boot !== -1) lines.splice(boot, 1);
     expect(lines.splice(expected.length)).toEqual(
@@ -284,7 +284,7 @@ describe('frameforge-db --data-source', () => {
 
   it('says what to do about TypeScript', async () => {
     const directory = mkdtempSync(join(tmpdir(), 'frameforge-cli-'));
-    // An enum is what no version of Node reads by itself.
+    // No version of Node can run an enum of TypeScript by itself.
     const file = join(directory, 'source.cts');
     writeFileSync(file, 'export enum Kind { A }\n');
     try {
@@ -351,7 +351,7 @@ describe('the process', () => {
     expect(out).toContain(`Migrated: ${FIRST}, `);
   });
 
-  it('tells a database that refuses it, and exits with 1', async () => {
+  it('prints why the database refuses the connection, and exits with 1', async () => {
     const url = new URL(onServer(database.url));
     url.password = 'wrong';
     const { code, out, err } = await cliProcess(url.href, 'status');

@@ -1,5 +1,6 @@
-// The data source of a host application: plain JavaScript, as its build leaves it. It asks for what the
-// command line must not let happen: TypeORM would migrate at once, and without the lock.
+// The data source of a host application, in plain JavaScript, as a build makes it. It sets `migrationsRun` and
+// `synchronize`. The command line must ignore both, because TypeORM would change the schema at once and without the
+// lock.
 import { DataSource } from 'typeorm';
 
 class CreateHostTable1800000000000 {

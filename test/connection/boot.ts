@@ -3,7 +3,7 @@ import { openDataSource } from '../../src/migrations/open-data-source.js';
 import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
 import { resolveOptions } from '../../src/database.options.js';
 
-/** A boot of the test's own, and what it told. */
+/** A boot in this process, and what it logged. */
 export class Boot {
   readonly told: string[] = [];
   readonly logger = {
@@ -17,7 +17,7 @@ export class Boot {
   }
 }
 
-/** Boots, closes, and returns what was told. */
+/** Boots, closes, and returns what was logged. */
 export async function bootOnce(options: FrameForgeDatabaseOptions): Promise<string[]> {
   const boot = new Boot();
   const dataSource = await boot.open(options);
@@ -25,7 +25,7 @@ export async function bootOnce(options: FrameForgeDatabaseOptions): Promise<stri
   return boot.told;
 }
 
-/** The error of a boot that must fail, and what was told before it. */
+/** The error of a boot that must fail, and what was logged before it. */
 export async function failedBoot(
   options: FrameForgeDatabaseOptions,
 ): Promise<{ error: Error; told: string[] }> {

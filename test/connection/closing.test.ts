@@ -41,7 +41,7 @@ describe('a data source that is closed', () => {
     expect(await statement).toMatchObject([{ said: 'done' }]);
   });
 
-  it('lets a transaction finish, with the statements that are still to come in it', async () => {
+  it('lets a transaction finish, with all statements that it still has to send', async () => {
     const dataSource = await new Boot().open({ url });
     let closed: Promise<void> | undefined;
     const name = `closing-${Date.now()}`;
@@ -58,7 +58,7 @@ describe('a data source that is closed', () => {
     ]);
   });
 
-  it('serves those who already waited for a connection', async () => {
+  it('serves calls that already wait for a connection', async () => {
     const dataSource = await new Boot().open({ url, poolSize: 1 });
     const statements = [slow(dataSource, 0.3), slow(dataSource, 0), slow(dataSource, 0)];
     await running('pg_sleep(0.3)');
@@ -67,7 +67,7 @@ describe('a data source that is closed', () => {
       expect(rows).toMatchObject([{ said: 'done' }]);
   });
 
-  it('takes no new work, and says why', async () => {
+  it('refuses new calls, and says why', async () => {
     const dataSource = await new Boot().open({ url });
     const jobs = new JobService(dataSource);
     const statement = slow(dataSource, 0.3);
@@ -81,7 +81,7 @@ describe('a data source that is closed', () => {
     await expect(jobs.countJobs()).rejects.toBeInstanceOf(DatabaseUnavailableError);
   });
 
-  it('ends what takes too long, tells it, and leaves nobody waiting', async () => {
+  it('ends what takes too long, logs it, and leaves no call waiting', async () => {
     const boot = new Boot();
     const dataSource = await boot.open({ url, poolSize: 1, shutdownTimeoutMs: 200 });
     const jobs = new JobService(dataSource);
@@ -93,7 +93,7 @@ describe('a data source that is closed', () => {
     );
     await running('pg_sleep(600)');
     await dataSource.destroy();
-    // The others are served or refused; that they are not left waiting is what matters.
+    // The other calls may succeed or fail, but none may wait for ever.
     const [ended] = await Promise.all(outcomes);
     expect(ended).toMatchObject({ message: 'Connection terminated' });
     expect(boot.told).toEqual([
@@ -102,7 +102,7 @@ describe('a data source that is closed', () => {
     ]);
   });
 
-  it('gives up a connection that is being opened, and not answered', async () => {
+  it('gives up a connection that is being opened and gets no answer', async () => {
     const proxy = await Proxy.start(url);
     const options = { shutdownTimeoutMs: 100, connectTimeoutMS: 3_600_000 };
     const dataSource = await new Boot().open({ url: proxy.url, ...options });

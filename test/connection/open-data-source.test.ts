@@ -45,19 +45,19 @@ async function deadUrl(): Promise<{ dead: string; port: number }> {
 }
 
 describe('migrations at boot', () => {
-  it('run on an empty database, and are told once', async () => {
+  it('run on an empty database, and are logged once', async () => {
     const told = await bootOnce({ url });
     expect(told).toHaveLength(1);
     expect(told[0]).toContain(`Migrated: ${OURS.join(', ')}`);
     expect((await applied()).slice(0, 3)).toEqual(OURS);
   });
 
-  it('find nothing pending on a second boot, and tell nothing', async () => {
+  it('have nothing to do on a second boot, and log nothing', async () => {
     await bootOnce({ url });
     expect(await bootOnce({ url })).toEqual([]);
   });
 
-  it('of the host run among ours, in the order of their timestamps', async () => {
+  it('of the application and of this package run together, in the order of their timestamps', async () => {
     const early = migration('Early1600000000000', (q) => q.query('CREATE TABLE early (n int)'));
     const late = migration('Late1800000000000', (q) => q.query('CREATE TABLE late (n int)'));
     await bootOnce({ url, migrations: [late, early] });
@@ -66,14 +66,14 @@ describe('migrations at boot', () => {
     expect(names.at(-1)).toBe('Late1800000000000');
   });
 
-  it('create a schema that is missing, and put all into it', async () => {
+  it('create a schema that is missing, and create all tables in it', async () => {
     await bootOnce({ url, schema: 'Frame Forge' });
     expect(await tables()).toEqual([]);
     const rows = await query(url, 'SELECT count(*)::int AS n FROM "Frame Forge".migrations');
     expect(rows[0]?.['n']).toBeGreaterThanOrEqual(OURS.length);
   });
 
-  it('do with a pool of one connection', async () => {
+  it('need only a pool of one connection', async () => {
     await bootOnce({ url, poolSize: 1 });
     expect(await applied()).toContain(OURS[0]);
   });
@@ -103,7 +103,7 @@ describe('a migration that fails', () => {
     await q.query('SELECT * FROM no_such_table');
   });
 
-  it('is reported at once, by name, and leaves nothing of itself', async () => {
+  it('is reported at once, by name, and leaves nothing behind', async () => {
     const { error, told } = await failedBoot({ url, migrations: [broken] });
     expect(error).toBeInstanceOf(MigrationError);
     expect(error.message).toBe(
@@ -123,7 +123,7 @@ describe('a migration that fails', () => {
     expect(await tables()).toContain('half');
   });
 
-  it('takes the others with it in transaction mode "all", and is still named', async () => {
+  it('also rolls back the others in transaction mode "all", and is named in the error', async () => {
     const { error } = await failedBoot({
       url,
       migrations: [broken],
@@ -134,14 +134,14 @@ describe('a migration that fails', () => {
     expect(await applied()).toEqual([]);
   });
 
-  it('leaves a database on which the corrected release boots', async () => {
+  it('leaves the database in a state in which the corrected release boots', async () => {
     await failedBoot({ url, migrations: [broken] });
     const mended = migration('Broken1800000000000', (q) => q.query('CREATE TABLE half (n int)'));
     await bootOnce({ url, migrations: [mended] });
     expect(await tables()).toContain('half');
   });
 
-  it('because the role may not change the schema tells which role may', async () => {
+  it('because the role may not change the schema: the error names the role that may', async () => {
     await query(url, 'CREATE ROLE "no_ddl" LOGIN PASSWORD \'secret\'').catch(() => {});
     await query(url, 'REVOKE CREATE ON SCHEMA public FROM PUBLIC');
     const asRole = new URL(url);
@@ -156,7 +156,7 @@ describe('a migration that fails', () => {
     );
   });
 
-  it('because two have the same name is reported before anything runs', async () => {
+  it('because two migrations have the same name: this is reported before anything runs', async () => {
     const twin = migration(OURS[0] ?? '', async () => {});
     const { error } = await failedBoot({ url, migrations: [twin] });
     expect(error).toBeInstanceOf(MigrationError);
@@ -170,7 +170,7 @@ describe('a migration that fails', () => {
 describe('a database of another release', () => {
   const newer = migration('FromTheFuture1700000999000', async () => {});
 
-  it('that is newer is told once, and used', async () => {
+  it('that is newer is logged once, and used', async () => {
     await bootOnce({ url, migrations: [newer] });
     const told = await bootOnce({ url });
     expect(told).toEqual([
@@ -187,7 +187,7 @@ describe('a database of another release', () => {
     expect(error.message).toContain('deploy that release, or turn off requireCurrentSchema');
   });
 
-  it('that is older is told with migrationsRun: false, and not touched', async () => {
+  it('that is older is logged with migrationsRun: false, and not changed', async () => {
     const told = await bootOnce({ url, migrationsRun: false });
     expect(told).toHaveLength(1);
     expect(told[0]).toContain(`${OURS.join(', ')}`);
@@ -240,7 +240,7 @@ describe('nothing pending', () => {
 });
 
 describe('a database that cannot be reached', () => {
-  it('is waited for, and the wait is told with its reason', async () => {
+  it('is waited for, and the log says why', async () => {
     const { dead, port } = await deadUrl();
     const boot = new Boot();
     const opening = boot.open({ url: dead });
@@ -257,13 +257,13 @@ describe('a database that cannot be reached', () => {
     }
   });
 
-  it('fails the boot when the time is over', async () => {
+  it('fails the boot after connectRetryMs', async () => {
     const { dead, port } = await deadUrl();
     const { error, told } = await failedBoot({ url: dead, connectRetryMs: 500 });
     expect(error).toBeInstanceOf(DatabaseUnavailableError);
     expect(error.message).toContain(`Booting on 127.0.0.1:${port}/`);
     expect(error.message).toContain('ECONNREFUSED');
-    // Each reason is told once, however often it was tried.
+    // Each reason is logged once, however many tries there were.
     expect(told).toHaveLength(1);
   });
 
@@ -274,7 +274,7 @@ describe('a database that cannot be reached', () => {
     expect(told).toEqual([]);
   });
 
-  it('is told of when it accepts connections and is silent', async () => {
+  it('is named in the log when it accepts connections and does not answer', async () => {
     const proxy = await Proxy.start(url);
     proxy.silent = true;
     const boot = new Boot();
@@ -291,8 +291,8 @@ describe('a database that cannot be reached', () => {
   });
 });
 
-describe('what breaks while TypeORM opens the data source', () => {
-  it('is an error of the boot, which does not wait for the connection that it was using', async () => {
+describe('an error while TypeORM opens the data source', () => {
+  it('fails the boot, which does not wait for the connection in use', async () => {
     // A pooler would keep a connection from before the change.
     const server = onServer(url);
     const name = new URL(url).pathname.slice(1);
@@ -336,7 +336,7 @@ describe('what breaks while TypeORM opens the data source', () => {
   });
 });
 
-describe('what heals is waited for', () => {
+describe('a boot waits for what can pass', () => {
   it('a server that is read-only, as in a failover', async () => {
     // A pooler would keep a connection from before the change.
     const server = onServer(url);
@@ -355,7 +355,7 @@ describe('what heals is waited for', () => {
     );
   });
 
-  it('a server that has no connection to spare', async () => {
+  it('a server without a free connection', async () => {
     const role = `few_${Date.now()}`;
     await query(url, `CREATE ROLE ${role} LOGIN PASSWORD 'secret' CONNECTION LIMIT 0`);
     await query(url, `GRANT ALL ON SCHEMA public TO ${role}`);
@@ -371,7 +371,7 @@ describe('what heals is waited for', () => {
     expect(boot.told[0]).toMatch(/^Waiting for the database .*: too many connections for role/);
   });
 
-  it('a migration that the server undid for the sake of another transaction', async () => {
+  it('a migration that the server rolled back because of a deadlock', async () => {
     let runs = 0;
     const unlucky = migration('Unlucky1800000000000', async (runner) => {
       await runner.query('CREATE TABLE lucky (n int)');
@@ -384,7 +384,7 @@ describe('what heals is waited for', () => {
     expect(await tables()).toContain('lucky');
   });
 
-  it('but not a disk that is full', async () => {
+  it('but does not wait when the disk is full', async () => {
     const big = migration('Big1800000000000', (runner) =>
       runner.query(`DO $$ BEGIN RAISE 'No space left on device' USING ERRCODE = '53100'; END $$`),
     );
@@ -395,14 +395,14 @@ describe('what heals is waited for', () => {
   });
 });
 
-describe('what cannot heal is reported at once, as what it is', () => {
+describe('a boot reports at once, with the reason, what waiting cannot solve', () => {
   const cases: [string, (url: URL) => void, string][] = [
     ['a wrong password', (u) => (u.password = 'wrong'), 'password authentication failed for user'],
     ['an unknown user', (u) => (u.username = 'no_such_role'), 'password authentication failed'],
     ['a missing database', (u) => (u.pathname = 'no_such_db'), '"no_such_db" does not exist'],
   ];
   it.each(cases)('%s', async (_name, spoil, reason) => {
-    // A pooler has its own words for a login that it refuses.
+    // A pooler has messages of its own for a login that it refuses.
     const spoilt = new URL(onServer(url));
     spoil(spoilt);
     const { error, told } = await failedBoot({ url: spoilt.href });
@@ -413,7 +413,7 @@ describe('what cannot heal is reported at once, as what it is', () => {
     expect(told).toEqual([]);
   });
 
-  it('TLS asked of a server that has none', async () => {
+  it('TLS, where the server does not support it', async () => {
     const plain = new URL(url);
     plain.search = '';
     const { error, told } = await failedBoot({ url: plain.href, ssl: true });

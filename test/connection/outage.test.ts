@@ -67,7 +67,7 @@ describe('connections that break', () => {
     expect(await jobs.countJobs()).toEqual(NONE);
   });
 
-  it('under a statement fail it, and are not used again before their end arrives', async () => {
+  it('during a statement fail it, and are never used again', async () => {
     const locker = new Client({ connectionString: serverUrl });
     await locker.connect();
     await locker.query('BEGIN; LOCK TABLE video_jobs IN ACCESS EXCLUSIVE MODE');
@@ -89,7 +89,7 @@ describe('connections that break', () => {
     expect(await jobs.countJobs()).toEqual(NONE);
   });
 
-  it('under a transaction fail the calls that are in it', async () => {
+  it('during a transaction fail the calls that are in it', async () => {
     const outcome = await dataSource
       .transaction(async (manager) => {
         const client = (await manager.queryRunner?.connect()) as NodeJS.EventEmitter;
@@ -104,7 +104,7 @@ describe('connections that break', () => {
     expect(await jobs.countJobs()).toEqual(NONE);
   });
 
-  it('are told from a transaction that is over', async () => {
+  it('are not confused with a transaction that is over', async () => {
     const over = await dataSource.transaction(async (manager) => manager);
     await expect(jobs.countJobs({}, { manager: over })).rejects.toBeInstanceOf(InvalidInputError);
   });
@@ -136,7 +136,7 @@ describe('connections that break', () => {
     expect(listeners()).toEqual(before);
     const queryRunner = dataSource.createQueryRunner();
     const client = (await queryRunner.connect()) as NodeJS.EventEmitter;
-    // TypeORM's, and the one for the end that comes with the opening.
+    // The listener of TypeORM, and ours for a connection that ends while it opens.
     expect(client.listenerCount('error')).toBe(2);
     await queryRunner.release();
     process.off('warning', onWarning);

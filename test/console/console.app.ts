@@ -25,7 +25,7 @@ export class Doorman {
 @Module({ providers: [Doorman], exports: [Doorman] })
 class DoorModule {}
 
-/** Lets in while the doorman does, and says who comes. */
+/** A guard: admits a request while the doorman admits it, and names the user. */
 @Injectable()
 export class AdminGuard implements CanActivate {
   constructor(private readonly doorman: Doorman) {}
@@ -45,7 +45,7 @@ export interface AppOptions {
   readonly database?: FrameForgeDatabaseOptions;
   /** Whether a close waits for open connections. Default false. */
   readonly waits?: boolean;
-  /** Default a free one. */
+  /** Default: a free port. */
   readonly port?: number;
   /** Changes the application before it listens. */
   readonly prepare?: (app: INestApplication) => void;

@@ -77,7 +77,7 @@ async function boot(...[url, adapter, options]: Parameters<typeof bootConsole>) 
   return booted;
 }
 
-/** The errors of a page that no test expects. */
+/** The errors of a page. No test expects one. */
 interface Seen {
   readonly page: Page;
   readonly errors: string[];
@@ -182,7 +182,7 @@ const PAGES = [
 ] as const;
 
 describe.each(ADAPTERS)('on %s', (adapter) => {
-  it('shows every page, and goes to them by links, below a prefix', async () => {
+  it('shows every page below a prefix, and reaches each by links', async () => {
     const { url } = await boot(h.url, adapter, { prefix: 'api/v1' });
     const { page, errors } = await open(`${url}/api/v1/frameforge`);
     await heading(page, 'Overview').waitFor();
@@ -224,7 +224,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   });
 });
 
-it('lets nobody in whom a guard refuses, and says so when it happens meanwhile', async () => {
+it('shows nothing to somebody whom a guard refuses, and says so when the guard refuses later', async () => {
   const { url, doorman } = await boot(h.url, 'express');
   doorman.isOpen = false;
   const { page } = await open(`${url}/frameforge`);
@@ -248,7 +248,7 @@ it('shows nothing more to somebody who signs out while a stream tells of changes
   await page.getByRole('link', { name: 'meanwhile.mp4' }).waitFor();
   doorman.isOpen = false;
   await page.getByText('You are no longer allowed to see this').waitFor({ timeout: 60_000 });
-  // The page shows neither the jobs that are created later nor the earlier jobs.
+  // The page shows no jobs any more: neither those created later nor those that it showed before.
   await create('after.mp4');
   const paths = requestsOf(page);
   await until(async () => paths.filter((path) => path.endsWith('/api/jobs')).length >= 2);
@@ -257,7 +257,7 @@ it('shows nothing more to somebody who signs out while a stream tells of changes
   await page.getByRole('link', { name: 'after.mp4' }).waitFor();
 });
 
-/** The time of a point by the clock of the pages' reader. */
+/** A time, in the time zone of the reader. */
 const clock = (point: { readonly at: string } | undefined): string =>
   new Date(point!.at)
     .toLocaleString('en', {
@@ -275,7 +275,7 @@ it('ends the charts with the last whole minute and hour', async () => {
     return ((await answer.json()) as { data: Overview }).data;
   };
   const { page, errors } = await open(`${url}/frameforge/jobs`);
-  /** The last time of a chart, by the reader's clock. */
+  /** The last time that a chart shows, in the time zone of the reader. */
   const endOf = async (title: string) => {
     const figure = page.locator('figure', { has: page.getByRole('heading', { name: title }) });
     return (await figure.locator('.legend > :last-child').textContent())?.slice(-5);
@@ -286,7 +286,7 @@ it('ends the charts with the last whole minute and hour', async () => {
     await page.getByText('Jobs per minute, last hour').waitFor();
     const [minute, hour] = [await endOf('Jobs per minute'), await endOf('Jobs per hour')];
     const after = await read();
-    // A minute began meanwhile: which one the page has is not known.
+    // A new minute began meanwhile, so it is not known which minute the page shows.
     if (before.lastHour.at(-1)?.at !== after.lastHour.at(-1)?.at) continue;
     expect([minute, hour]).toEqual([clock(after.lastHour.at(-2)), clock(after.lastWeek.at(-2))]);
     break;
@@ -341,7 +341,7 @@ it('shows what users have typed as text', async () => {
   await page.getByRole('link', { name: NASTY, exact: true }).click();
   await heading(page, NASTY).waitFor();
   expect(await page.locator('main img').count()).toBe(0);
-  // A video's address is text, unless a browser may follow it.
+  // The address of a video is a link only if a browser may follow it.
   expect(await page.locator('a[href^="javascript:"], a[href^="s3:"]').count()).toBe(0);
   expect(errors).toEqual([]);
 });
@@ -412,7 +412,7 @@ it('cancels a job on its page, and shows its life', async () => {
   expect(errors).toEqual([]);
 });
 
-it('retries all that match, after the count and a question; and delivers again', async () => {
+it('shows the count and asks, then retries all that match; delivers again in the same way', async () => {
   const { userId } = await h.user({ username: 'bulk' });
   const videos = Array.from({ length: 60 }, (_, i) => ({
     userId,
@@ -485,7 +485,7 @@ it("delivers again on a job's page", async () => {
   await page.getByRole('button', { name: 'Deliver again 1 notification' }).click();
   await page.getByRole('dialog').waitFor({ state: 'hidden' });
   expect(await deliveriesOf(jobs)).toMatchObject([DUE, GIVEN_UP]);
-  // The page shows it, and what is not failed cannot be delivered again.
+  // The page shows the new delivery. Only a failed notification can be delivered again, so the button is gone.
   await rows(page).locator('.status', { hasText: 'pending' }).waitFor();
   expect(await page.getByRole('button', { name: 'Deliver again', exact: true }).count()).toBe(0);
   expect(errors).toEqual([]);
@@ -522,7 +522,7 @@ function requestsOf(page: Page): string[] {
 
 describe.each([
   ['by a stream', false],
-  ['by asking, where a proxy holds streams back', true],
+  ['by polls, where a proxy holds streams back', true],
 ])('%s', (_, holdsBack) => {
   it('shows what changes', async () => {
     const { userId, username } = await h.user();
@@ -577,7 +577,7 @@ it('tells that the application is away, and recovers when it is back', async () 
   await page.getByText('The application does not answer.').waitFor({ state: 'hidden' });
 });
 
-/** The browser's word for a tab that nobody sees. */
+/** Makes the page believe that its tab is hidden, or visible again. */
 const hide = (page: Page, hidden: boolean) =>
   page.evaluate((isHidden) => {
     Object.defineProperty(document, 'hidden', { configurable: true, get: () => isHidden });
@@ -592,7 +592,7 @@ it('costs nothing while the tab is hidden', async () => {
   await rows(page).first().waitFor();
   await page.waitForTimeout(1_000);
   await hide(page, true);
-  // The read that had begun ends, and its values are shown.
+  // A read that had begun may still end, and the page shows its values.
   await page.waitForTimeout(1_000);
   const paths = requestsOf(page);
   proxy.reset();
@@ -602,7 +602,7 @@ it('costs nothing while the tab is hidden', async () => {
   await until(async () => paths.length > 0 && proxy.traffic.roundTrips > 0);
 });
 
-/** How many statements tabs cost in some seconds. */
+/** How many statements a number of tabs cost in some seconds. */
 const statements = async (tabs: number, holdsBack: boolean): Promise<number> => {
   const proxy = await Proxy.start(h.url);
   closing.push(() => proxy.stop());
@@ -622,15 +622,15 @@ const statements = async (tabs: number, holdsBack: boolean): Promise<number> => 
 
 it.each([
   ['by a stream', false],
-  ['by asking', true],
-])('costs the database as much with ten tabs as with one, %s', async (_, holdsBack) => {
+  ['by polls', true],
+])('ten tabs cost the database no more than one, %s', async (_, holdsBack) => {
   const [one, ten] = [await statements(1, holdsBack), await statements(10, holdsBack)];
   expect(one).toBeGreaterThan(0);
-  // One read more may fall into the time.
+  // The measured time may contain one more read.
   expect(ten).toBeLessThan(1.7 * one);
 });
 
-it('leaves connections for the rest where many tabs of a browser are open', async () => {
+it('leaves connections of the browser for other requests when many tabs are open', async () => {
   const { url } = await boot(h.url, 'express');
   const { page: first } = await open(`${url}/frameforge/jobs`);
   const tabs = [first];
@@ -701,7 +701,7 @@ it('works by the keyboard alone', async () => {
   expect(errors).toEqual([]);
 });
 
-it('shows times in the zone of the reader, and exactly in UTC under the pointer', async () => {
+it('shows times in the time zone of the reader, and in UTC when the pointer is on them', async () => {
   const { url } = await boot(h.url, 'express');
   const { found } = { found: await h.jobs.listJobs({ limit: 1 }) };
   const { jobId, createdAt } = found.jobs[0]!;
@@ -715,7 +715,7 @@ it('shows times in the zone of the reader, and exactly in UTC under the pointer'
   expect(await time.textContent()).toContain(minutes);
 });
 
-it('says what to do where there is nothing', async () => {
+it('says what to do where a list is empty', async () => {
   const empty = await openHarness();
   closing.push(() => empty.close());
   const booted: { app: INestApplication; url: string } = await boot(empty.url, 'express');

@@ -40,7 +40,7 @@ async function boot(...args: Parameters<typeof bootConsole>) {
   return booted;
 }
 
-/** Keeps connections for long, as browsers do. */
+/** Keeps connections open for a long time, as browsers do. */
 const agent = new Agent({ keepAlive: true });
 afterAll(() => agent.destroy());
 
@@ -71,7 +71,7 @@ async function listen(url: string) {
 const namesOf = (event: Event | undefined) => event?.data.data?.found.map((job) => job.filename);
 
 describe.each(ADAPTERS)('on %s', (adapter) => {
-  it('tells what there is, that it is unchanged, and what changes; no proxy may change or keep it', async () => {
+  it('sends the present state, then whether it has changed; its headers forbid proxies to change or to keep it', async () => {
     const { userId, username } = await h.user();
     const create = (filename: string) =>
       h.jobs.createJob({ userId, filename, videoUrl: 's3://videos/1' });
@@ -98,7 +98,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(namesOf(events.at(-1))).toEqual(['two.mp4', 'one.mp4']);
   });
 
-  it('tells at once what an action on these pages has changed', async () => {
+  it('sends a change that an action of the console makes at once', async () => {
     const job = await makers(h).failed();
     const { url } = await boot(h.url, adapter);
     const { events } = await listen(`${url}/frameforge/api/live/jobs/${job.jobId}`);
@@ -111,7 +111,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     await until(async () => JSON.stringify(events.at(-1)).includes('"status":"pending"'));
   });
 
-  it('tells what is refused, and shows no error of the application itself', async () => {
+  it('sends a refusal, and no internal error of the application', async () => {
     const { url } = await boot(h.url, adapter);
     const wrong = await listen(`${url}/frameforge/api/live/jobs?status=x`);
     await until(async () => wrong.events.length === 1);
@@ -129,7 +129,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(failed?.message).toBe('See the log of the application.');
   });
 
-  it('passes the guards', async () => {
+  it('opens a stream only if the guards allow it', async () => {
     const { url, doorman } = await boot(h.url, adapter);
     doorman.isOpen = false;
     for (const path of ['overview', 'jobs', 'jobs/1', 'notifications']) {
@@ -139,9 +139,9 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
   });
 
-  it('ends all streams when the application closes, which waits for none', async () => {
+  it('ends all streams when the application closes, and the close waits for none of them', async () => {
     const { app, url } = await boot(h.url, adapter, { waits: true });
-    // The end of the application does not wait for the connections that they leave behind either.
+    // The application also does not wait for the connections that the streams leave open.
     (app.getHttpServer() as Server).keepAliveTimeout = 600_000;
     const streams = await Promise.all(
       ['overview', 'jobs', 'jobs'].map((path) => listen(`${url}/frameforge/api/live/${path}`)),
@@ -170,11 +170,11 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     proxy.reset();
     await sleep(3_000);
     expect(proxy.traffic.roundTrips).toBe(0);
-    // One read is a few statements; ten would be ten times as many.
+    // One read sends a few statements. Ten reads would send ten times as many.
     expect(perLook).toBeLessThan(10);
   });
 
-  it('is not heard where an interceptor makes other events of them', async () => {
+  it('has no effect where an interceptor changes its events', async () => {
     const { url } = await boot(h.url, adapter, {
       prepare: (app) => {
         app.useGlobalInterceptors({
@@ -185,7 +185,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     const { events, response } = await listen(`${url}/frameforge/api/live/overview`);
     expect(response.statusCode).toBe(200);
     await sleep(500);
-    // The page asks then: it hears none of its own kinds.
+    // The page then polls, because it receives no event of a kind that it knows.
     expect(events).toEqual([]);
   });
 });
@@ -194,7 +194,7 @@ const look = (): Promise<Look> =>
   Promise.resolve({ type: 'data', at: new Date(0), text: '{"a":1}' });
 
 describe('a stream', () => {
-  it('is repeated while somebody listens, and ends after some time', () => {
+  it('reads again and again while somebody listens, and ends after some time', () => {
     jest.useFakeTimers();
     try {
       const live = new LiveReads();
@@ -212,7 +212,7 @@ describe('a stream', () => {
     }
   });
 
-  it('tells what was read after a change, and nothing of a read that began before it', async () => {
+  it('sends what was read after a change, and nothing of a read that began before it', async () => {
     const live = new LiveReads();
     const reads: ((look: Look) => void)[] = [];
     const texts: unknown[] = [];
@@ -229,7 +229,7 @@ describe('a stream', () => {
     expect(live.size).toBe(0);
   });
 
-  it('does not begin after the end', () => {
+  it('does not begin after the application has ended', () => {
     const live = new LiveReads();
     live.close();
     let isOver = false;

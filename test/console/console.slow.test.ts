@@ -61,7 +61,7 @@ describe('forRoot', () => {
     expect(message({ guards: undefined })).toContain('it needs `guards`');
   });
 
-  it('goes without guards where it is told so, and never in production', () => {
+  it('starts without guards if an option says so, but never in production', () => {
     expect(message({ unguarded: true })).toBe('');
     expect(message({ unguarded: true, guards: [AdminGuard] })).toContain('contradict');
     process.env['NODE_ENV'] = 'production';
@@ -136,7 +136,7 @@ const ADDRESSES = [
   'frameforge/api/live/notifications',
 ];
 
-it('has its first page with a slash at the end too, where the application ignores that', async () => {
+it('shows its first page also with a slash at the end of the address, where the application ignores that slash', async () => {
   const { url } = await boot(h.url, 'express');
   const page = await (await fetch(`${url}/frameforge/`)).text();
   expect(page).toContain('<base href="./">');
@@ -159,7 +159,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
   });
 
-  it('lets nobody in whom a guard refuses: 401, and nothing leaks', async () => {
+  it('answers 401 to whom a guard refuses, and shows nothing', async () => {
     const job = await makers(h).failed();
     const { url, doorman } = await boot(h.url, adapter);
     doorman.isOpen = false;
@@ -229,7 +229,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     ['says no later', () => Promise.resolve(false), 403],
     ['says no in a stream', () => of(false), 403],
     ['fails', () => Promise.reject(new Error('secret: no user')), 500],
-  ])('lets nobody in while a guard %s', async (_, canActivate, status) => {
+  ])('refuses everybody while a guard %s', async (_, canActivate, status) => {
     const { url } = await boot(h.url, adapter, {
       console: { guards: [{ canActivate }], actor: () => 'nobody' },
     });
@@ -240,7 +240,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
   });
 
-  it('has the version that the application gives to any controller, or its own', async () => {
+  it('has the version that the application gives to all controllers, or a version of its own', async () => {
     const one = await boot(h.url, adapter, { prepare: byPath });
     expect(await statusOf(`${one.url}/v1/frameforge/api/settings`)).toBe(200);
     expect(await statusOf(`${one.url}/frameforge/api/settings`)).toBe(404);
@@ -254,7 +254,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     }
   });
 
-  it('answers other origins as the application allows, and acts for none of them', async () => {
+  it('answers requests from other origins as the application allows, and carries out no action for them', async () => {
     const job = await makers(h).failed();
     const [allowed, origin] = ['access-control-allow-origin', 'https://ops.example'];
     const without = await boot(h.url, adapter);
@@ -305,7 +305,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(bases).toEqual(['frameforge/', './', './', './../', './']);
   });
 
-  it('keeps its answers as they are, whatever interceptors make of answers', async () => {
+  it('sends its own answers, also where interceptors of the application change answers', async () => {
     const seen: unknown[] = [];
     const { url } = await boot(h.url, adapter, {
       prepare: (app) => {
@@ -360,7 +360,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(text).not.toMatch(/passwordHash|secret|postgres:/);
   });
 
-  it('acts by the services, and logs who did', async () => {
+  it('carries out actions with the services, and logs who asked for them', async () => {
     const { failed, pending, completed } = makers(h);
     const jobs = [await failed(), await pending(), await completed()];
     const lines: string[] = [];
@@ -391,7 +391,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect((await post(`${url}/frameforge/api/actions/drop`, [one], SAME)).status).toBe(404);
   });
 
-  it('acts on all that match, as of when the list was shown, and counts first', async () => {
+  it('carries out an action on all that matched when the list was shown, and counts them first', async () => {
     const { failed, completed, leased } = makers(h);
     const job = await failed();
     await completed();
@@ -419,7 +419,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status: 'pending' });
     await send('retry', { status: 'failed', at }, false);
     expect(await h.jobs.getJob(later.jobId)).toMatchObject({ status: 'failed' });
-    // It was there already, and not on the list of what had failed.
+    // This job existed when the list was shown, but had not failed yet, so it was not on the list.
     expect(await h.jobs.getJob(running.jobId)).toMatchObject({ status: 'failed' });
     const many = await Promise.all([failed(), failed(), failed()]);
     const now = { status: 'failed', at: many.at(-1)!.completedAt!.getTime() + 60_000, limit: 2 };
@@ -443,7 +443,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     ['behind', -HOUR_MS],
     ['ahead of', HOUR_MS],
   ])(
-    'knows by the database when a list was shown, where its own clock is %s it',
+    'uses the time of the database when a list was shown, also if its own clock is %s it',
     async (_, aheadMs) => {
       const { userId, email } = await h.user();
       const fail = async () => {
@@ -475,7 +475,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     },
   );
 
-  it('acts for no other origin', async () => {
+  it('carries out no action for another origin', async () => {
     const { jobId } = await makers(h).failed();
     const { url } = await boot(h.url, adapter);
     const action = `${url}/frameforge/api/actions/retry`;
@@ -490,7 +490,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
   });
 
-  it('acts only where actions are on', async () => {
+  it('carries out actions only if the option for actions is on', async () => {
     const { jobId } = await makers(h).failed();
     const { url } = await boot(h.url, adapter, { console: { actions: false } });
     const settings = await fetch(`${url}/frameforge/api/settings`);
@@ -500,7 +500,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
   });
 });
 
-it('knows the way from a page to its own address', () => {
+it('computes the relative path from each page to the root of the console', () => {
   const bases = [
     ['/frameforge', 0],
     ['/frameforge/?a=/', 0],
@@ -517,7 +517,7 @@ it('knows the way from a page to its own address', () => {
   ]);
 });
 
-it('takes the word of the browser, or the name of the host', () => {
+it('trusts the headers of the browser about the origin, or compares the name of the host', () => {
   const host = 'jobs.example';
   expect(isSameOrigin({ 'sec-fetch-site': 'same-origin', origin: 'http://x' })).toBe(true);
   expect(isSameOrigin({ 'sec-fetch-site': 'none', host, origin: `http://${host}` })).toBe(false);
@@ -528,7 +528,7 @@ it('takes the word of the browser, or the name of the host', () => {
   expect(isSameOrigin({ host })).toBe(false);
 });
 
-it('reads once for all who ask for the same at a time', async () => {
+it('reads once for all requests that ask for the same at the same time', async () => {
   const reads = new SharedReads(10_000);
   let count = 0;
   const read = async () => {

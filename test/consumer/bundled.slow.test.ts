@@ -144,7 +144,7 @@ beforeAll(async () => {
 afterAll(() => project?.remove());
 
 it.each(Object.entries(BUNDLERS))(
-  'a bundle of %s migrates, works and reads queries as ever',
+  'an application bundled by %s migrates, works and reads queries as one without a bundler',
   async (name, program) => {
     const database = await createDatabase();
     try {

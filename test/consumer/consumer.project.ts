@@ -33,7 +33,7 @@ export const ENTRIES = Object.keys(manifest.exports)
   .filter((entry) => !entry.endsWith('.json'))
   .map((entry) => `@frameforge/shared-types${entry.slice(1)}`);
 
-/** Prints the exports of which `require` gives other ones than `import`, and how many there are. */
+/** Prints the exports that differ between `require` and `import`, and how many there are. */
 export const SAME = `
 const entries = process.argv.slice(2);
 async function main() {
@@ -73,13 +73,13 @@ export interface Ended {
   readonly stderr: string;
 }
 
-/** Runs a command to its end. A failing one is for the caller to judge. */
+/** Runs a command to its end. It does not throw if the command fails: the caller decides. */
 export async function run(
   directory: string,
   [file, ...args]: readonly [string, ...string[]],
   env: NodeJS.ProcessEnv = {},
 ): Promise<Ended> {
-  // Jest's own options must not reach the processes of a stranger, nor must the server of this run.
+  // The application must not inherit the options of this Jest, nor the server of this run.
   const {
     NODE_OPTIONS: _jest,
     FRAMEFORGE_TEST_RUN: _run,
@@ -152,8 +152,8 @@ export class ConsumerProject {
   }
 
   /**
-   * Compiles all TypeScript of the project, the declarations of its packages included. What is wrong
-   * in those of others, old ones under a new compiler, is not ours to mend.
+   * Compiles all TypeScript of the project, with the declarations of its packages. Errors in the declarations of
+   * other packages do not count: some are older than the compiler.
    */
   async compile(): Promise<void> {
     this.write(
@@ -175,11 +175,11 @@ export class ConsumerProject {
         include: ['src'],
       }),
     );
-    // The compiler is no peer: the one of this repository saves an installation of 24 MB.
+    // The compiler of this repository is used, which saves an installation of 24 MB.
     await this.typeCheck(['node', join(REPOSITORY, 'node_modules/typescript/bin/tsc')]);
   }
 
-  /** Runs a TypeScript compiler, and judges only what it says of our files and the project's own. */
+  /** Runs a TypeScript compiler, and reports only errors in files of this package and of the project. */
   async typeCheck(compiler: readonly [string, ...string[]]): Promise<void> {
     const { stdout } = await this.run([...compiler, '--pretty', 'false']);
     const problems = stdout

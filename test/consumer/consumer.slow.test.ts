@@ -65,7 +65,7 @@ async function main(): Promise<void> {
 void main();
 `;
 
-/** An application that links the package, as `npm link` does, and has a Nest of its own. */
+/** An application that links the package, as `npm link` does, and has its own copy of Nest. */
 const LINKING = `
 import { FrameForgeDatabaseModule } from '@frameforge/shared-types';
 import { NestFactory } from '@nestjs/core';
@@ -150,7 +150,7 @@ export const check${index} = (): void => {
 };`;
 });
 
-/** A registry may be slow. */
+/** Long, because a registry may be slow. */
 const INSTALLING_MS = 300_000;
 
 let packed: PackedPackage;
@@ -219,7 +219,7 @@ describe('an ES module application, with today’s versions and all optional pee
     ]);
     project.write('src/main.ts', APP);
     project.write('src/snippet.ts', SNIPPET);
-    // Makes the compiler read the declarations of every entry point.
+    // This makes the compiler read the declarations of every entry point.
     project.write(
       'src/entries.ts',
       ENTRIES.map((entry, index) => `export * as entry${index} from '${entry}';`).join('\n'),
@@ -249,13 +249,13 @@ describe('an ES module application, with today’s versions and all optional pee
     ]);
   });
 
-  it('takes the commands of TypeORM', () =>
+  it('runs the commands of TypeORM', () =>
     typeormCommands(
       project.directory,
       'node_modules/@frameforge/shared-types/dist/connection/data-source.js',
     ));
 
-  it('finds the health of the data source where it has another copy of TypeORM than the package', async () => {
+  it('reports health where the application and the package have different copies of TypeORM', async () => {
     const copy = 'node_modules/@frameforge/shared-types/node_modules/typeorm';
     cpSync(join(project.directory, 'node_modules/typeorm'), join(project.directory, copy), {
       recursive: true,
@@ -271,7 +271,7 @@ describe('an ES module application, with today’s versions and all optional pee
     }
   });
 
-  it('is told of the two copies of Nest that a link gives it', async () => {
+  it('logs that a link has led to two copies of Nest', async () => {
     const installed = join(project.directory, 'node_modules/@frameforge/shared-types');
     rmSync(installed, { recursive: true });
     symlinkSync(packed.checkout, installed);
@@ -282,12 +282,12 @@ describe('an ES module application, with today’s versions and all optional pee
       '@frameforge/shared-types is linked, and has another @nestjs/core',
     );
     expect(stdout + stderr).toContain('install what npm pack makes');
-    // This checks Nest's message and the names in the warning.
+    // This checks the error of Nest and the names in the warning.
     expect(stderr).toMatch(/can't resolve dependencies of the TypeOrmCoreModule/);
   });
 });
 
-it('takes the commands of TypeORM in a checkout', () =>
+it('runs the commands of TypeORM in a checkout', () =>
   typeormCommands(packed.checkout, 'dist/connection/data-source.js'));
 
 describe('a CommonJS application, with the oldest versions and no optional peer', () => {
@@ -309,7 +309,7 @@ describe('a CommonJS application, with the oldest versions and no optional peer'
   it('holds one copy of each class', () =>
     hasOneCopy(ENTRIES.filter((entry) => !entry.endsWith('/health'))));
 
-  it('says so where Node cannot require ES modules, and two copies meet', async () => {
+  it('says that two copies meet where Node cannot require ES modules', async () => {
     project.write(
       'twice.cjs',
       `require('reflect-metadata');
@@ -322,15 +322,15 @@ describe('a CommonJS application, with the oldest versions and no optional peer'
     expect(stderr).toMatch(
       /ConfigurationError: This process has loaded @frameforge\/shared-types twice/,
     );
-    // Alone, the CommonJS build is as good as the other.
+    // Where only the CommonJS build is loaded, everything works.
     const alone = `require('@frameforge/shared-types').FrameForgeDatabaseModule.forRoot()`;
     await project.runOk(['node', '--no-experimental-require-module', '-e', alone]);
   });
 
-  it('says so in Jest with modules of both kinds, where two copies meet', async () => {
+  it('says that two copies meet in Jest with modules of both kinds', async () => {
     project.write('meeting.test.js', MEETING);
     project.write('jest.config.json', JSON.stringify({ testMatch: ['**/meeting.test.js'] }));
-    // The Jest of this repository saves an installation.
+    // The Jest of this repository is used, which saves an installation.
     const jest = join(REPOSITORY, 'node_modules/jest/bin/jest.js');
     const { code, stderr } = await project.run(['node', '--experimental-vm-modules', jest]);
     expect(stderr).toContain('1 passed, 1 total');
@@ -338,7 +338,7 @@ describe('a CommonJS application, with the oldest versions and no optional peer'
   });
 
   it(
-    'is told which terminus the health needs, where it has an older one',
+    'is told which version of terminus the health indicator needs, where it has an older one',
     async () => {
       await project.install(['@nestjs/terminus@10.2.3']);
       const health = ['node', '-e', `require('@frameforge/shared-types/health')`] as const;

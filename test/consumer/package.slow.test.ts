@@ -60,12 +60,12 @@ function packagesOf(entry: string): Set<string> {
   return packages;
 }
 
-it('is packed with the modules of this checkout, whatever another one has packed', () => {
+it('is packed with the modules of this checkout, also if another checkout has packed it before', () => {
   const modules = realpathSync(join(REPOSITORY, 'node_modules'));
   expect(realpathSync(join(packed.checkout, 'node_modules'))).toBe(modules);
 });
 
-it('holds the build, its sources and the documents, and nothing else', () => {
+it('contains the build, its sources and the documents, and nothing else', () => {
   const documents = ['CHANGELOG.md', 'LICENSE', 'README.md', 'package.json'];
   const format = 'dist/cjs/package.json';
   const pages = ['console.css', 'console.js'].map((name) => `${PAGES}${name}`);
@@ -79,7 +79,7 @@ it('holds the build, its sources and the documents, and nothing else', () => {
   expect(rest.filter((path) => /\.(?:test|spec|e2e)\.(?:js|d\.ts)$/.test(path))).toEqual([]);
 });
 
-it('holds each document that a message names', () => {
+it('contains each document that a message names', () => {
   const named = packed.files
     .filter((path) => /^dist\/.+\.js$/.test(path) && !path.startsWith(PAGES))
     .flatMap((path) => [...read(path).matchAll(/^(?!\s*(?:\/\/|\/?\*)).*?(docs\/[a-z/-]+\.md)/gm)])
@@ -88,7 +88,7 @@ it('holds each document that a message names', () => {
   expect(packed.files).toEqual(expect.arrayContaining(named));
 });
 
-it('has maps that lead to the sources', () => {
+it('has source maps that lead to the sources', () => {
   const maps = packed.files.filter((path) => path.endsWith('.map'));
   expect(maps.length).toBeGreaterThan(100);
   const sources = maps.flatMap((path) =>
@@ -99,7 +99,7 @@ it('has maps that lead to the sources', () => {
   expect(sources.filter((source) => !packed.files.includes(source))).toEqual([]);
 });
 
-it('declares no private member: the types of one format would not be those of the other', () => {
+it('declares no private member, so that the types of both formats are compatible', () => {
   const declarations = packed.files.filter((path) => path.endsWith('.d.ts'));
   const privates = declarations.filter((path) =>
     /^\s+(?:private (?!constructor)|protected |#)/m.test(read(path)),
@@ -112,7 +112,7 @@ it('declares the types of every module', () => {
     (path) => /^dist\/.+\.js$/.test(path) && !path.startsWith(PAGES),
   );
   const undeclared = modules.filter((path) => {
-    // A command is run, not imported.
+    // The command line is run, and not imported.
     const command = read(path).startsWith('#!');
     return !command && !packed.files.includes(path.replace(/\.js$/, '.d.ts'));
   });
@@ -129,7 +129,7 @@ it('exports only files that are there', () => {
   expect(missing).toEqual([]);
 });
 
-it('tells old resolvers of the types of every entry', () => {
+it('tells old resolvers where the types of every entry are', () => {
   const entries = Object.keys(manifest.exports).filter((entry) => !/^\.$|\.json$/.test(entry));
   const known = Object.keys(manifest.typesVersions['*'] ?? {});
   expect(known.map((entry) => `./${entry}`)).toEqual(entries);
@@ -149,7 +149,7 @@ it('imports only what it declares', () => {
   expect(found).toEqual([]);
 });
 
-it('needs no optional peer for what an application must import', () => {
+it('needs no optional peer for the entries that every application imports', () => {
   const entries = ['index.js', 'index.d.ts', 'connection/data-source.js'];
   for (const path of entries.flatMap((entry) => [`dist/${entry}`, `dist/cjs/${entry}`])) {
     const needed = packagesOf(path);

@@ -16,7 +16,10 @@ export interface PackedPackage {
 }
 
 const MODULES = realpathSync(join(REPOSITORY, 'node_modules'));
-/** Outside of the repository: what is near to a module decides what the compiler makes of it. */
+/**
+ * The folder is outside of the repository, because package.json and node_modules above a module change how it
+ * is compiled.
+ */
 const CACHE = join(tmpdir(), `frameforge-pack-${process.geteuid?.() ?? 0}`);
 const DAY_MS = 86_400_000;
 /** A lock of this age was left by a process that was killed. */
@@ -28,8 +31,8 @@ const UNWANTED = new Set(['.git', '.ci', 'bench', 'coverage', 'dist', 'node_modu
 
 /**
  * Packs the package, in a copy of the repository: `dist` may be in use by others. It is packed once for
- * the sources as they are, and for this checkout's modules: test files that run at the same time, and
- * later runs, get the same.
+ * the sources as they are, and for this checkout's modules: test files that run at the same time, and later runs,
+ * share the result.
  */
 export async function packPackage(): Promise<PackedPackage> {
   const checkout = join(CACHE, digestOfSources());
@@ -85,7 +88,7 @@ const sources = (): string[] => [
 ];
 
 function digestOfSources(): string {
-  // Another checkout's modules may be others, and may be gone tomorrow.
+  // The modules of another checkout may have other versions, and may be removed later.
   const hash = createHash('sha256').update(MODULES);
   const add = (path: string): void => {
     if (!isNoModule(path)) return;
@@ -106,6 +109,6 @@ function removeOld(): void {
   }
 }
 
-/** In ms; nothing of one that has just been removed. */
+/** The age in ms; undefined if the file has just been removed. */
 const ageOf = (path: string): number =>
   Date.now() - (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Date.now());

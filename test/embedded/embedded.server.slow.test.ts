@@ -96,7 +96,7 @@ describe('a temporary server', () => {
     expect(await sleeping).toBe('cut off');
   });
 
-  it('tells why the server did not start', async () => {
+  it('says why the server did not start', async () => {
     const starting = start({ settings: { max_connections: 'many' } });
     await expect(starting).rejects.toThrow(ConfigurationError);
     await expect(starting).rejects.toThrow(/invalid value for parameter "max_connections": "many"/);
@@ -109,7 +109,7 @@ describe('a temporary server', () => {
 
 const onLinux = process.platform === 'linux' ? it : it.skip;
 
-/** Directories as this process makes them, of the process of this pid. */
+/** Makes directories of servers, with the names that they would have if a process with this pid had made them. */
 async function filesOf(...pids: number[]): Promise<string[]> {
   const server = await start();
   const scratch = dirname(String(await setting(server, 'data_directory')));
@@ -119,13 +119,13 @@ async function filesOf(...pids: number[]): Promise<string[]> {
   return all;
 }
 
-/** It has ended, and no other has its pid. */
+/** The pid of a process that has ended. No other process has it. */
 const gone = (): number => Number(spawnSync(process.execPath, ['--version']).pid);
 
 describe('the files of a process that is gone', () => {
   const asRoot = process.geteuid?.() === 0 ? it : it.skip;
 
-  it('are removed by the next start, and those of one that lives are not', async () => {
+  it('are removed by the next start, and the files of a living process are not', async () => {
     const [dead, alive] = await filesOf(gone(), process.ppid);
     await start();
     expect([existsSync(String(dead)), existsSync(String(alive))]).toEqual([false, true]);
@@ -200,7 +200,7 @@ describe('a persistent server', () => {
     expect(statSync(join(dataDir, 'pgdata', 'frameforge-password')).mode & 0o777).toBe(0o600);
   });
 
-  it('is started by one of two at a time, and the other one learns by whom', async () => {
+  it('can be started by only one process, and the other one is told which process has it', async () => {
     const dataDir = join(home, 'data');
     const [a, b] = await Promise.allSettled([start({ dataDir }), start({ dataDir })]);
     const refused = [a, b].filter((result) => result.status === 'rejected');
@@ -213,7 +213,7 @@ describe('a persistent server', () => {
     expect(readdirSync(dataDir)).toEqual(['pgdata']);
   });
 
-  it('waits for the pid of another one that is just taking the data', async () => {
+  it('waits for the pid of another process that is just taking the data', async () => {
     const dataDir = join(home, 'data');
     await (await start({ dataDir })).stop();
     const { uid, gid } = statSync(join(dataDir, 'pgdata'));
@@ -230,7 +230,7 @@ describe('a persistent server', () => {
     const first = await start({ dataDir });
     const checkpointer = `SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'`;
     const pid = Number((await query(first.url, checkpointer))[0]?.['pid']);
-    // The last thing that a server does is a checkpoint.
+    // A server that stops makes a checkpoint as its last step.
     process.kill(pid, 'SIGSTOP');
     const stopping = first.stop();
     const second = start({ dataDir });
@@ -270,7 +270,7 @@ describe('a persistent server', () => {
   });
 });
 
-/** The first free port that is looked for is taken by the thief the moment it is known. */
+/** As soon as a free port is found for the first time, the thief takes it. */
 function robFirstFreePort(thief: Server): () => void {
   const { close } = Server.prototype;
   const restore = (): void => {

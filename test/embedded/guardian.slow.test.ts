@@ -122,8 +122,8 @@ describe('nothing is left of a server', () => {
   });
 });
 
-it('is said to be missing where this code was bundled', async () => {
-  // Beside the packages that it needs, and without the guardian's program.
+it('the error says that the guardian is missing where this code was bundled', async () => {
+  // The bundle is beside the packages that it needs, but the program of the guardian is not there.
   const bundle = mkdtempSync(path('../../node_modules/.bundle-'));
   try {
     cpSync(path('../../src'), join(bundle, 'src'), { recursive: true });

@@ -23,7 +23,7 @@ import { until } from '../support/until.js';
 let h: Harness;
 let userId: string;
 beforeEach(async () => {
-  // On the server itself: a pooler has its own words, and one code for all of them.
+  // These tests connect to the server itself: a pooler has its own messages, and one code for all of them.
   const database = await createDatabase();
   const server = { url: onServer(database.url), drop: () => database.drop() };
   h = await openHarness({}, server);
@@ -62,7 +62,7 @@ describe('TransactionConflictError', () => {
     'retryJob collided with another transaction, and the database rolled it back. ' +
     'Retry the whole transaction.';
 
-  it('is a row that changed since the snapshot of a repeatable read (40001)', async () => {
+  it('reports a row that changed since the snapshot of a repeatable read (40001)', async () => {
     const jobId = await failed();
     const error = await failureOf(
       h.dataSource.transaction('REPEATABLE READ', async (manager) => {
@@ -81,7 +81,7 @@ describe('TransactionConflictError', () => {
     expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'pending' });
   });
 
-  it('is a deadlock (40P01), which one of both survives', async () => {
+  it('reports a deadlock (40P01), in which one of both transactions succeeds', async () => {
     const [a, b] = [await failed(), await failed()];
     let ready = 0;
     const both = async (manager: EntityManager, first: string, second: string): Promise<void> => {
@@ -106,7 +106,7 @@ describe('TransactionConflictError', () => {
 });
 
 describe('DatabaseUnavailableError', () => {
-  it('is a backend that an administrator ended under the statement (57P01); the next call succeeds', async () => {
+  it('reports a connection that an administrator ended during the statement (57P01); the next call succeeds', async () => {
     const jobId = await failed();
     const holder = h.dataSource.createQueryRunner();
     await holder.startTransaction();
@@ -136,7 +136,7 @@ describe('DatabaseUnavailableError', () => {
     expect(await h.jobs.retryJob(jobId)).toMatchObject({ status: 'pending' });
   });
 
-  it('is a server that is read-only (25006), as one that is no primary any more', async () => {
+  it('reports a read-only server (25006), such as a former primary', async () => {
     await query(
       h.url,
       `DO $$ BEGIN
@@ -153,7 +153,7 @@ describe('DatabaseUnavailableError', () => {
     }
   });
 
-  it('is a connection that broke, and one that is refused (ECONNREFUSED)', async () => {
+  it('reports a connection that broke, and one that was refused (ECONNREFUSED)', async () => {
     const proxy = await Proxy.start(h.url);
     const dataSource = await connect({ url: proxy.url, poolSize: 1 });
     const jobs = new JobService(dataSource);
@@ -182,7 +182,7 @@ describe('DatabaseUnavailableError', () => {
     await dataSource.destroy();
   });
 
-  it('is a server that accepts and says nothing', async () => {
+  it('reports a server that accepts connections and does not answer', async () => {
     const proxy = await Proxy.start(h.url);
     proxy.silent = true;
     try {
@@ -194,7 +194,7 @@ describe('DatabaseUnavailableError', () => {
     }
   });
 
-  it('is a role that has no connection left (53300)', async () => {
+  it('reports a role that has no connection left (53300)', async () => {
     await asRole('LOGIN CONNECTION LIMIT 0', async (url) => {
       const error = await failureOf(connect({ url }));
       expect(error).toBeInstanceOf(DatabaseUnavailableError);
@@ -202,8 +202,8 @@ describe('DatabaseUnavailableError', () => {
     });
   });
 
-  it('is every address of a name refusing', async () => {
-    // A port that is free: it was just now.
+  it('reports a host name whose addresses all refuse', async () => {
+    // The server closes at once, so nothing listens on its port.
     const server = createServer().listen(0);
     const { port } = server.address() as AddressInfo;
     await new Promise((resolve) => server.close(resolve));
@@ -213,7 +213,7 @@ describe('DatabaseUnavailableError', () => {
     expect(error.message).not.toContain('AggregateError');
   });
 
-  it('is a data source that was closed', async () => {
+  it('reports a data source that was closed', async () => {
     const dataSource = await connect({});
     const jobs = new JobService(dataSource);
     await jobs.countJobs();
@@ -231,7 +231,7 @@ describe('MigrationError', () => {
       '42703',
       'column n.runNumber does not exist',
     ],
-  ])('is a schema of an older release: %s', async (change, code, reason) => {
+  ])('reports a schema of an older release: %s', async (change, code, reason) => {
     await h.dataSource.query(change);
     const error = await failureOf(h.notifications.listNotifications());
     expect(error).toBeInstanceOf(MigrationError);
@@ -247,7 +247,7 @@ describe('MigrationError', () => {
 });
 
 describe('ConfigurationError', () => {
-  it('is a role without the privileges (42501)', async () => {
+  it('reports a role without the privileges (42501)', async () => {
     await asRole('LOGIN', async (url) => {
       const dataSource = await connectBare(url);
       const error = await failureOf(new JobService(dataSource).countJobs());
@@ -264,7 +264,7 @@ describe('ConfigurationError', () => {
     });
   });
 
-  it('is a password that is wrong (28P01)', async () => {
+  it('reports a wrong password (28P01)', async () => {
     await asRole('LOGIN', async (url) => {
       const wrong = new URL(url);
       wrong.password = 'wr0ng';
@@ -278,8 +278,8 @@ describe('ConfigurationError', () => {
     });
   });
 
-  it('is no password at all, where the server wants one', async () => {
-    // The driver forgets that connection and leaves it open: the relay ends it.
+  it('reports that no password is given where the server wants one', async () => {
+    // The driver leaves that connection open and forgets it, so the relay ends it.
     const proxy = await Proxy.start(h.url);
     const url = new URL(proxy.url);
     url.password = '';
@@ -294,7 +294,7 @@ describe('ConfigurationError', () => {
     }
   });
 
-  it('is a role that may not log in (28000)', async () => {
+  it('reports a role that may not log in (28000)', async () => {
     await asRole('NOLOGIN', async (url) => {
       const error = await failureOf(connect({ url }));
       expect(error).toBeInstanceOf(ConfigurationError);
@@ -302,14 +302,14 @@ describe('ConfigurationError', () => {
     });
   });
 
-  it('is a database that does not exist (3D000)', async () => {
+  it('reports a database that does not exist (3D000)', async () => {
     const error = await failureOf(connect({ url: otherDatabase(h.url, 'not_there') }));
     expect(error).toBeInstanceOf(ConfigurationError);
     expect(error).toMatchObject({ cause: { code: '3D000' } });
   });
 });
 
-it('leaves what a caller can do nothing about as it is', async () => {
+it('does not replace other errors, about which a caller can do nothing', async () => {
   await h.dataSource.query(`
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
       $$ BEGIN RAISE EXCEPTION 'not today' USING ERRCODE = 'P0001'; END $$;

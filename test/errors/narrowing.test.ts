@@ -10,7 +10,7 @@ import type { AnyFrameForgeError, FrameForgeErrorCode } from '../../src/index.js
 
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false;
 
-// These lines are the test of the types: the compiler refuses the file if one of them is not true.
+// These lines test the types: the file does not compile if one of them is wrong.
 const eachHasACodeOfItsOwn: Same<
   Extract<AnyFrameForgeError, { code: 'LEASE_LOST' }>,
   LeaseLostError
@@ -60,6 +60,6 @@ it('narrows to the class of each code', () => {
   ]);
 });
 
-it('is known by its class, too', () => {
+it('can also be recognized by its class', () => {
   expect(new JobNotFoundError('a job')).toBeInstanceOf(FrameForgeError);
 });

@@ -40,7 +40,7 @@ function told(error: unknown, depth = 0): string {
   ].join('\n');
 }
 
-/** The error of a call that must fail, after what it told was searched. */
+/** Returns the error of a call that must fail, after a search for secrets in all that it printed. */
 async function failed(work: Promise<unknown>): Promise<Error & { code?: string }> {
   const error = await work.then(
     () => undefined,
@@ -92,7 +92,7 @@ async function open(options: FrameForgeDatabaseOptions): Promise<unknown> {
 
 const COMMANDS = [['migrate'], ['revert'], ['status'], ['check'], ['adopt', '--time-zone', 'UTC']];
 
-/** URLs with the password in a form that is taken for something else, or for nothing. */
+/** URLs in which the password is written so that a parser takes it for another part, or for no part. */
 const ODD_URLS = [
   `postgres://u:12/${PASSWORD}@127.0.0.1:1/db`,
   `postgres://u:12/34%zz${PASSWORD}@127.0.0.1:1/db`,
@@ -111,7 +111,7 @@ describe.each(ODD_URLS)('a URL such as %s', (url) => {
   it('shows nothing of itself by forRoot', async () => {
     await failed(open({ url }));
     await failed(open({ replication: { master: { url }, slaves: [] } }));
-    // Taken for the name of a host or a database.
+    // Here the URL is given as the name of a host or of a database.
     await failed(open({ host: url, username: 'u', database: 'db' }));
     await failed(open({ host: '127.0.0.1', port: 1, username: 'u', database: url }));
     await failed(open({ replication: { master: { host: url }, slaves: [] } }));
@@ -163,7 +163,7 @@ describe('a hash that a constraint of the application refuses', () => {
     const { userId } = await service.createUser(first);
     await service.createUser(second);
     await h.dataSource.query(`ALTER TABLE users ADD CONSTRAINT of_host ${constraint}`);
-    // What was logged until now is the text of this test.
+    // The SQL of this test has been logged until now. It does not count.
     printed = [];
     const change = { email: 'new@example.com', passwordHash: `${HASH}2` };
     try {

@@ -1,4 +1,4 @@
-// Begins to extract the frames of the given file, aborts that at SIGUSR2, and says what came of it.
+// Extracts the frames of the given file, aborts that when it gets SIGUSR2, and prints the result.
 import 'reflect-metadata';
 import { tmpdir } from 'node:os';
 import { pathToFileURL } from 'node:url';

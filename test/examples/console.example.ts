@@ -32,7 +32,7 @@ const processesWith = (text: string): string[] =>
     try {
       return /^\d+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, 'utf8').includes(text);
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
       return false;
     }
   });
@@ -47,7 +47,7 @@ it(
       cwd: ROOT,
       env: { ...env, NODE_OPTIONS: '', TMPDIR: folder },
       stdio: ['ignore', 'pipe', 'inherit'],
-      // A group of processes of its own, which a terminal's Ctrl+C is sent to.
+      // The demonstration has its own process group, because a terminal sends Ctrl+C to a group.
       detached: true,
     });
     const ended = once(demo, 'exit');
@@ -66,7 +66,7 @@ it(
       const { jobs, workers } = await read<Overview>(`${url}/api/overview`);
       expect(jobs.counts['completed']?.count).toBeGreaterThan(4_000);
       expect(workers.length).toBeGreaterThan(0);
-      // The worker goes on with what is uploaded.
+      // The worker processes the videos that are uploaded.
       await until(async () => {
         const { found } = await read<Found>(`${url}/api/jobs?text=upload-`);
         return found.some(({ status }) => status === 'completed');

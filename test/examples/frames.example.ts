@@ -59,7 +59,7 @@ async function ending(child: ChildProcessByStdio<null, Readable, Readable>): Pro
   return { code, stdout, stderr };
 }
 
-/** Neither a file nor a process that works on one (which the system shows on Linux). */
+/** Checks that no file is left, and no process that works on one (Linux shows these). */
 async function expectNothingLeft(): Promise<void> {
   for (let tries = 0; tries < 200 && readdirSync(temporary).length > 0; tries += 1) await sleep(50);
   expect(readdirSync(temporary)).toEqual([]);
@@ -123,7 +123,7 @@ it('has no type errors against the built package', () => {
 });
 
 it('kills ffmpeg when the signal of its job is aborted, and removes its files', async () => {
-  // ffmpeg waits for somebody to write into it.
+  // The file is a pipe into which nobody writes, so ffmpeg waits.
   const video = join(temporary, 'video');
   execFileSync('mkfifo', [video]);
   const ended = start('node', [...LOADER, 'test/examples/abort.fixture.mjs', video]);

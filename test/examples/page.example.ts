@@ -63,7 +63,7 @@ afterAll(async () => {
 async function upload(name: string, seconds: number, size: string): Promise<void> {
   const path = join(folder, name);
   const picture = ['-f', 'lavfi', '-i', `testsrc2=size=${size}:rate=25:duration=${seconds}`];
-  // The example's own packages are not those of this repository, whose compiler does not find them.
+  // The example has packages of its own, which the compiler of this repository does not find.
   const example = join(ROOT, 'examples/frames/ffmpeg.ts');
   const { runFfmpeg } = (await import(example)) as { runFfmpeg(args: string[]): Promise<void> };
   await runFfmpeg([...picture, '-preset', 'ultrafast', '-pix_fmt', 'yuv420p', path]);
@@ -112,14 +112,14 @@ it(
     expect(await percentOf('holiday.mp4')).toBeLessThan(90);
     expect(await rowOf('holiday.mp4').getByRole('link').isVisible()).toBe(false);
     expect(await rowOf('holiday.mp4').getByRole('button').isVisible()).toBe(false);
-    // ffmpeg was told, and ends long before it is through.
+    // ffmpeg is killed, long before it has processed the whole video.
     while (isFfmpegRunning()) await page.waitForTimeout(50);
   },
   MINUTES,
 );
 
 it(
-  'shows the same after it was loaded again, and says why something is no video',
+  'shows the same after a reload, and says why a file is not a video',
   async () => {
     await page.getByLabel('A video').setInputFiles({
       name: 'notes.mp4',

@@ -52,7 +52,10 @@ export function patroniConfiguration(
   };
 }
 
-/** The configuration of HAProxy. It connects to the node that reports to be the primary, and ends connections to others. */
+/**
+ * The configuration of HAProxy. HAProxy connects clients to the node that says that it is the primary, and ends
+ * connections to the other nodes.
+ */
 export function haproxyConfiguration(port: number, nodes: readonly Node[]): string {
   const servers = nodes.map(
     (node) => `  server ${node.name} 127.0.0.1:${node.port} check port ${node.api}`,

@@ -71,7 +71,7 @@ afterEach(async () => {
   await database.drop();
 });
 
-it('is up, and tells the use of the pool and that nothing is pending', async () => {
+it('is up, and shows the use of the pool and that no migration is pending', async () => {
   await boot(true);
   const { body } = await request(app.getHttpServer()).get('/health').expect(200);
   expect(body).toMatchObject({
@@ -80,7 +80,7 @@ it('is up, and tells the use of the pool and that nothing is pending', async () 
   });
 });
 
-it('tells how the queues stand, where it is asked to', async () => {
+it('shows the queues if an option asks for it', async () => {
   await boot(true);
   const { body } = await request(app.getHttpServer()).get('/queues').expect(200);
   const none = { count: 0, more: false, oldest: null };
@@ -112,7 +112,7 @@ it('is down while the database is silent, and up again after', async () => {
   await request(app.getHttpServer()).get('/health').expect(200);
 });
 
-it('is down while the pool has no connection to spare, and tells so', async () => {
+it('is down while the pool has no free connection, and says so', async () => {
   await boot(true);
   const dataSource = app.get(DataSource);
   const busy = [dataSource.createQueryRunner(), dataSource.createQueryRunner()];
@@ -124,7 +124,7 @@ it('is down while the pool has no connection to spare, and tells so', async () =
   await Promise.all(busy.map((queryRunner) => queryRunner.release()));
 });
 
-it('asks the data source that it is given, and says so when there is none', async () => {
+it('asks the data source that it is given, and says so if none is given', async () => {
   await boot(true);
   const archive = await createDatabase();
   const resolved = resolveOptions({ url: archive.url, migrationsRun: false });

@@ -159,23 +159,23 @@ describe.each(['global', 'injected'] as const)('the filter, %s', (kind) => {
     for (const secret of ['passwordHash', 'db.internal', 'frameforge_app', 'stack']) {
       expect(response.text).not.toContain(secret);
     }
-    // Nobody who operates the service needs to know of a client's mistake, but of all others.
+    // An operator needs to know of every error except the mistakes of clients.
     expect(logged.length > 0).toBe(statusCode >= 500);
     if (statusCode >= 500) expect(logged.join('\n')).toContain(error.message);
   });
 
-  it('ends an answer that had begun', async () => {
+  it('ends an answer that was partly sent', async () => {
     const error = await get('/late').catch((reason: unknown) => reason);
     expect((error as { text?: string }).text).toBe('half an answer');
   });
 
-  it('leaves other errors to Nest', async () => {
+  it('leaves errors that are not of this package to Nest', async () => {
     const { body } = await get('/other').expect(500);
     expect(body).toEqual({ statusCode: 500, message: internal });
   });
 });
 
-it('knows every error of this package', () => {
+it('has a status for every error of this package', () => {
   const classes = Object.values(api as unknown as Record<string, Type>).filter(
     (exported) => exported.prototype instanceof api.FrameForgeError,
   );
@@ -187,7 +187,7 @@ it('knows every error of this package', () => {
 
 const byName = (a: { name: string }, b: { name: string }): number => (a.name < b.name ? -1 : 1);
 
-it('lets the application make the body, with what it needs of error and request', async () => {
+it('lets the application make the body from the error and the request', async () => {
   @Controller()
   class Refusing {
     @Get('broken')

@@ -143,7 +143,7 @@ it('GraphQL has the code in its extensions, and nothing of the inside', async ()
   ends.push(() => app.close());
   await app.init();
   const controller = app.get(Failing);
-  // How @nestjs/graphql makes a resolver.
+  // @nestjs/graphql makes a resolver in this way.
   const resolver = app
     .get(ExternalContextCreator)
     .create(
@@ -168,7 +168,7 @@ it('GraphQL has the code in its extensions, and nothing of the inside', async ()
       data: { fail: null },
       errors: [{ message, path: ['fail'], locations: expect.anything(), extensions }],
     });
-    // Apollo shows the stack where it is told to.
+    // Apollo shows the stack only if an option says so.
     expect(answer.errors?.[0]?.originalError?.stack).toBe(message);
   }
 });

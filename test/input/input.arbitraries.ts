@@ -2,7 +2,7 @@ import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import { encodeCursor } from '../../src/input/cursor.js';
 
-/** Values that a rule takes, and values that it nearly takes: often each other's, by one character. */
+/** Values that a rule accepts, and values that differ from these by little, often by one character. */
 interface Values {
   readonly right: fc.Arbitrary<unknown>;
   readonly near: fc.Arbitrary<unknown>;
@@ -10,7 +10,7 @@ interface Values {
 
 const UUID = '0190f2a4-5c6e-7abc-8def-0123456789ab';
 
-/** Text of every kind: empty, long, of code points that are two units, with what cannot be stored. */
+/** Text of every kind: empty, long, with surrogate pairs, and with characters that cannot be stored. */
 export const text: fc.Arbitrary<string> = fc.oneof(
   fc.string({ unit: 'binary', maxLength: 40 }),
   fc.string({ unit: 'grapheme', maxLength: 40 }),
@@ -199,7 +199,7 @@ const hostile: fc.Arbitrary<unknown> = fc.oneof(
   fc.anything(),
 );
 
-/** Values for a property of that name: mostly right, or nearly, else anything. */
+/** Values for the property with this name: mostly right or nearly right, sometimes anything. */
 export function valueOf(property: string): fc.Arbitrary<unknown> {
   const { right, near } = VALUES[property] ?? integers;
   const others = Object.values(VALUES).map((values) => values.right);

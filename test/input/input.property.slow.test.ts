@@ -27,7 +27,7 @@ const propertiesOf = (inputClass: InputClass): string[] => [
   ),
 ];
 
-/** How an object has a property. */
+/** The way in which an object has a property. */
 type Way = 'own' | 'getter' | 'inherited' | 'hidden' | 'absent';
 
 interface Shape {
@@ -36,7 +36,10 @@ interface Shape {
   readonly bare: boolean;
 }
 
-/** Builds the same object twice: as a caller passes it, and as a ValidationPipe makes it, of the class. */
+/**
+ * Builds an object. Its prototype is that of the class, as in the objects that a ValidationPipe makes, or another
+ * one, as in the objects that callers pass.
+ */
 function build(shape: Shape, prototype: object | null): object {
   const inherited = Object.create(prototype) as object;
   const object = Object.create(inherited) as object;
@@ -52,7 +55,10 @@ function build(shape: Shape, prototype: object | null): object {
   return object;
 }
 
-/** class-validator looks these up in an object literal, finds Object's own, and lets some pass. */
+/**
+ * Names of properties of every object. class-validator overlooks some of them, because it looks them up in an
+ * object literal.
+ */
 const OVERLOOKED = ['__proto__', 'hasOwnProperty', 'isPrototypeOf'];
 
 const shapeOf = (inputClass: InputClass): fc.Arbitrary<Shape> =>
@@ -129,7 +135,7 @@ describe.each(CLASSES.map((inputClass) => [inputClass.name, inputClass] as const
       'is read as class-validator validates it (extra properties refused: %s)',
       (strict) => {
         const seen = { accepted: 0, refused: 0 };
-        // Nothing is proven by a property whose inputs are all alike: where it has many parts, few are right.
+        // The inputs must contain accepted ones and refused ones. For a class with many properties, few are accepted.
         for (
           let rounds = 0;
           rounds < 10 && Math.min(seen.accepted, seen.refused) <= 10;
@@ -142,7 +148,7 @@ describe.each(CLASSES.map((inputClass) => [inputClass.name, inputClass] as const
               const overlooked = Object.keys(input)
                 .filter((key) => strict && OVERLOOKED.includes(key))
                 .map((key) => `${key} is not a property of this input`);
-              // The pipe may let a property of such a name through to a controller; the services don't.
+              // A ValidationPipe may let a property with such a name through to a controller. The services refuse it.
               const expected = validate(build(shape, inputClass.prototype as object), strict);
               expect(problems).toEqual([...expected, ...overlooked].toSorted());
               if (result === undefined) {
@@ -158,7 +164,7 @@ describe.each(CLASSES.map((inputClass) => [inputClass.name, inputClass] as const
                 expect(names).toContain(name);
                 expect(Object.hasOwn(descriptor, 'value')).toBe(true);
                 const given = shape.properties[name]?.value;
-                // JSON is copied, so that nobody can change what was checked.
+                // The service copies JSON, so that nobody can change it after the check.
                 const isSame = COPIED.has(name)
                   ? isDeepStrictEqual(descriptor.value, JSON.parse(JSON.stringify(given)))
                   : Object.is(descriptor.value, given);
@@ -191,7 +197,7 @@ describe('an input that is no object', () => {
   });
 });
 
-it('reads each property once, so that a getter cannot change its mind', () => {
+it('reads each property once, so that a getter cannot return another value later', () => {
   let reads = 0;
   const { limit } = readInput('listJobs', jobInputs.ListJobsInput, {
     get limit() {

@@ -9,7 +9,7 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-/** An object as `jsonb` holds it, and how many bytes that are. */
+/** An object as `jsonb` stores it, and its size in bytes. */
 async function asJsonb(object: unknown): Promise<{ held: unknown; bytes: number }> {
   const [row] = await h.dataSource.query<[{ held: unknown; bytes: number }]>(
     `SELECT $1::jsonb AS held, octet_length(($1::jsonb)::text) AS bytes`,
@@ -18,10 +18,10 @@ async function asJsonb(object: unknown): Promise<{ held: unknown; bytes: number 
   return row;
 }
 
-/** The least size that a longer text would take beyond the limit. */
+/** A text that leaves this many bytes of the limit free. */
 const bytesTo = (bytes: number): string => 'x'.repeat(MAX_JSON_BYTES - bytes);
 
-it('takes objects just up to the size that PostgreSQL finds, whatever is in them', async () => {
+it('accepts objects exactly up to the limit, as PostgreSQL computes the size', async () => {
   const numbers = fc.oneof(
     fc.double({ noNaN: true, noDefaultInfinity: true }),
     fc.constantFrom(1e21, -1.5e21, 1e-7, -1.25e-300, 1.7976931348623157e308, 5e-324, -0, 0.1),
@@ -51,7 +51,10 @@ it('takes objects just up to the size that PostgreSQL finds, whatever is in them
 const nested = (depth: number): object => (depth === 1 ? {} : { in: nested(depth - 1) });
 const cycle: Record<string, unknown> = {};
 cycle['in'] = [cycle];
-/** A hundred steps, and two to the hundredth values. */
+/**
+ * An object of a hundred arrays, each with the array before it twice: written out, it has 2 to the power of 99
+ * values.
+ */
 const doubled = Array.from({ length: 99 }).reduce<unknown>((part) => [part, part], 1);
 
 it.each<[string, unknown]>([
@@ -59,7 +62,7 @@ it.each<[string, unknown]>([
   ['a text', '{}'],
   ['a date', new Date(0)],
   ['a map', new Map([['a', 1]])],
-  ['what undefined is in', { a: undefined }],
+  ['a property that is undefined', { a: undefined }],
   ['a gap in an array', { a: [1, , 2] }], // oxlint-disable-line no-sparse-arrays
   ['NaN', { a: Number.NaN }],
   ['Infinity', { a: [-Infinity] }],
@@ -67,7 +70,7 @@ it.each<[string, unknown]>([
   ['a symbol', { a: Symbol('x') }],
   ['a function', { a: () => 1 }],
   ['a date inside', { a: { b: new Date(0) } }],
-  ['what writes itself as JSON in its own way', { toJSON: () => 1 }],
+  ['an object with toJSON', { toJSON: () => 1 }],
   ['NUL in a text', { a: 'x\0' }],
   ['NUL in a key', { 'x\0': 1 }],
   ['a lone surrogate in a text', { a: ['\ud800'] }],
@@ -81,7 +84,7 @@ it.each<[string, unknown]>([
   expect(jsonObject.copy?.(value)).toBeUndefined();
 });
 
-it('takes a hundred levels, and so does PostgreSQL', async () => {
+it('accepts a hundred levels, and so does PostgreSQL', async () => {
   expect(jsonObject.copy?.(nested(100))).toEqual((await asJsonb(nested(100))).held);
 });
 
@@ -94,11 +97,11 @@ class Options {
   }
 }
 
-it('leaves out what a class declares and nobody has set', () => {
+it('leaves out properties that a class declares and that have no value', () => {
   expect(jsonObject.copy?.(new Options())).toStrictEqual({ format: 'jpg' });
 });
 
-it('copies: what is changed later is not what was checked', () => {
+it('copies the object, so a later change has no effect', () => {
   const given = JSON.parse('{"a": {"b": [1]}, "__proto__": {"c": 2}}') as { a: { b: unknown[] } };
   const copy = jsonObject.copy?.(given) as object;
   given.a.b.push(Number.NaN);

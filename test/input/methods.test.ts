@@ -18,7 +18,7 @@ afterAll(() => h.close());
 
 const delivery = { notificationId: ID, deliveryNumber: 1 };
 
-it('would see a call that reaches the database', async () => {
+it('the watch of this test notices a call that reaches the database', async () => {
   const before = watch.taken;
   await h.jobs.countJobs();
   expect(watch.taken).toBe(before + 1);
@@ -222,7 +222,7 @@ describe.each([
           expect(problems.length).toBeGreaterThan(0);
         }
       }
-      // A throw would be no rejection: this call is not awaited inside of a function that is async.
+      // The method must reject and not throw. This call is not in an async function, so a throw would fail the test.
       expect(call(Symbol('x'), Symbol('y')).catch(() => 'rejected')).toBeInstanceOf(Promise);
     },
   );

@@ -60,7 +60,7 @@ it.each(INPUTS.map((input) => [input.name, input] as const))(
   '%s is documented, property by property',
   async (name, input) => {
     const schema = (await schemasOf(input))[name];
-    // A transaction comes from no request.
+    // The options with the transaction never come from a request.
     const properties = checked(input).filter((property) => property !== 'manager');
     expect(Object.keys(schema?.properties ?? {}).toSorted()).toEqual(properties);
     for (const property of Object.values(schema?.properties ?? {})) {
@@ -71,7 +71,7 @@ it.each(INPUTS.map((input) => [input.name, input] as const))(
   },
 );
 
-it('says what a value must be, and what may be left out', async () => {
+it('documents what a value must be, and which values may be left out', async () => {
   const schemas = await schemasOf(api.CreateJobInput, api.CreateUserInput, api.JobHandle);
   expect(schemas['CreateJobInput']).toMatchObject({
     required: ['userId', 'filename', 'videoUrl'],
@@ -93,7 +93,7 @@ it('says what a value must be, and what may be left out', async () => {
   });
 });
 
-it('documents a query, and what the mapped types of Nest make of an input', async () => {
+it('documents a query, and classes that the mapped types of Nest make from an input', async () => {
   class Picked extends PickType(api.CreateJobInput, ['filename', 'videoUrl']) {}
   class Partly extends PartialType(api.CreateJobInput) {}
   @Controller('jobs')

@@ -162,7 +162,7 @@ describe('what a user can get wrong', () => {
       ],
     ),
     [
-      // A time that PostgreSQL would not take from JavaScript.
+      // PostgreSQL would refuse this time in the form in which JavaScript writes it.
       'a cursor of the year 33658',
       () => h.notifications.listNotifications({ cursor: forged(`999999999999999.${ID}`) }),
       { cursor: cursorMessage },
@@ -189,7 +189,7 @@ describe('what a user can get wrong', () => {
     ).toEqual(expected);
   });
 
-  it('is told whole by the message', async () => {
+  it('puts all problems into the message', async () => {
     await expect(h.jobs.createJob({ ...input, userId: 'me', filename: '' })).rejects.toThrow(
       `createJob was given invalid input, and did nothing: userId must be a UUID; ` +
         `filename ${textMessage(255)}.`,
@@ -198,7 +198,7 @@ describe('what a user can get wrong', () => {
 });
 
 it.each([undefined, null])(
-  'refuses a manager that is %s: only a key that is left out means none',
+  'refuses a manager that is %s: for no manager, leave out the key',
   async (manager) => {
     const jobs = h.jobs as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>;
     for (const [method, ...args] of [
@@ -221,12 +221,12 @@ it.each([undefined, null])(
   },
 );
 
-it('runs no statement in the transaction that it refuses to join, which stays usable', async () => {
+it('runs no statement in a transaction that it refuses to join, and the transaction stays usable', async () => {
   await h.dataSource.transaction(async (manager) => {
     const client = (await manager.queryRunner?.connect()) as {
       query: (...args: unknown[]) => Promise<unknown>;
     };
-    // The first one on a connection looks what its session is set to.
+    // The first call on a connection reads the settings of its session.
     await h.jobs.countJobs({}, { manager });
     const original = client.query;
     let statements = 0;

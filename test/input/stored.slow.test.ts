@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-it('stores what it accepts, as it is', async () => {
+it('stores each accepted value unchanged', async () => {
   const { userId } = await h.user();
   const accepted = { jobs: 0 };
   await fc.assert(
@@ -34,7 +34,7 @@ it('stores what it accepts, as it is', async () => {
   expect(accepted.jobs).toBeGreaterThan(30);
 });
 
-it('stores what it accepts as an e-mail address, as it is', async () => {
+it('stores each accepted e-mail address unchanged', async () => {
   const { userId } = await h.user();
   await fc.assert(
     fc.asyncProperty(fc.emailAddress(), async (recipientEmail) => {

@@ -24,7 +24,7 @@ describe.each([
     expect(JSON.stringify(input)).toBe(JSON.stringify({ availableAt }));
   });
 
-  it('what is left out stays out', () => {
+  it('a value that is left out stays left out', () => {
     expect(Object.keys(plainToInstance(ListJobsInput, {}))).toEqual([]);
   });
 });

@@ -70,7 +70,7 @@ describe('CreateJobInput as a body', () => {
     expect(body).toMatchObject({ ...input(), status: 'pending' });
   });
 
-  it('takes a time as JSON has it', async () => {
+  it('accepts a time as JSON writes it', async () => {
     const availableAt = '2100-01-31T12:00:00.123+02:00';
     const { body } = await http()
       .post('/jobs')
@@ -93,7 +93,7 @@ describe('CreateJobInput as a body', () => {
     ...['tomorrow', '2030', '1', 5, true, null, '2030-01-31', '2030-13-31T12:00:00Z'].map(
       (availableAt): [object, string[]] => [
         { availableAt },
-        // Null counts as left out.
+        // Null has the same meaning as a value that is left out.
         availableAt === null
           ? []
           : ['availableAt must be a Date from 1970 to 9999; in JSON, as 2030-01-31T12:00:00Z'],

@@ -4,7 +4,7 @@ import type { Harness } from '../support/harness.js';
 
 /** Sees whether a call reaches the database. */
 export class DatabaseWatch {
-  /** How often a connection was taken from the pool: no statement can run without one. */
+  /** How often a connection was taken from the pool. Every statement needs one. */
   taken = 0;
 
   constructor({ dataSource }: Harness) {
@@ -14,7 +14,7 @@ export class DatabaseWatch {
     });
   }
 
-  /** The problems of a refusal, which must come as a rejection and leave the database alone. */
+  /** The problems that a refusal lists. The call must reject, and must not use the database. */
   async problemsOf(call: () => Promise<unknown>): Promise<readonly InputProblem[]> {
     const before = this.taken;
     const promise = call();

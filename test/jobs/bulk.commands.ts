@@ -35,5 +35,5 @@ const cancelAll = args.map(
     }),
 );
 
-/** Commands that change many jobs at once. They are rare, because they end the lives of many jobs. */
+/** Commands that change many jobs at once. They are rare, because each ends many jobs. */
 export const bulkCommands = [retryAll, cancelAll];

@@ -24,9 +24,9 @@ async function sample(): Promise<{ all: number; most: number }> {
   return row;
 }
 
-/** The most jobs of one user that ran at the same time, computed from the begin and the end of each. */
+/** The most jobs of one user that ran at the same time, computed from the start and the end of each job. */
 async function mostAtOnce(): Promise<number> {
-  // Where one begins in the millisecond in which another ended, it has taken its place.
+  // If a job starts in the millisecond in which another one ended, it has taken the place of that one.
   const [row] = await h.dataSource.query(
     `SELECT max(running)::integer AS most FROM (
        SELECT sum(step) OVER (PARTITION BY "userId" ORDER BY at, step) AS running FROM (
@@ -42,37 +42,40 @@ async function mostAtOnce(): Promise<number> {
 it.each([
   ['fewer places than claimers', 4],
   ['more places than claimers', 20],
-])('%s: nobody ever has more than the limit, and the places are full', async (_, userCount) => {
-  const { newUsers, backlog } = fairFixtures(h);
-  const users = await newUsers(userCount);
-  await Promise.all(users.map((userId) => backlog(userId, 40_000 / userCount)));
-  const peers = await Promise.all(Array.from({ length: CLAIMERS }, () => openPeer(h.url)));
-  const end = performance.now() + SECONDS * 1_000;
-  let done = 0;
-  const work = async ({ jobs }: (typeof peers)[number]): Promise<void> => {
-    while (performance.now() < end) {
-      const [job] = await jobs.claimJobs({ limit: 1, maxRunningPerUser: CAP });
-      await sleep(job === undefined ? 10 : 30 + Math.random() * 40);
-      if (job === undefined) continue;
-      await jobs.completeJob(job, result);
-      done += 1;
+])(
+  '%s: no user ever has more running jobs than the limit, and all places are used',
+  async (_, userCount) => {
+    const { newUsers, backlog } = fairFixtures(h);
+    const users = await newUsers(userCount);
+    await Promise.all(users.map((userId) => backlog(userId, 40_000 / userCount)));
+    const peers = await Promise.all(Array.from({ length: CLAIMERS }, () => openPeer(h.url)));
+    const end = performance.now() + SECONDS * 1_000;
+    let done = 0;
+    const work = async ({ jobs }: (typeof peers)[number]): Promise<void> => {
+      while (performance.now() < end) {
+        const [job] = await jobs.claimJobs({ limit: 1, maxRunningPerUser: CAP });
+        await sleep(job === undefined ? 10 : 30 + Math.random() * 40);
+        if (job === undefined) continue;
+        await jobs.completeJob(job, result);
+        done += 1;
+      }
+    };
+    const samples: { all: number; most: number }[] = [];
+    const watch = async (): Promise<void> => {
+      while (performance.now() < end) samples.push(await sample());
+    };
+    try {
+      await Promise.all([...peers.map(work), watch()]);
+    } finally {
+      await Promise.all(peers.map((peer) => peer.close()));
     }
-  };
-  const samples: { all: number; most: number }[] = [];
-  const watch = async (): Promise<void> => {
-    while (performance.now() < end) samples.push(await sample());
-  };
-  try {
-    await Promise.all([...peers.map(work), watch()]);
-  } finally {
-    await Promise.all(peers.map((peer) => peer.close()));
-  }
-  expect(Math.max(...samples.map(({ most }) => most))).toBe(CAP);
-  expect(await mostAtOnce()).toBe(CAP);
-  expect(done).toBeLessThan(40_000);
-  const all = samples.map((one) => one.all).toSorted((a, b) => a - b);
-  const places = Math.min(CLAIMERS, CAP * userCount);
-  expect(all.at(-1)).toBe(places);
-  // Between two jobs a place is free for as long as it takes to record one and to claim the other.
-  expect(all[Math.floor(all.length / 2)]).toBeGreaterThanOrEqual(places * 0.75);
-});
+    expect(Math.max(...samples.map(({ most }) => most))).toBe(CAP);
+    expect(await mostAtOnce()).toBe(CAP);
+    expect(done).toBeLessThan(40_000);
+    const all = samples.map((one) => one.all).toSorted((a, b) => a - b);
+    const places = Math.min(CLAIMERS, CAP * userCount);
+    expect(all.at(-1)).toBe(places);
+    // A place is free between two jobs while the result of one is recorded and the other is claimed.
+    expect(all[Math.floor(all.length / 2)]).toBeGreaterThanOrEqual(places * 0.75);
+  },
+);

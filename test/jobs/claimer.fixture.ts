@@ -9,7 +9,7 @@ const { lease, ...how } = JSON.parse(terms) as Pick<ClaimJobsInput, 'order'> & {
 const { jobs: service, close } = await openPeer(String(url));
 const tell = (message: object): void => void process.stdout.write(`${JSON.stringify(message)}\n`);
 
-/** Claims in batches of all sizes, so that the claims of the processes overlap in every way. */
+/** Claims in batches of all sizes, so that the claims of the processes overlap in many ways. */
 async function claim(): Promise<void> {
   for (let limit = 1; ; limit = (limit % 40) + 1) {
     const claimed = await service.claimJobs({ limit, ...how });

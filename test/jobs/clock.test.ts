@@ -17,16 +17,16 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-it('a server whose clock steps back an hour loses nothing: what waits comes an hour later', async () => {
+it('if the clock of the server goes back an hour, no job is lost: waiting jobs start an hour later', async () => {
   const make = makers(h);
   const waiting = await make.pending();
   const lost = await h.jobs.startJob((await make.pending()).jobId, { leaseMs: 1_000 });
   const held = await make.leased();
   await h.dataSource.query(STEPS_BACK);
 
-  // What was due, and the lease of a worker that has gone, wait for the clock.
+  // Jobs that were due, and the lost lease of a worker, become due an hour later.
   expect(await h.jobs.claimJobs()).toEqual([]);
-  // What is created now is claimed now, a worker keeps its lease, and records what came of its job.
+  // A new job is claimed at once. A worker keeps its lease, and records the result of its job.
   const fresh = await h.jobs.createJob({ ...video, userId: held.userId });
   expect(await h.jobs.claimJobs({ leaseMs: 2 * HOUR_MS })).toMatchObject([{ jobId: fresh.jobId }]);
   expect(await h.jobs.extendLeases([held], { leaseMs: 2 * HOUR_MS })).toEqual([held.jobId]);

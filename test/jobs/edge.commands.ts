@@ -12,7 +12,7 @@ import { count, peerOf, pick, which, worker } from './queue.commands.js';
 
 // Actions of an application and of a database that do not go through the services.
 
-/** Rows that an application has read by a repository, and has not written back yet. */
+/** Rows that the application has read with a repository and not saved yet. */
 const read = new WeakMap<Model, Map<string, VideoJob>>();
 
 async function readEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
@@ -32,7 +32,7 @@ const ofARun = ({
 }: VideoJob) => ({ status, startedAt, completedAt, resultUrl, frameCount, errorMessage });
 const token = ({ runNumber, workerId, attempts }: VideoJob) => ({ runNumber, workerId, attempts });
 
-/** Saves rows that were read before, however long ago. It may end a run, and does no more. */
+/** Saves rows that were read earlier, perhaps long ago. A save may end a run, and does nothing else. */
 async function saveEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   const stale = read.get(m)?.get(job.jobId);
   if (stale === undefined) return;
@@ -55,7 +55,7 @@ async function saveEntity(m: Model, r: Real, job: ModelJob): Promise<void> {
   if (!saved) return;
   if (ends) job.worker = null;
   if (status === 'completed') job.progress = 100;
-  // It never issues a run again, and never logs a notification.
+  // A save by a repository never gives out a run number again, and never logs a notification.
   Object.assign(job, { status, resultUrl, frameCount, errorMessage });
 }
 
@@ -94,7 +94,7 @@ const saves = fc
       new Step('save entity', args, (m: Model, r: Real, { job }) => saveEntity(m, r, pick(m, job))),
   );
 
-/** Reads a job that is at work, and saves it once it is pending again. */
+/** Reads a job that is processing, and saves it when it is pending again. */
 const savesLate = fc.record({ job: which, by: worker }).map(
   (args) =>
     new Step('save entity late', args, async (m: Model, r: Real, { job: index, by }) => {

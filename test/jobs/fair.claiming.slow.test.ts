@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(() => h.close());
 
-/** Users with unlike backlogs: the first forty have work throughout. */
+/** Users with different backlogs. The first forty have due jobs during the whole test. */
 async function unlikeBacklogs(): Promise<string[]> {
   const { newUsers, backlog } = fairFixtures(h);
   const users = await newUsers(50);
@@ -41,7 +41,7 @@ it('behind 100,000 jobs of one user, a job of another is in the next claim of ea
   }
 });
 
-it('over a thousand claims, users who always have work get the same', async () => {
+it('over a thousand claims, all users who always have due jobs get the same number', async () => {
   const users = await unlikeBacklogs();
   const counts = new Map<string, number>();
   for (let claims = 0; claims < 1_000; claims += 1) {
@@ -54,7 +54,7 @@ it('over a thousand claims, users who always have work get the same', async () =
   }
 });
 
-it('eight workers that claim at the same time give everybody about as many', async () => {
+it('eight workers that claim at the same time give each user about the same number', async () => {
   const users = await unlikeBacklogs();
   const peers = await Promise.all(Array.from({ length: 8 }, () => openPeer(h.url)));
   try {
@@ -79,11 +79,11 @@ it('eight workers that claim at the same time give everybody about as many', asy
   const counts = new Map(rows.map(({ userId, claimed }) => [userId, claimed]));
   const busy = users.slice(0, 40).map((userId) => counts.get(userId) ?? 0);
   expect(Math.max(...busy)).toBeLessThan(120);
-  // Each goes round by itself, where a user is one ahead of another at the most. Measured: 3.
+  // Each worker goes round by itself, so for each worker one user is at most one job ahead. Measured in all: 3.
   expect(Math.max(...busy) - Math.min(...busy)).toBeLessThanOrEqual(8);
 });
 
-describe('a claim looks at no more than it takes', () => {
+describe('a claim reads no more rows than it takes', () => {
   const NOBODY = '00000000-0000-0000-0000-000000000000';
 
   async function mostRows(limit: number): Promise<number> {
@@ -98,7 +98,7 @@ describe('a claim looks at no more than it takes', () => {
     }
   }
 
-  it('where the planner knows of one user alone, who has thousands of jobs', async () => {
+  it('where the statistics of the planner know only one user, who has thousands of jobs', async () => {
     const { newUsers, backlog } = fairFixtures(h);
     const [busy, other] = await newUsers(2);
     await backlog(busy!, 20_000);

@@ -21,14 +21,14 @@ beforeAll(async () => {
   make = makers(h);
   ({ newUsers, backlog } = fairFixtures(h));
 });
-// A claim finds every job that is due.
+// A claim finds every job that is due, so each test begins without jobs.
 beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
 afterAll(async () => {
   await other.close();
   await h.close();
 });
 
-/** Before and after the ids of all users. */
+/** UUIDs that come before and after the ids of all users. */
 const [NOBODY_BEFORE, NOBODY_AFTER] = ['0', 'f'].map((digit) =>
   '00000000-0000-0000-0000-000000000000'.replaceAll('0', digit),
 ) as [string, string];
@@ -83,7 +83,7 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(await stored(h.dataSource, job.jobId)).toEqual({ ...claimed });
   });
 
-  it('takes the oldest job of each user in turn, whatever others have waiting', async () => {
+  it('takes the oldest job of each user in turn, however many jobs others have', async () => {
     const users = await newUsers(3);
     const backlogs = await Promise.all(users.map((userId, n) => backlog(userId, [200, 4, 2][n]!)));
     const rounds = [
@@ -94,7 +94,7 @@ describe("claimJobs({ order: 'fair' })", () => {
     ];
     expect([...rounds[0]!.values()]).toEqual([1, 1, 1]);
     expect(new Set(rounds.slice(1).flatMap((round) => [...round.keys()]))).toEqual(new Set(users));
-    // The third user has nothing left; seven places are shared by two.
+    // The third user has no job left, so the other two share the seven places.
     const claimed = await inTurn(7);
     expect(byUser(claimed)).toEqual(
       new Map([
@@ -106,14 +106,14 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(ids(ofFirst)).toEqual(backlogs[0]!.slice(2, 7));
   });
 
-  it('gives all places to a user who is alone', async () => {
+  it('gives all places to the only user', async () => {
     const [userId] = await newUsers(1);
     const waiting = await backlog(userId!, 30);
     expect(ids(await inTurn(20))).toEqual(waiting.slice(0, 20));
     expect(ids(await inTurn(20))).toEqual(waiting.slice(20));
   });
 
-  it('leaves no place free while anybody has work, however unlike the backlogs are', async () => {
+  it('leaves no place free while a job is due, however different the backlogs are', async () => {
     const users = await newUsers(12);
     for (const [n, userId] of users.entries()) await backlog(userId, n === 5 ? 100 : 1 + (n % 3));
     expect(await inTurn(60)).toHaveLength(60);
@@ -131,7 +131,7 @@ describe("claimJobs({ order: 'fair' })", () => {
     }
   });
 
-  it('passes over hundreds of users who have only scheduled jobs, and finds who is behind them', async () => {
+  it('passes over hundreds of users who have only scheduled jobs, and finds the users behind them', async () => {
     await scheduledUsers(700);
     const users = await newUsers(2);
     const waiting = [await backlog(users[0]!, 2), await backlog(users[1]!, 1)].flat();
@@ -140,12 +140,12 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(new Set(claimed.flatMap(ids))).toEqual(new Set(waiting));
     const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
     expect(await inTurn(10)).toEqual([]);
-    // No job is due, so no user has to be looked at.
+    // No job is due, so the claim looks at no user and sends one statement.
     expect(sent.mock.calls.length).toBe(1);
     sent.mockRestore();
   });
 
-  it('ends where all that is due is locked, and finds it when it is free', async () => {
+  it('ends where all due jobs are locked, and finds them when the locks are gone', async () => {
     await scheduledUsers(600);
     const job = await make.pending();
     await other.dataSource.transaction(async (manager) => {
@@ -175,7 +175,7 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(await inTurn(5)).toMatchObject([{ jobId: first, runNumber: 2, attempts: 2 }]);
   });
 
-  it('claims what lost workers had begun before what is pending', async () => {
+  it('claims the jobs of lost workers before pending jobs', async () => {
     const pending = await make.pending();
     const lost = await make.leased();
     await lapse(h.dataSource, lost);
@@ -183,7 +183,7 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(ids(await inTurn(1))).toEqual([pending.jobId]);
   });
 
-  it('fails jobs that have no try left, in a few statements, and claims what is behind them', async () => {
+  it('fails jobs that have no try left in a few statements, and claims the jobs behind them', async () => {
     const [userId] = await newUsers(1);
     await backlog(userId!, 3_000);
     await h.dataSource.query('UPDATE video_jobs SET attempts = 5');
@@ -210,7 +210,7 @@ describe("claimJobs({ order: 'fair' })", () => {
 });
 
 describe('maxRunningPerUser', () => {
-  it('goes by turns, and is refused by age', async () => {
+  it('needs order: fair', async () => {
     await expect(h.jobs.claimJobs({ order: 'age', maxRunningPerUser: 1 })).rejects.toMatchObject({
       code: 'INVALID_INPUT',
       problems: [{ property: 'maxRunningPerUser' }],
@@ -220,7 +220,7 @@ describe('maxRunningPerUser', () => {
     });
   });
 
-  it('gives each user as many places, and no more, also when there are places left', async () => {
+  it('gives each user at most this many places, also when places stay free', async () => {
     const users = await newUsers(3);
     for (const userId of users) await backlog(userId, 10);
     expect(byUser(await capped(4, 2)).size).toBe(3);
@@ -229,7 +229,7 @@ describe('maxRunningPerUser', () => {
     expect([...byUser(await capped(50, 3)).values()]).toEqual([1, 1, 1]);
   });
 
-  it('counts what others started, and gives a place again when a job ends in any way', async () => {
+  it('counts the jobs that others started, and frees a place when a job ends in any way', async () => {
     const [userId] = await newUsers(1);
     await backlog(userId!, 10);
     const started = await h.jobs.startJob((await make.pending(userId)).jobId);
@@ -256,7 +256,7 @@ describe('maxRunningPerUser', () => {
     expect(await capped(50, 1)).toEqual([]);
   });
 
-  it('passes over users that somebody else is claiming for, without waiting', async () => {
+  it('passes over users for whom another claim is running, without waiting', async () => {
     const users = await newUsers(40);
     for (const userId of users) await backlog(userId, 1);
     await other.dataSource.transaction(async (manager) => {
@@ -268,7 +268,7 @@ describe('maxRunningPerUser', () => {
     expect(await capped(50, 2)).toHaveLength(39);
   });
 
-  it('ends wherever it begins, while others hold more users than one look takes', async () => {
+  it('ends, wherever it begins, while other claims hold more users than one statement looks at', async () => {
     const users = (await newUsers(40)).toSorted();
     await other.dataSource.transaction(async (manager) => {
       await manager.query(`SELECT FROM users WHERE "userId" = ANY($1) FOR NO KEY UPDATE`, [users]);
@@ -283,7 +283,7 @@ describe('maxRunningPerUser', () => {
     });
   });
 
-  it('fails jobs that have no try left, without a place', async () => {
+  it('fails jobs that have no try left, and needs no place for that', async () => {
     const [userId] = await newUsers(1);
     await backlog(userId!, 3);
     await h.dataSource.query('UPDATE video_jobs SET attempts = 5');

@@ -11,7 +11,7 @@ export const HOUR_MS = 3_600_000;
 export const video = { filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' };
 export const result = { resultUrl: 's3://frames/cat.zip', frameCount: 42 };
 
-/** The services on connections of their own, as another process has them. */
+/** The services on their own connections, like those of another process. */
 export interface Peer {
   readonly dataSource: DataSource;
   readonly jobs: JobService;
@@ -46,7 +46,7 @@ export function makers(h: Harness) {
   return { pending, leased, unleased, completed, failed };
 }
 
-/** Ends a lease, or a wait, as if its time had passed. */
+/** Ends a lease, or the wait for the next try, as if its time had passed. */
 export async function lapse(dataSource: DataSource, ...jobs: { jobId: string }[]): Promise<void> {
   await dataSource.query(
     `UPDATE video_jobs SET "availableAt" = "availableAt" - interval '1 day'

@@ -9,7 +9,7 @@ import { HOUR_MS, ledger, notificationsOf, stored, violations } from './fixtures
 let h: Harness;
 beforeAll(async () => {
   h = await openHarness();
-  // Whatever writes about a job of this table fails: before the row, after it, or at the commit.
+  // Triggers make each write about a job in this table fail: before the row, after it, or at the commit.
   await h.dataSource.query(`
     CREATE TABLE sabotaged ("jobId" uuid PRIMARY KEY, "when" text NOT NULL);
     CREATE FUNCTION sabotage() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -35,7 +35,7 @@ const sabotage = (jobs: readonly string[], when: string): Promise<unknown> =>
   h.dataSource.query(`INSERT INTO sabotaged SELECT unnest($1::uuid[]), $2`, [jobs, when]);
 const repair = (): Promise<unknown> => h.dataSource.query('DELETE FROM sabotaged');
 
-/** Text that has to survive arrays, quotes, JSON and every alphabet. */
+/** Text that is difficult for arrays, quotes and JSON, in every alphabet. */
 const nasty = fc.oneof(
   fc.string({ unit: 'binary', minLength: 1, maxLength: 60 }),
   fc.string({ unit: 'grapheme', minLength: 1, maxLength: 60 }),
@@ -70,7 +70,7 @@ const plan = fc.record({
 type Plan = typeof plan extends fc.Arbitrary<infer T> ? T : never;
 type PlannedJob = Plan['jobs'][number];
 
-/** A call in a transaction of its own or of a caller. */
+/** Makes a call in a transaction of its own, or in that of a caller. */
 const call = <T>(joined: boolean, work: (options?: object) => Promise<T>): Promise<T> =>
   joined ? h.dataSource.transaction((manager) => work({ manager })) : work();
 
@@ -120,7 +120,7 @@ it('writes jobs whole or not at all, whatever is in them and wherever it fails',
       const jobs = ids.map((id) => claimed.find(({ jobId }) => jobId === id) as VideoJob);
       expect(jobs.map((job) => job.workerId)).toEqual(ids.map(() => workerId));
 
-      // A job's final status and its notification are one.
+      // A job has a final status if, and only if, it has the notification.
       const failing = ids.filter((_, index) => planned[index]!.sabotaged);
       await sabotage(failing, when);
       const before = await rows(jobs);

@@ -18,7 +18,7 @@ import { until } from '../support/until.js';
 import { result, video, violations } from './fixtures.js';
 import { lockWaiters, outcomes as outcomesOf, times } from './race.js';
 
-// One statement serves all calls that come at the same time. No call may notice the others.
+// One statement serves all calls that are made at the same time. No call may be affected by the others.
 
 /** A UUID of version 7. */
 const TIME_ORDERED = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -37,7 +37,7 @@ afterAll(() => h.close());
 const users = (count: number): Promise<{ userId: string }[]> =>
   Promise.all(times(count, () => h.user()));
 
-/** Locks rows in a transaction of somebody else. @returns how to end that */
+/** Locks rows in another transaction. @returns a function that ends the transaction */
 async function lock(table: string, condition: string, values: unknown[]): Promise<() => unknown> {
   const queryRunner = h.dataSource.createQueryRunner();
   await queryRunner.startTransaction();
@@ -54,7 +54,7 @@ async function created(count: number): Promise<VideoJob[]> {
   return h.jobs.claimJobs({ limit: count });
 }
 
-/** How many statements of a kind a piece of work sends. */
+/** Counts the statements of a kind that some work sends. */
 async function statementsOf(text: string, work: () => Promise<unknown>): Promise<number> {
   const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
   await work();
@@ -85,7 +85,7 @@ describe('creations at once', () => {
     }
   });
 
-  it('for unknown users fail alone', async () => {
+  it('fail one by one for unknown users', async () => {
     const [user] = await users(1);
     const unknown = randomUUID();
     const outcomes = await Promise.allSettled(
@@ -102,21 +102,21 @@ describe('creations at once', () => {
     expect(await h.jobs.countJobs()).toMatchObject({ pending: 45 });
   });
 
-  it('for a user who is locked wait alone', async () => {
+  it('wait one by one for a user whose row is locked', async () => {
     const [locked, free] = await users(2);
     const unlock = await lock('users', '"userId" = $1', [locked!.userId]);
     const held = times(6, () => h.jobs.createJob({ ...video, userId: locked!.userId }));
     const others = times(30, () => h.jobs.createJob({ ...video, userId: free!.userId }));
     await Promise.all(others);
     await lockWaiters(h.dataSource, 6);
-    // This also holds if those jobs wait already.
+    // The same holds if other calls for this user already wait.
     await h.jobs.createJob({ ...video, userId: free!.userId });
     await unlock();
     await Promise.all(held);
     expect(await h.jobs.countJobs()).toMatchObject({ pending: 37 });
   });
 
-  it('that the database refuses fail alone', async () => {
+  it('fail one by one if the database refuses them', async () => {
     const [user] = await users(1);
     const { userId } = user!;
     await h.dataSource.query(
@@ -140,7 +140,7 @@ describe('creations at once', () => {
 });
 
 describe('creations at once that get no answer', () => {
-  it('are not made again: the server may have done them', async () => {
+  it('are not sent again, because the server may have executed them', async () => {
     const { userId } = await h.user();
     const options = { url: h.url, extra: { query_timeout: 500 } };
     const impatient = await openHarness(options, { url: h.url, drop: async () => {} });
@@ -162,7 +162,7 @@ describe('creations at once that get no answer', () => {
 });
 
 describe('claims at once', () => {
-  it('take what is due apart, each up to its limit and on its own terms', async () => {
+  it('share the due jobs, each up to its limit and with its own lease and worker', async () => {
     const { userId } = await h.user();
     await h.jobs.createJobs(times(50, () => ({ ...video, userId })));
     const claims = await Promise.all(
@@ -181,7 +181,7 @@ describe('claims at once', () => {
     expect(await h.jobs.claimJobs()).toEqual([]);
   });
 
-  it('look behind jobs that have no try left', async () => {
+  it('find jobs behind those that have no try left', async () => {
     const { userId } = await h.user();
     await h.jobs.createJobs(times(12, () => ({ ...video, userId })));
     await h.dataSource.query(
@@ -218,7 +218,7 @@ describe('completions at once', () => {
     }
   });
 
-  it('that are refused fail alone', async () => {
+  it('fail one by one if they are refused', async () => {
     const jobs = await created(10);
     await h.jobs.failJob(jobs[2]!, { errorMessage: 'no', retryInMs: 0 });
     const handles = jobs.map((job) => ({ ...job }));
@@ -244,7 +244,7 @@ describe('completions at once', () => {
     expect(await h.jobs.countJobs()).toMatchObject({ completed: 7 });
   });
 
-  it('of a job that is locked wait alone', async () => {
+  it('wait one by one for a job that is locked', async () => {
     const jobs = await created(20);
     const unlock = await lock('video_jobs', '"jobId" = $1', [jobs[0]!.jobId]);
     const [held, ...others] = jobs.map((job) => h.jobs.completeJob(job, result));
@@ -300,9 +300,9 @@ describe('a server that is silent on four connections', () => {
         jobs.completeJob({ jobId: randomUUID(), runNumber: 1, workerId: 'w' }, result),
       'JOB_NOT_FOUND',
     ],
-  ])('does not hold up those who call %s later', async (_, make, answer) => {
+  ])('does not delay later calls of %s', async (_, make, answer) => {
     const proxy = await Proxy.start(h.url);
-    // Nothing is given up meanwhile.
+    // With this long timeout, no call is given up during the test.
     const options = { url: proxy.url, replyTimeoutMs: 3_600_000 };
     const own = await openHarness(options, { url: h.url, drop: async () => {} });
     try {
@@ -315,7 +315,7 @@ describe('a server that is silent on four connections', () => {
         ports.push(row.port);
       }
       for (const runner of runners) await runner.release();
-      // A pool gives out first what came back last.
+      // The pool gives out the connections that were returned last. Some of these go silent.
       for (const port of ports.slice(-4)) proxy.freeze(port);
       const silent = Promise.allSettled(times(400, call));
       const answers = await Promise.all(
@@ -336,7 +336,7 @@ describe('a server that is silent on four connections', () => {
   });
 });
 
-it("goes on in each caller's own asynchronous context, and sends in nobody's", async () => {
+it("each call goes on in its caller's asynchronous context, and the shared statement runs in no caller's", async () => {
   const store = new AsyncLocalStorage<number>();
   const { userId } = await h.user();
   const seen = new Set<unknown>();

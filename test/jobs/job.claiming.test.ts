@@ -22,7 +22,7 @@ beforeAll(async () => {
   other = await openPeer(h.url);
   make = makers(h);
 });
-// A claim finds every job that is due.
+// A claim finds every job that is due, so each test begins without jobs.
 beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
 afterAll(async () => {
   await other.close();
@@ -42,7 +42,7 @@ describe('claimJobs', () => {
     expect(await h.jobs.claimJobs()).toEqual([]);
   });
 
-  it('leases what is due, by default for 30 s, to a worker of the service', async () => {
+  it('leases due jobs, by default for 30 s and to the worker id of the service', async () => {
     const job = await make.pending();
     const [claimed] = await h.jobs.claimJobs();
     expect(claimed).toBeInstanceOf(VideoJob);
@@ -66,7 +66,7 @@ describe('claimJobs', () => {
     expect(theirs!.workerId).not.toBe(claimed!.workerId);
   });
 
-  it('takes the lease and the name that it is given', async () => {
+  it('uses the leaseMs and the workerId that it is given', async () => {
     await make.pending();
     const [job] = await h.jobs.claimJobs({ leaseMs: 1, workerId: '工人 "1"' });
     expect(job!.workerId).toBe('工人 "1"');
@@ -82,7 +82,7 @@ describe('claimJobs', () => {
         videoUrl: 's3://videos/cat.mp4',
       })),
     );
-    // The later in the list, the longer it waits.
+    // The later a job is in the list, the longer it has been waiting.
     await h.dataSource.query(
       `UPDATE video_jobs
        SET "availableAt" = now() - interval '1 minute' * split_part(filename, '.', 1)::integer`,
@@ -111,7 +111,7 @@ describe('claimJobs', () => {
     ]);
   });
 
-  it('fails a job that has no try left, with its notification, and claims what is behind it', async () => {
+  it('fails a job that has no try left, with its notification, and claims the jobs behind it', async () => {
     const lost = await make.leased('worker-1');
     const waiting = await make.leased();
     await h.jobs.failJob(waiting, { errorMessage: 'disk full', retryInMs: 0 });
@@ -119,7 +119,7 @@ describe('claimJobs', () => {
     const fresh = await make.pending();
     const claimed = await h.jobs.claimJobs({ limit: 1, maxAttempts: 1 });
     expect(ids(claimed)).toEqual([fresh.jobId]);
-    // Users read it: it names neither host nor process.
+    // Users read this message, so it must not contain a host or a process.
     const gone = 'Gave up after attempt 1: its worker was lost.';
     for (const [job, errorMessage] of [
       [lost, gone],
@@ -145,7 +145,7 @@ describe('claimJobs', () => {
     expect(await h.jobs.claimJobs({ maxAttempts: 1 })).toEqual([]);
   });
 
-  it('claims what lost workers had begun before what is pending', async () => {
+  it('claims the jobs of lost workers before pending jobs', async () => {
     const pending = await make.pending();
     const lost = [await make.leased(), await make.leased()];
     await h.jobs.extendLeases(lost, { leaseMs: 1 });
@@ -155,7 +155,7 @@ describe('claimJobs', () => {
     expect(ids(await h.jobs.claimJobs())).toEqual([lost[1]!.jobId, pending.jobId]);
   });
 
-  it('finds what is due behind thousands of jobs without a try left, in a few statements', async () => {
+  it('finds the due jobs behind thousands of jobs without a try left, in a few statements', async () => {
     const { userId } = await h.user();
     await h.dataSource.query(
       `INSERT INTO video_jobs ("userId", filename, "videoUrl", attempts, "availableAt")
@@ -171,7 +171,7 @@ describe('claimJobs', () => {
     expect(await h.jobs.countJobs()).toMatchObject({ failed: 3000, processing: 1 });
   });
 
-  it('a run that is reported already keeps nobody else from its claim', async () => {
+  it('a run that already has a notification does not prevent the claim of other jobs', async () => {
     const [reported, lost] = [await make.leased(), await make.leased()];
     await h.dataSource.query(
       `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "runNumber")
@@ -187,7 +187,7 @@ describe('claimJobs', () => {
     }
   });
 
-  it('begins each run at no progress, whatever the run before had said', async () => {
+  it('sets the progress to 0 in each run', async () => {
     const job = await make.leased();
     await h.dataSource.query(
       `UPDATE video_jobs SET progress = 70, "progressMessage" = 'frame 7' WHERE "jobId" = $1`,
@@ -236,7 +236,7 @@ describe('claimJobs', () => {
     expect(ids(await h.jobs.claimJobs())).toEqual([locked.jobId]);
   });
 
-  it('claims a job for which a notification is just being inserted', async () => {
+  it('claims a job while another transaction inserts a notification for it', async () => {
     const job = await make.failed();
     await h.jobs.retryJob(job.jobId);
     await other.dataSource.transaction(async (manager) => {
@@ -251,7 +251,7 @@ describe('claimJobs', () => {
 });
 
 describe('startJob', () => {
-  it('starts a pending job without a lease, and nobody ever takes it', async () => {
+  it('starts a pending job without a lease, and no claim ever takes it', async () => {
     const { jobId } = await make.pending();
     const job = await h.jobs.startJob(jobId);
     expect(job).toMatchObject({ status: 'processing', runNumber: 1, attempts: 1, workerId: null });
@@ -297,11 +297,11 @@ describe('startJob', () => {
 });
 
 describe('extendLeases', () => {
-  it('extends nothing of nothing', async () => {
+  it('accepts an empty list', async () => {
     expect(await h.jobs.extendLeases([], { leaseMs: 1 })).toEqual([]);
   });
 
-  it('extends what is held, and tells it from what is not', async () => {
+  it('extends the leases that are held, and returns only their ids', async () => {
     const held = await make.leased();
     const over = await make.leased();
     await lapse(h.dataSource, over);
@@ -332,7 +332,7 @@ describe('extendLeases', () => {
     expect(availableAt.getTime()).toBeLessThan(job.availableAt.getTime());
   });
 
-  it('waits for no lock: what is locked is held until its lease is over', async () => {
+  it('waits for no lock: a locked job counts as held until its lease is over', async () => {
     const [lasting, over] = [await make.leased(), await make.leased()];
     await lapse(h.dataSource, over);
     await other.dataSource.transaction(async (manager) => {

@@ -25,7 +25,7 @@ beforeAll(async () => {
   peers = [await openPeer(h.url), await openPeer(h.url)];
   make = makers(h);
 });
-// A claim finds every job that is due.
+// A claim finds every job that is due, so each test begins without jobs.
 beforeEach(() => h.dataSource.query('DELETE FROM users'));
 afterEach(async () => {
   expect(await violations(h.dataSource)).toEqual([]);
@@ -38,8 +38,8 @@ afterAll(async () => {
 const peerOf = (index: number): Peer => peers[index % peers.length] as Peer;
 const input = async () => ({ ...video, userId: (await h.user()).userId });
 
-describe('a run that many want', () => {
-  it('is started by one', async () => {
+describe('when many calls want the same run', () => {
+  it('one of them starts it', async () => {
     for (let round = 0; round < 20; round += 1) {
       const { jobId } = await make.pending();
       const { done, refused } = await outcomes(
@@ -60,7 +60,7 @@ describe('a run that many want', () => {
     }
   });
 
-  it('is started by one of those that wait for it', async () => {
+  it('one of the calls that wait for the row starts it', async () => {
     const job = await make.pending();
     const { done, refused } = await contending(
       h.dataSource,
@@ -71,7 +71,7 @@ describe('a run that many want', () => {
     expect(refused).toEqual(times(7, () => 'INVALID_JOB_TRANSITION'));
   });
 
-  it('is finished by one, however it is finished', async () => {
+  it('one of them finishes it, whichever methods they call', async () => {
     for (let round = 0; round < 10; round += 1) {
       const job = await make.leased();
       const service = (index: number) => peerOf(index).jobs;
@@ -94,7 +94,7 @@ describe('a run that many want', () => {
     }
   });
 
-  it('without a lease is finished by one too', async () => {
+  it('one of them finishes a run without a lease', async () => {
     const job = await make.unleased();
     const { done, refused } = await contending(
       h.dataSource,
@@ -105,7 +105,7 @@ describe('a run that many want', () => {
     expect(refused).toEqual(times(5, () => 'INVALID_JOB_TRANSITION'));
   });
 
-  it('is retried by one', async () => {
+  it('one of them retries it', async () => {
     const job = await make.failed();
     const { done, refused } = await contending(
       h.dataSource,
@@ -127,7 +127,7 @@ async function lapsed(count: number): Promise<VideoJob[]> {
 }
 
 describe('a lease that is over', () => {
-  it('is either completed or stolen: one winner a run', async () => {
+  it('is either used to complete the job or taken by another worker: each run has one winner', async () => {
     let stolen = 0;
     const rounds = 12;
     for (let round = 0; round < rounds; round += 1) {
@@ -151,7 +151,7 @@ describe('a lease that is over', () => {
       expect(both).toEqual([]);
       expect(refused).toEqual(times(late.length - completed.length, () => 'LEASE_LOST'));
       expect(refused.length).toBeLessThanOrEqual(taken.length);
-      // The thieves finish what they took.
+      // The workers that took a job complete it.
       const verdicts = await h.jobs.completeJobs(taken.map((job) => ({ job, result })));
       expect(verdicts.filter((verdict) => 'error' in verdict)).toEqual([]);
       await h.jobs.completeJobs(
@@ -161,12 +161,12 @@ describe('a lease that is over', () => {
     expect(await ledger(h.dataSource)).toEqual([
       { status: 'completed', notifications: ['success'], jobs: rounds * 40 },
     ]);
-    // Both sides have won something, or there was no race.
+    // Each side must have won at least once. Otherwise there was no race.
     expect(stolen).toBeGreaterThan(0);
     expect(stolen).toBeLessThan(rounds * 40);
   });
 
-  it('is either extended or stolen, and an extension never touches the lease of the thief', async () => {
+  it('is either extended or taken by another worker, and an extension never changes the lease of that worker', async () => {
     for (let round = 0; round < 15; round += 1) {
       const late = await lapsed(20);
       await Promise.all([
@@ -217,7 +217,7 @@ describe('batches', () => {
     expect(await h.jobs.countJobs()).toMatchObject({ completed: 1000, processing: 0 });
   });
 
-  it('leave whole jobs, or none, when their users are deleted meanwhile', async () => {
+  it('of completions leave complete jobs, or no jobs, when users are deleted meanwhile', async () => {
     for (let round = 0; round < 10; round += 1) {
       const users = await Promise.all(times(10, () => h.user()));
       await h.jobs.createJobs(

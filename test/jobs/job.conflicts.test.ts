@@ -20,7 +20,7 @@ beforeAll(async () => {
   peers = [await openPeer(h.url), await openPeer(h.url)];
   make = makers(h);
 });
-// A claim finds every job that is due.
+// A claim finds every job that is due, so each test begins without jobs.
 beforeEach(() => h.dataSource.query('DELETE FROM users'));
 afterEach(async () => {
   expect(await violations(h.dataSource)).toEqual([]);
@@ -57,7 +57,7 @@ describe('identical creations at once', () => {
     expect(await h.jobs.countJobs()).toMatchObject({ pending: 30 });
   });
 
-  it('leave one job when some of the transactions roll back', async () => {
+  it('create one job even if some of the transactions roll back', async () => {
     const wanted = await input();
     for (let round = 0; round < 20; round += 1) {
       const job = { ...wanted, jobId: randomUUID() };
@@ -96,7 +96,7 @@ describe('identical creations at once', () => {
 });
 
 describe('batches with ids in one transaction', () => {
-  it('can be created at once', async () => {
+  it('can be created at the same time', async () => {
     const wanted = await input();
     const batches = times(3, () => times(3, () => ({ ...wanted, jobId: randomUUID() })));
     const created = await h.dataSource.transaction((manager) =>
@@ -107,7 +107,7 @@ describe('batches with ids in one transaction', () => {
   });
 });
 
-describe("a batch that meets another's job while it runs", () => {
+describe('a batch with the id of a job that another call creates meanwhile', () => {
   const CONTENTS: [string, object, string | undefined][] = [
     ['with the same content', {}, undefined],
     ['with another content', { filename: 'other.mp4' }, 'JOB_CONFLICT'],
@@ -155,7 +155,7 @@ describe('a user who is being deleted', () => {
     ],
     ['createJobs', (job, manager) => peerOf(0).jobs.createJobs([job, job], manager && { manager })],
   ])(
-    'is waited for by %s, and then unknown, without harm to the transaction',
+    '%s waits for the deletion and then refuses the user, and the transaction stays usable',
     async (_, create) => {
       const job = await input();
       const kept = await input();
@@ -179,7 +179,7 @@ describe('a user who is being deleted', () => {
 });
 
 describe('a collision that the database resolves', () => {
-  it('tells one of two deadlocked transactions to try again, and lets the other go on', async () => {
+  it('one of two deadlocked transactions is told to try again, and the other one goes on', async () => {
     const [a, b] = [await make.leased(), await make.leased()];
     let arrived = 0;
     const complete = (first: VideoJob, second: VideoJob, { jobs, dataSource }: Peer) =>
@@ -198,7 +198,7 @@ describe('a collision that the database resolves', () => {
   });
 
   it.each(['REPEATABLE READ', 'SERIALIZABLE'] as const)(
-    'tells a %s transaction that has seen an older state to try again',
+    'a %s transaction that has seen an older state is told to try again',
     async (isolation) => {
       const { jobs, dataSource } = peerOf(1);
       const job = await make.leased();
@@ -220,7 +220,7 @@ describe('a collision that the database resolves', () => {
         });
         await expect(stale).rejects.toThrow(TransactionConflictError);
       }
-      // From a fresh snapshot they work, or are refused, as they are elsewhere.
+      // With a new snapshot, the calls succeed or are refused as in any other transaction.
       await dataSource.transaction(isolation, async (manager) => {
         await expect(jobs.completeJob(job, result, { manager })).rejects.toMatchObject({
           code: 'LEASE_LOST',

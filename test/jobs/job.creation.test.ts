@@ -59,7 +59,7 @@ describe('createJob', () => {
     expect(claimed.map(({ jobId }) => jobId)).not.toContain(job.jobId);
   });
 
-  it('takes a time that is past for now', async () => {
+  it('a time in the past means now', async () => {
     const job = await h.jobs.createJob({ ...input(), availableAt: new Date(0) });
     expect(job.availableAt).toEqual(job.createdAt);
   });
@@ -93,7 +93,7 @@ describe('createJob', () => {
   });
 
   describe('with a jobId', () => {
-    it('returns the job of an earlier call, whatever has become of it', async () => {
+    it('returns the job of an earlier call, whatever its status is now', async () => {
       const jobId = randomUUID();
       const first = await h.jobs.createJob({ ...input(), jobId });
       const later = { ...input(), availableAt: new Date(Date.now() + HOUR_MS) };
@@ -104,26 +104,29 @@ describe('createJob', () => {
       expect(await count()).toBe(0);
     });
 
-    it.each(['filename', 'videoUrl', 'userId'])('refuses another %s', async (property) => {
-      const jobId = randomUUID();
-      const first = await h.jobs.createJob({ ...input(), jobId });
-      const { userId } = await h.user();
-      const other = { filename: 'Cat.mp4', videoUrl: 's3://videos/Cat.mp4', userId };
-      const changed = { ...input(), jobId, [property]: other[property as keyof typeof other] };
-      const refusal = { code: 'JOB_CONFLICT', jobId };
-      await expect(h.jobs.createJob(changed)).rejects.toMatchObject(refusal);
-      await expect(h.jobs.createJobs([changed])).rejects.toMatchObject(refusal);
-      expect(await h.jobs.getJob(jobId)).toEqual(first);
-    });
+    it.each(['filename', 'videoUrl', 'userId'])(
+      'refuses a %s that differs from that of the earlier call',
+      async (property) => {
+        const jobId = randomUUID();
+        const first = await h.jobs.createJob({ ...input(), jobId });
+        const { userId } = await h.user();
+        const other = { filename: 'Cat.mp4', videoUrl: 's3://videos/Cat.mp4', userId };
+        const changed = { ...input(), jobId, [property]: other[property as keyof typeof other] };
+        const refusal = { code: 'JOB_CONFLICT', jobId };
+        await expect(h.jobs.createJob(changed)).rejects.toMatchObject(refusal);
+        await expect(h.jobs.createJobs([changed])).rejects.toMatchObject(refusal);
+        expect(await h.jobs.getJob(jobId)).toEqual(first);
+      },
+    );
   });
 });
 
 describe('createJobs', () => {
-  it('creates none of none', async () => {
+  it('accepts an empty list', async () => {
     expect(await h.jobs.createJobs([])).toEqual([]);
   });
 
-  it('returns just what is stored', async () => {
+  it('returns exactly what is stored', async () => {
     const soon = new Date(Date.now() + 60_000);
     const jobs = await h.jobs.createJobs([
       input(),
@@ -183,7 +186,7 @@ describe('createJobs', () => {
     expect(await count()).toBe(1);
   });
 
-  it('creates one job of an id that is there twice, if both say the same', async () => {
+  it('creates one job for an id that occurs twice, if both entries are equal', async () => {
     const jobId = randomUUID();
     const twice = [
       { ...input(), jobId },
@@ -201,7 +204,7 @@ describe('createJobs', () => {
     expect(await stored(h.dataSource, other)).toBeUndefined();
   });
 
-  it("leaves nothing in a caller's transaction when it refuses, and the transaction usable", async () => {
+  it("writes nothing into a caller's transaction when it refuses, and the transaction stays usable", async () => {
     const taken = await makers(h).pending();
     const kept = await h.dataSource.transaction(async (manager) => {
       const conflicting = { ...input(), jobId: taken.jobId };

@@ -24,7 +24,7 @@ afterAll(async () => {
   await h.close();
 });
 
-/** The name that a service has made up for itself. */
+/** The worker id that a service has given itself. */
 async function workerIdOf({ jobs }: Peer): Promise<string> {
   const { userId } = await h.user();
   const { jobId } = await jobs.createJob({ ...video, userId });
@@ -56,7 +56,7 @@ const OUTCOMES = [
   ['legacy start', 'legacy retry', 'legacy finish: its own', "legacy finish: another's"],
 ].flat();
 
-it('does what the model of the state machine does, whoever works on the jobs', async () => {
+it('behaves like the model of the state machine, also beside other services', async () => {
   const workers = await Promise.all(
     peers.map(async (peer) => ({ peer, workerId: await workerIdOf(peer) })),
   );
@@ -78,10 +78,10 @@ it('does what the model of the state machine does, whoever works on the jobs', a
       await fc.asyncModelRun(() => ({ model: newModel(user.email), real }), sequence);
     } finally {
       await peers[0]!.jobs.resumeProcessing();
-      // A claim must find this sequence's jobs only.
+      // A claim must find only the jobs of this sequence.
       await h.dataSource.query(`DELETE FROM users WHERE "userId" = $1`, [user.userId]);
     }
   });
-  // A move that no sequence made, or was never refused, has not been tested.
+  // Each move must have been made at least once, and refused at least once. Otherwise it has not been tested.
   await untilAllSeen(OUTCOMES, seen, () => fc.assert(property, { numRuns: 500 }));
 }, 180_000);

@@ -3,7 +3,7 @@ import type { JobHandle } from '../../src/jobs/job.inputs.js';
 export type Status = 'pending' | 'processing' | 'completed' | 'failed';
 export type Told = 'success' | 'failure';
 
-/** A notification, as far as the model knows it. `run` is null in a row of an older service. */
+/** The part of a notification that the model knows. `run` is null in a row of an older service. */
 export interface Report {
   readonly told: Told;
   readonly run: number | null;
@@ -28,7 +28,7 @@ export interface ModelJob {
   reports: Report[];
   /** The runs that have a row in `job_attempt_errors`. */
   errors: Set<number>;
-  /** Every handle that was ever given out, the latest first. */
+  /** Every handle that was ever given out, newest first. */
   handles: JobHandle[];
 }
 
@@ -137,7 +137,7 @@ export function settle(job: ModelJob, handle: JobHandle, outcome: Outcome, email
   job.resultUrl = null;
   job.frameCount = null;
   if (outcome.to === 'completed' || outcome.to === 'failed') {
-    // A service without runs has started it again, under the number of the run before.
+    // A service that does not know run numbers has started the job again, so it still has the earlier number.
     if (job.worker === null && isReported(job)) job.run += 1;
     job.status = outcome.to;
     job.reports.push({ told: tells(outcome.to), run: job.run, email });
@@ -198,7 +198,7 @@ export function log(job: ModelJob, told: Told, email: string): Verdict {
   }
   const ofRun = job.reports.find(({ run }) => run === job.run);
   if (ofRun?.told === told) return 'done';
-  // The row that is there reports the run before: a service without runs has worked since.
+  // The existing row is about the earlier run. A service that does not know run numbers has run the job since.
   if (ofRun !== undefined) job.run += 1;
   job.reports.push({ told, run: job.run, email });
   return 'done';

@@ -11,7 +11,7 @@ import { until } from '../support/until.js';
 import { HOUR_MS, lapse, makers, openPeer, result, video, violations } from './fixtures.js';
 import type { Peer } from './fixtures.js';
 
-// Calls whose connection breaks after the write and before the reply.
+// Here, the connection of a call breaks after the write and before the reply.
 
 let h: Harness;
 let proxy: Proxy;
@@ -23,10 +23,10 @@ beforeAll(async () => {
   make = makers(h);
   proxy = await Proxy.start(h.url);
   peer = await openPeer(proxy.url);
-  // On the server itself: a pooler gives the next statement another session.
+  // This connects to the server itself, because a pooler gives the next statement another session.
   holder = new Client({ connectionString: onServer(h.url) });
   await holder.connect();
-  // While the lock is held, a statement that has written a row goes no further.
+  // While this lock is held, a statement that has written a row waits.
   await holder.query(`
     CREATE FUNCTION hold() RETURNS trigger LANGUAGE plpgsql AS $$
       BEGIN
@@ -46,7 +46,7 @@ afterAll(async () => {
 });
 beforeEach(() => h.dataSource.query('DELETE FROM users'));
 
-/** The backends that the lock holds back. */
+/** The backends that wait for the lock. */
 async function held(): Promise<number[]> {
   const { rows } = await holder.query<{ pid: number }>(
     `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
@@ -55,7 +55,7 @@ async function held(): Promise<number[]> {
   return rows.map(({ pid }) => pid);
 }
 
-/** Makes a call, does something to it after its writes and before its end, and returns its error. */
+/** Makes a call, runs a fault after the call has written and before it ends, and returns the error of the call. */
 async function interrupted(
   call: () => Promise<unknown>,
   interrupt: () => Promise<void>,
@@ -82,7 +82,7 @@ const loseReply = async (): Promise<void> => {
   proxy.cut();
 };
 
-/** All that is in the database. */
+/** All rows of the database. */
 async function everything(): Promise<unknown> {
   const { rows } = await holder.query(
     `SELECT (SELECT json_agg(j ORDER BY "jobId") FROM video_jobs j) AS jobs,
@@ -106,7 +106,7 @@ const delivery = async (): Promise<NotificationLog> => {
 };
 const input = async () => ({ ...video, userId: (await h.user()).userId });
 
-/** Methods that join a transaction, each ready to be called, again and again. */
+/** Methods that join a transaction. Each call is prepared and can be repeated. */
 const JOINING: Record<string, () => Promise<Call>> = {
   createJob: async () => {
     const job = await input();
@@ -202,7 +202,7 @@ describe.each(Object.entries({ ...JOINING, ...ALONE }))('%s', (_, prepare) => {
 });
 
 describe.each(Object.entries(JOINING))("%s in a caller's transaction", (_, prepare) => {
-  it('takes the transaction with it when its backend is terminated', async () => {
+  it('ends the transaction when its backend is terminated', async () => {
     const call = await prepare();
     const { userId } = await h.user();
     const before = await everything();
@@ -217,7 +217,7 @@ describe.each(Object.entries(JOINING))("%s in a caller's transaction", (_, prepa
     expect(await everything()).not.toEqual(before);
   });
 
-  it('tells that the connection is gone, to whoever goes on in that transaction', async () => {
+  it('reports to later calls in that transaction that the connection is gone', async () => {
     const call = await prepare();
     const before = await everything();
     const errors: unknown[] = [];
@@ -248,7 +248,7 @@ async function repeated(call: Call): Promise<unknown> {
   return reply;
 }
 
-describe('a write that was done, but whose reply was lost', () => {
+describe('a write that succeeded, but whose reply was lost', () => {
   it.each(['createJob with a jobId', 'logNotification'])(
     'is returned by a repeated %s',
     async (method) => {
@@ -265,7 +265,7 @@ describe('a write that was done, but whose reply was lost', () => {
     ['retryJob', 'INVALID_JOB_TRANSITION', { status: 'pending', runNumber: 1 }],
     ['markSent', 'LEASE_LOST', { status: 'sent', deliveryNumber: 1 }],
     ['markFailed', 'LEASE_LOST', { status: 'failed', deliveryNumber: 1 }],
-  ])('can be told from the refusal of a repeated %s', async (method, code, state) => {
+  ])('can be recognized from the refusal of a repeated %s', async (method, code, state) => {
     const reply = await repeated(await JOINING[method]!());
     expect(reply).toMatchObject({ code, ...state });
   });

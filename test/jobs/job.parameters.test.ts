@@ -30,7 +30,7 @@ const input = (more: Partial<CreateJobInput> = {}): CreateJobInput => ({
 });
 
 describe('the parameters of a job', () => {
-  it('are kept, whichever way the job is created, read and claimed', async () => {
+  it('are kept by each method that creates, reads or claims a job', async () => {
     const jobs = [
       await h.jobs.createJob(input({ parameters })),
       await h.jobs.createJob(input({ parameters, jobId: randomUUID() })),
@@ -52,7 +52,7 @@ describe('the parameters of a job', () => {
     }
   });
 
-  it('are of each job alone where calls share a statement', async () => {
+  it('stay with their own job where calls share a statement', async () => {
     const numbers = Array.from({ length: 50 }, (_, number) => number);
     const jobs = await Promise.all(
       numbers.map((number) =>
@@ -66,7 +66,7 @@ describe('the parameters of a job', () => {
     }
   });
 
-  it('are as they were when createJob was called', async () => {
+  it('do not change when the caller changes the object after the call', async () => {
     const given = { list: [1] };
     const creating = h.jobs.createJob(input({ parameters: given }));
     given.list.push(2);
@@ -104,7 +104,7 @@ describe('the parameters of a job', () => {
     ).rejects.toMatchObject({ code: 'JOB_CONFLICT' });
   });
 
-  it('tell simultaneous calls of the same id apart', async () => {
+  it('distinguish simultaneous calls with the same id', async () => {
     const jobId = randomUUID();
     const calls = await Promise.allSettled(
       Array.from({ length: 8 }, (_, n) =>
@@ -118,7 +118,7 @@ describe('the parameters of a job', () => {
     }
   });
 
-  it('stay through retries, and services that do not know of them create jobs without', async () => {
+  it('stay the same in all tries; services that do not know them create jobs without parameters', async () => {
     const job = await h.jobs.createJob(input({ parameters }));
     const run = await h.jobs.startJob(job.jobId, { leaseMs: HOUR_MS });
     await h.jobs.failJob(run, { errorMessage: 'no' });
@@ -143,7 +143,7 @@ describe('the parameters of a job', () => {
 });
 
 describe('the output of a job', () => {
-  it('is kept, whichever way the job is completed', async () => {
+  it('is kept by each method that completes a job', async () => {
     const [shared, alone, inBatch] = [
       await make.leased(),
       await make.unleased(),
@@ -165,7 +165,7 @@ describe('the output of a job', () => {
     }
   });
 
-  it('is of each job alone where completions share a statement', async () => {
+  it('stays with its own job where completions share a statement', async () => {
     const jobs = await Promise.all(Array.from({ length: 30 }, () => make.leased()));
     const done = await Promise.all(
       jobs.map((job, number) =>
@@ -180,7 +180,7 @@ describe('the output of a job', () => {
   });
 });
 
-describe('what is no JSON, or too much of it', () => {
+describe('a value that is not JSON, or too large', () => {
   const wrong = [{ a: undefined }, { a: 1n }, { a: '\0' }, { a: 'x'.repeat(65_536) }, [1], 'x'];
   it.each(wrong.map((value) => [value]))('is refused before any SQL: %p', async (value) => {
     const watch = new DatabaseWatch(h);
@@ -199,7 +199,7 @@ describe('what is no JSON, or too much of it', () => {
     }
   });
 
-  it('is refused by the database too, whoever writes it', async () => {
+  it('is also refused by the database', async () => {
     const { jobId } = await make.pending();
     await expect(
       h.dataSource.query(`UPDATE video_jobs SET output = $2 WHERE "jobId" = $1`, [
@@ -229,7 +229,7 @@ const service = (): JobService =>
   new JobService(h.dataSource, { jobParameters: ExtractionParameters });
 
 describe('with the option jobParameters', () => {
-  it('takes what the class says, and keeps it as it was given', async () => {
+  it('accepts what the class allows, and stores it unchanged', async () => {
     const plain = { framesPerSecond: 2, size: { width: 640, height: 360 } };
     expect((await service().createJob(input({ parameters: plain }))).parameters).toEqual(plain);
     const instance = Object.assign(new ExtractionParameters(), { framesPerSecond: 1 });
@@ -255,7 +255,7 @@ describe('with the option jobParameters', () => {
     expect(propertiesOf(many)).toEqual(names.map((name) => `inputs.1.parameters.${name}`));
   });
 
-  it('says what is wrong in words that stand behind the property', async () => {
+  it('has messages that follow the name of the property', async () => {
     const call = service().createJob(input({ parameters: { framesPerSecond: 99, a: 1 } }));
     await expect(call).rejects.toThrow(
       'createJob was given invalid input, and did nothing: ' +

@@ -22,12 +22,16 @@ import { tablesOf } from '../../src/schema/tables.js';
 import { explain, indexesOf, mostRowsOfANode, QueryRecorder, scannedTables } from './plan.js';
 import type { PlanNode } from './plan.js';
 
-// With generic plans on large tables, the work of a statement depends on the batch, not on the table.
+// With generic plans on large tables, the work of a statement depends on the size of the batch and not on that of the
+// table.
 
 const USERS = 20_000;
 const JOBS = 200_000;
 const BATCH = 1_000;
-/** An index also has entries of rows' earlier versions; each with each would be a million. */
+/**
+ * Rows that a plan may read for a batch: an index also has entries for earlier versions of rows. A plan that
+ * compares each row with each would read a million.
+ */
 const ABOUT_BATCH = 5 * BATCH;
 
 let h: Harness;
@@ -43,7 +47,7 @@ beforeAll(async () => {
       `INSERT INTO users (username, email, "passwordHash")
        SELECT 'user' || i, 'user' || i || '@example.com', 'secret' FROM generate_series(1, ${USERS}) i`,
     );
-    // 1 in 40 is due, 1 in 40 in a worker's hands, 1 in 40 failed; the others are completed.
+    // Of 40 jobs, one is due, one is processing and one has failed. The others are completed.
     await client.query(
       `WITH owner AS MATERIALIZED (SELECT array_agg("userId") AS ids FROM users)
        INSERT INTO video_jobs ("userId", filename, "videoUrl", status, "createdAt", "startedAt",
@@ -71,7 +75,10 @@ afterAll(async () => {
   await h.close();
 });
 
-/** Loads many rows: the indexes are made after it, and what foreign keys and triggers ensure holds. */
+/**
+ * Loads many rows without indexes, triggers and checks of foreign keys, which would be slow. The rows obey
+ * their rules.
+ */
 async function withoutIndexes(on: Client, load: () => Promise<void>): Promise<void> {
   const { rows } = await on.query<{ name: string; definition: string }>(
     `SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition
@@ -85,7 +92,7 @@ async function withoutIndexes(on: Client, load: () => Promise<void>): Promise<vo
   await on.query(`RESET session_replication_role`);
 }
 
-/** The plan of what a call sends; nothing of the call stays. */
+/** The plan of the statement that a call sends. The call is rolled back. */
 async function planOf(call: (manager: EntityManager) => Promise<unknown>): Promise<PlanNode[]> {
   const queryRunner = h.dataSource.createQueryRunner();
   await queryRunner.startTransaction();
@@ -123,7 +130,7 @@ async function handles(limit: number): Promise<JobHandle[]> {
 
 const db = (): SqlRunner => new SqlRunner(h.dataSource, preparedByDefault());
 
-/** A claim joins no transaction: it takes some of what is due, and there is enough of it. */
+/** A claim joins no transaction, so it is not rolled back. There are enough due jobs for all tests. */
 const terms = { limit: BATCH, leaseMs: HOUR_MS, workerId: 'worker-2' };
 
 describe('a claim', () => {
@@ -139,7 +146,7 @@ describe('a claim', () => {
     ['both in one', 'idx_jobs_leased', (n) => claimAny(db(), { ...terms, maxAttempts: n })],
     ['both in one', 'idx_jobs_pending', (n) => claimAny(db(), { ...terms, maxAttempts: n })],
   ])(
-    'of %s finds them by their index, and looks at no more than it takes',
+    'of %s finds them by their index, and reads no more rows than it takes',
     async (_, index, claim) => {
       for (const maxAttempts of [5, 1]) {
         const plan = await planOf(() => claim(maxAttempts));
@@ -156,7 +163,7 @@ describe('a claim in turn', () => {
   const FIRST = '00000000-0000-0000-0000-000000000000';
   const LAST = 'ffffffff-ffff-ffff-ffff-ffffffffffff';
 
-  // The claims before this have left nothing that is due.
+  // The claims of the tests before have taken all due jobs.
   beforeAll(async () => {
     await client.query(
       `INSERT INTO video_jobs ("userId", filename, "videoUrl", "availableAt")
@@ -171,7 +178,7 @@ describe('a claim in turn', () => {
     ['of a thousand', claimInTurn, BATCH],
     ['of one, after lost jobs,', claimAnyInTurn, 1],
     ['of a thousand, after lost jobs,', claimAnyInTurn, BATCH],
-  ])('%s goes to each user by the index', async (_, claim, limit) => {
+  ])('%s finds each user by the index', async (_, claim, limit) => {
     const plan = await planOf(async () => {
       const { items } = await claim(db(), { ...terms, limit, maxAttempts: 5 }, new Rotation());
       expect(items).toHaveLength(limit);
@@ -186,7 +193,7 @@ describe('a claim in turn', () => {
     await client.query(
       `UPDATE video_jobs SET "availableAt" = "availableAt" + interval '1 day' WHERE filename = 'turn.mp4'`,
     );
-    // Behind all of them, or nobody would have to be asked.
+    // This user comes after all of them. Without a due job, the claim would look at no user.
     await client.query(
       `INSERT INTO users ("userId", username, email, "passwordHash")
        VALUES ($1, 'last', 'last@example.com', 'secret')`,
@@ -199,14 +206,14 @@ describe('a claim in turn', () => {
     const text = inTurn.claimInTurn(tablesOf(h.dataSource)).text;
     const plan = await explain(client, { text, values: [1, HOUR_MS, 'worker-2', 5, FIRST, 1] });
     expect(scannedTables(plan)).toEqual(['processing_state']);
-    // 256, and the place where it begins.
+    // These are 256 users, and the one where the claim begins.
     expect(mostRowsOfANode(plan)).toBe(257);
     await client.query(
       `UPDATE video_jobs SET "availableAt" = "availableAt" - interval '1 day' WHERE filename = 'turn.mp4'`,
     );
   });
 
-  it('with a limit of what runs counts no more than that', async () => {
+  it('with a limit of running jobs counts no more jobs than the limit', async () => {
     const { rows } = await client.query<{ userId: string }>(
       `SELECT DISTINCT "userId" FROM video_jobs WHERE status = 'pending' LIMIT 100`,
     );
@@ -235,7 +242,7 @@ describe('settleJobs', () => {
     ['completes', BATCH, { next: JobStatus.COMPLETED, result }],
     ['fails', BATCH, { next: JobStatus.FAILED, errorMessage: 'no video stream' }],
   ])(
-    '%s %i, with their notifications, by indexes and without comparing each with each',
+    '%s %i jobs with their notifications, by indexes and without comparing each row with each',
     async (_, size, outcome) => {
       const settlements = (await handles(size)).map((handle) => ({ handle, ...outcome }));
       const plan = await planOf((manager) =>
@@ -259,20 +266,23 @@ const completions = async (size: number) =>
   (await handles(size)).map((handle) => ({ handle, result }));
 
 describe('completions that share a statement', () => {
-  // They commit: there is enough of what workers hold.
-  it.each([1, BATCH])('of a worker: %i go by the primary key, not by the status', async (size) => {
-    const batch = await completions(size);
-    const plan = await planOf(async () => {
-      const { workerId } = batch[0]!.handle;
-      expect(await completeJobsOfWorker(db(), workerId, batch)).toEqual(batch.map(() => true));
-    });
-    expect(scannedTables(plan)).toEqual([]);
-    expect(indexesOf(plan)).toContain('pk_video_jobs');
-    expect(indexesOf(plan)).not.toContain('idx_jobs_status');
-    expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(size);
-  });
+  // These calls commit. There are enough processing jobs for all tests.
+  it.each([1, BATCH])(
+    'of one worker use the primary key for %i jobs, not an index by status',
+    async (size) => {
+      const batch = await completions(size);
+      const plan = await planOf(async () => {
+        const { workerId } = batch[0]!.handle;
+        expect(await completeJobsOfWorker(db(), workerId, batch)).toEqual(batch.map(() => true));
+      });
+      expect(scannedTables(plan)).toEqual([]);
+      expect(indexesOf(plan)).toContain('pk_video_jobs');
+      expect(indexesOf(plan)).not.toContain('idx_jobs_status');
+      expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(size);
+    },
+  );
 
-  it('of several callers go by the primary key, not by the status', async () => {
+  it('of several callers use the primary key, not an index by status', async () => {
     const batch = await completions(100);
     const together = completionsTogether(db());
     const plan = await planOf(() => Promise.all(batch.map((one) => together.run(one))));
@@ -294,7 +304,7 @@ it('creates a thousand jobs without reading the users from end to end', async ()
   expect(mostRowsOfANode(plan)).toBe(BATCH);
 });
 
-/** The plan of a page that lies a thousand jobs deep. */
+/** The plan of a page that begins after a thousand jobs. */
 async function deepPlan(userId?: string): Promise<PlanNode[]> {
   const filter = userId === undefined ? {} : { userId };
   const { nextCursor: cursor } = await h.jobs.listJobs({ ...filter, limit: 1000 });
@@ -304,18 +314,18 @@ async function deepPlan(userId?: string): Promise<PlanNode[]> {
 describe('a page', () => {
   const PAGE = 51;
 
-  it('of listJobs costs the same however deep it is', async () => {
+  it('of listJobs costs the same, however many jobs come before it', async () => {
     for (const plan of [
       await planOf((manager) => h.jobs.listJobs({}, { manager })),
       await deepPlan(),
     ]) {
       expect([...indexesOf(plan)]).toEqual(['idx_jobs_created_at']);
-      // The index does not tell those apart that were created at the same time.
+      // Jobs that were created at the same time have the same place in the index.
       expect(mostRowsOfANode(plan)).toBeLessThan(2 * PAGE);
     }
   });
 
-  it('of listJobs by user costs the same however deep it is, and however many the user has', async () => {
+  it('of listJobs by user costs the same, however many jobs come before it', async () => {
     const { userId } = await h.user();
     await client.query(
       `UPDATE video_jobs SET "userId" = $1 WHERE "jobId" = ANY(ARRAY(
@@ -329,7 +339,7 @@ describe('a page', () => {
     }
   });
 
-  it('of listJobs by user and status reads that user alone', async () => {
+  it('of listJobs by user and status reads only jobs of that user', async () => {
     const { rows } = await client.query<{ userId: string }>(
       `SELECT "userId" FROM video_jobs GROUP BY "userId" HAVING count(*) = ${JOBS / USERS} LIMIT 1`,
     );
@@ -339,7 +349,7 @@ describe('a page', () => {
     expect(mostRowsOfANode(plan)).toBeLessThanOrEqual(JOBS / USERS);
   });
 
-  it('of listNotifications by job comes from that job alone', async () => {
+  it('of listNotifications by job reads only notifications of that job', async () => {
     const [jobId] = await idsOf('completed', 1);
     const filter = { jobId: String(jobId) };
     const plan = await planOf((manager) => h.notifications.listNotifications(filter, { manager }));
@@ -363,7 +373,7 @@ it('claims and settles deliveries by their indexes', async () => {
   expect(mostRowsOfANode(settled)).toBe(1);
 });
 
-it('a look of those who watch reads what is watched, and what is new of each user', async () => {
+it('a read for watchers reads only the watched jobs, and the new jobs of each watched user', async () => {
   const ids = await idsOf('completed', BATCH);
   const { rows } = await client.query<{ userId: string; createdAt: Date }>(
     `SELECT "userId", max("createdAt") AS "createdAt" FROM video_jobs GROUP BY 1 LIMIT 100`,

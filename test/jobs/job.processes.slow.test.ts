@@ -9,7 +9,7 @@ import { until } from '../support/until.js';
 import { ledger, video, violations } from './fixtures.js';
 
 const PROCESSES = 8;
-/** A long limit, for a machine that is busy with other tests. Alone, these tests take seconds. */
+/** A long limit, because other tests may keep the machine busy. Alone, these tests take seconds. */
 const TIMEOUT_MS = 240_000;
 const file = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
@@ -53,14 +53,14 @@ afterEach(async () => {
   await h.close();
 });
 
-/** Starts the processes, and lets them all go at once. */
+/** Starts the processes, and tells all of them at once to begin. */
 async function race(terms: Terms): Promise<void> {
   claimers = Array.from({ length: PROCESSES }, () => new Claimer(h.url, terms));
   await until(() => claimers.every(({ ready }) => ready));
   for (const claimer of claimers) claimer.process.stdin!.write('go\n');
 }
 
-/** Waits until processes have told all that they had to, and ended well. */
+/** Waits until processes have reported everything, and ended with exit code 0. */
 async function ended(all: Claimer[]): Promise<void> {
   const exits = await Promise.all(all.map(({ process: child }) => once(child, 'close')));
   expect(exits).toEqual(all.map(() => [0, null]));
@@ -105,7 +105,7 @@ it.each<[string, Terms, () => Promise<string[]>]>([
     expect(claimed).toHaveLength(ids.length);
     expect(new Set(claimed.map(({ jobId }) => jobId))).toEqual(new Set(ids));
     expect(new Set(claimed.map(({ runNumber }) => runNumber))).toEqual(new Set([1]));
-    // It was a race: no process had it for itself.
+    // It was a race: more than one process claimed jobs.
     expect(claimers.filter((claimer) => claimer.claimed.length > 0).length).toBeGreaterThan(1);
     const workers: { jobs: number }[] = await h.dataSource.query(
       `SELECT count(*)::integer AS jobs FROM video_jobs WHERE status = 'processing' GROUP BY "workerId"`,
@@ -125,7 +125,7 @@ it(
   async () => {
     const ids = await createJobs(600);
     await race({ lease: 20 });
-    // Three die, in whatever they are doing.
+    // Three processes are killed, whatever they do at that moment.
     for (const victim of claimers.slice(0, 3)) {
       await until(() => victim.completed.length > 0);
       victim.process.kill('SIGKILL');

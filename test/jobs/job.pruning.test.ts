@@ -30,7 +30,7 @@ const left = async (): Promise<string[]> => {
 };
 const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId).toSorted();
 
-/** Makes a job a day older than it is. */
+/** Moves all times of a job a day into the past. */
 async function aged(job: VideoJob): Promise<VideoJob> {
   await h.dataSource.query(
     `UPDATE video_jobs SET "createdAt" = "createdAt" - interval '1 day',
@@ -40,11 +40,11 @@ async function aged(job: VideoJob): Promise<VideoJob> {
   return job;
 }
 
-/** Records that everybody has been told. */
+/** Records all notifications as sent. */
 const deliver = (): Promise<unknown> =>
   h.dataSource.query(`UPDATE notification_log SET "deliveryStatus" = $1`, [DeliveryStatus.SENT]);
 
-it('removes what ended before a time, with its notifications and errors, and says how many', async () => {
+it('removes the jobs that ended before a time, with their notifications and errors, and returns how many', async () => {
   const old = [await aged(await make.completed()), await aged(await make.failed())];
   const recent = [await make.completed(), await make.failed()];
   const [{ limit }] = await h.dataSource.query(`SELECT now() - interval '1 hour' AS "limit"`);
@@ -67,7 +67,7 @@ it('removes only jobs of the status that it is given', async () => {
   await expect(h.jobs.getJob(failed.jobId)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND' });
 });
 
-it('keeps what is not final, what was created long ago but ended lately, and what is still to be told', async () => {
+it('keeps jobs that are not final, that were created long ago but ended lately, or whose notification is still pending', async () => {
   const told = await make.completed();
   await deliver();
   const waiting = [await make.pending(), await make.leased(), await make.unleased()];
@@ -83,7 +83,7 @@ it('keeps what is not final, what was created long ago but ended lately, and wha
   expect(await left()).not.toContain(told.jobId);
 });
 
-it('removes all in batches, also when two do it at once', async () => {
+it('removes all in batches, also when two calls run at the same time', async () => {
   const { userId } = await h.user();
   await h.jobs.createJobs(Array.from({ length: 250 }, () => ({ ...video, userId })));
   const jobs = await h.jobs.claimJobs({ limit: 1000, leaseMs: HOUR_MS });
@@ -98,14 +98,14 @@ it('removes all in batches, also when two do it at once', async () => {
   expect(await left()).toEqual([]);
 });
 
-it('passes over what has to stay once, and not again for each batch', async () => {
+it('passes over the jobs that must stay only once, and not again for each batch', async () => {
   const recorder = new QueryRecorder();
   const watched = await openHarness({ logger: recorder }, { url: h.url, drop: async () => {} });
   const client = new Client({ connectionString: h.url });
   await client.connect();
   try {
     const { userId } = await h.user();
-    // The oldest 2,000 are still to be told to their users.
+    // The notifications of the oldest 2,000 jobs are still pending.
     await h.dataSource.query(
       `WITH old AS (
          INSERT INTO video_jobs ("userId", filename, "videoUrl", status, "createdAt", "completedAt")
@@ -125,7 +125,7 @@ it('passes over what has to stay once, and not again for each batch', async () =
     });
     expect(removed).toBe(30);
     expect(await left()).toHaveLength(2_000);
-    // The last batch, once more.
+    // This runs the statement of the last batch again.
     const plan = await explain(client, last);
     const jobsRead = plan.filter((node) => node['Relation Name'] === 'video_jobs');
     expect(mostRowsOfANode(jobsRead)).toBeLessThan(100);
@@ -135,7 +135,7 @@ it('passes over what has to stay once, and not again for each batch', async () =
   }
 });
 
-it('passes over a job whose notification is just made due again, without waiting', async () => {
+it('passes over a job whose notification another transaction is just making due again, without waiting', async () => {
   const { jobId } = await aged(await make.failed());
   await h.dataSource.query(`UPDATE notification_log SET "deliveryStatus" = 'failed'`);
   const [row] = await h.dataSource.query('SELECT "notificationId" FROM notification_log');
@@ -166,7 +166,7 @@ it('never removes a job whose notification is made due again at the same moment'
        SELECT "notificationId" FROM told JOIN ended USING ("jobId") ORDER BY "createdAt" DESC LIMIT 100`,
       [userId],
     );
-    // The newest, because those are removed last: the snapshot of the removal is the oldest for them.
+    // These are the newest jobs. They are removed last, so for them the snapshot of the removal is the oldest.
     const again = rows.map(async ({ notificationId }, index) => {
       await sleep(index / 8);
       return other.notifications.redeliver(notificationId);
@@ -183,11 +183,11 @@ it('never removes a job whose notification is made due again at the same moment'
     gone += refused.length;
     await h.dataSource.query('DELETE FROM users');
   }
-  // Both have won something, or there was no race.
+  // Each side must have won at least once. Otherwise there was no race.
   expect([redelivered > 0, gone > 0]).toEqual([true, true]);
 }, 60_000);
 
-it('passes over a row that somebody has locked, without waiting', async () => {
+it('passes over a row that another transaction has locked, without waiting', async () => {
   const [locked] = [await make.completed(), await make.completed()];
   await deliver();
   await other.dataSource.transaction(async (manager) => {

@@ -41,7 +41,7 @@ describe('getJob', () => {
     expect(await h.jobs.getJob(job.jobId, { userId: job.userId })).toEqual(job);
   });
 
-  it("does not find another user's job, nor one that does not exist", async () => {
+  it('finds neither a job of another user nor one that does not exist', async () => {
     const job = await make.pending();
     const mine = { userId: user.userId };
     await expect(h.jobs.getJob(job.jobId, mine)).rejects.toMatchObject({
@@ -64,14 +64,14 @@ describe('getJob', () => {
 });
 
 describe('listJobs', () => {
-  it('lists nothing of a user who has nothing, or does not exist', async () => {
+  it('returns an empty list for a user who has no job or does not exist', async () => {
     const nothing = { jobs: [], nextCursor: null };
     expect(await h.jobs.listJobs({ userId: user.userId })).toEqual(nothing);
     expect(await h.jobs.listJobs({ userId: randomUUID() })).toEqual(nothing);
   });
 
-  it('lists newest first, in pages that leave out and repeat nothing', async () => {
-    // Created by one statement: all of the same time, so that the id has to order them.
+  it('lists the newest first, in pages that skip and repeat nothing', async () => {
+    // One statement creates these jobs, so all have the same time and the id decides their order.
     await h.jobs.createJobs(Array.from({ length: 23 }, () => ({ ...video, userId: user.userId })));
     for (let index = 0; index < 3; index += 1) await make.pending(user.userId);
     const userId = user.userId;
@@ -94,7 +94,7 @@ describe('listJobs', () => {
     expect(nextCursor).not.toBeNull();
   });
 
-  it('goes on where it was when jobs come and go meanwhile', async () => {
+  it('continues at the right place when jobs are created and removed meanwhile', async () => {
     const old = await h.jobs.createJobs(
       Array.from({ length: 4 }, () => ({ ...video, userId: user.userId })),
     );
@@ -143,7 +143,7 @@ describe('listJobs', () => {
     ).toEqual(jobs.map(({ jobId }) => jobId).toSorted());
   });
 
-  it('refuses a userId that is undefined, and a cursor that it has not made', async () => {
+  it('refuses a userId that is undefined, and a forged cursor', async () => {
     await expect(h.jobs.listJobs({ userId: undefined })).rejects.toMatchObject({
       problems: [{ property: 'userId' }],
     });
@@ -157,7 +157,7 @@ describe('listJobs', () => {
 });
 
 describe('countJobs', () => {
-  it('counts by status, of one user or of all', async () => {
+  it('counts by status, for one user or for all', async () => {
     const { userId } = user;
     const none = { pending: 0, processing: 0, completed: 0, failed: 0 };
     expect(await h.jobs.countJobs({ userId })).toEqual(none);
@@ -181,8 +181,8 @@ describe('countJobs', () => {
 
 const notFound = (jobId: string): object => ({ code: 'JOB_NOT_FOUND', jobId });
 
-describe("what is another user's", () => {
-  it('is retried by nobody else', async () => {
+describe('a job of another user', () => {
+  it('cannot be retried', async () => {
     const { job } = await h.jobs.failJob(await make.leased(), { errorMessage: 'no video stream' });
     const mine = { userId: user.userId };
     await expect(h.jobs.retryJob(job.jobId, mine)).rejects.toMatchObject(notFound(job.jobId));
@@ -191,7 +191,7 @@ describe("what is another user's", () => {
     expect(retried).toMatchObject({ status: 'pending' });
   });
 
-  it('shows its errors to nobody else', async () => {
+  it('does not show its errors', async () => {
     const { job } = await h.jobs.failJob(await make.leased(), { errorMessage: 'no video stream' });
     const { jobId, userId } = job;
     const mine = { userId: user.userId };
@@ -201,7 +201,7 @@ describe("what is another user's", () => {
     expect(await h.jobs.listAttemptErrors(fresh.jobId, { userId: fresh.userId })).toEqual([]);
   });
 
-  it('shows its notifications to nobody else', async () => {
+  it('does not show its notifications', async () => {
     const { jobId, userId } = await make.completed();
     const own = { jobId, userId };
     expect((await h.notifications.listNotifications(own)).notifications).toHaveLength(1);

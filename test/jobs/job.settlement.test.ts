@@ -54,14 +54,14 @@ describe('completeJob', () => {
     expect(await notificationsOf(h.dataSource, job.jobId)).toEqual([{ ...notification }]);
   });
 
-  it('takes a bare handle, in either case, and no frames', async () => {
+  it('accepts a handle with only the needed fields, an id in upper or lower case, and a frame count of 0', async () => {
     const { jobId, runNumber, workerId } = await make.leased();
     const handle = { jobId: jobId.toUpperCase(), runNumber, workerId };
     const { job } = await h.jobs.completeJob(handle, { ...result, frameCount: 0 });
     expect(job).toMatchObject({ jobId, frameCount: 0 });
   });
 
-  it('completes a job whose lease is over, as long as nobody has taken it', async () => {
+  it('completes a job whose lease is over if no other worker has claimed it', async () => {
     const leased = await make.leased();
     await h.jobs.extendLeases([leased], { leaseMs: 1 });
     await expect(h.jobs.completeJob(leased, result)).resolves.toMatchObject({
@@ -69,7 +69,7 @@ describe('completeJob', () => {
     });
   });
 
-  it('clears what went wrong in an earlier run', async () => {
+  it('clears the error of an earlier run', async () => {
     const first = await make.leased();
     await h.jobs.failJob(first, { errorMessage: 'disk full', retryInMs: 0 });
     const second = await h.jobs.startJob(first.jobId, { leaseMs: HOUR_MS });
@@ -82,7 +82,7 @@ describe('completeJob', () => {
     ]);
   });
 
-  it("writes to the user's e-mail address of that moment", async () => {
+  it('sends the notification to the address that the user has at that moment', async () => {
     const leased = await make.leased();
     const email = `${randomUUID()}@example.com`;
     await h.dataSource.query(`UPDATE users SET email = $2 WHERE "userId" = $1`, [
@@ -100,7 +100,7 @@ describe('completeJob', () => {
     ]);
   });
 
-  it('has no way to complete a job by its bare id', async () => {
+  it('cannot complete a job by its id alone', async () => {
     const { jobId } = await make.leased();
     for (const handle of [jobId, { jobId }, { jobId, runNumber: 1 }]) {
       await expect(h.jobs.completeJob(handle as never, result)).rejects.toThrow(InvalidInputError);
@@ -109,11 +109,11 @@ describe('completeJob', () => {
 });
 
 describe('completeJobs', () => {
-  it('completes none of none', async () => {
+  it('accepts an empty list', async () => {
     expect(await h.jobs.completeJobs([])).toEqual([]);
   });
 
-  it('gives a verdict each, in the order of the completions', async () => {
+  it('returns a verdict for each completion, in their order', async () => {
     const [a, b, c] = [await make.leased(), await make.leased(), await make.leased()];
     const stale = { ...b, runNumber: 7 };
     const unknown = { ...b, jobId: randomUUID() };
@@ -139,7 +139,7 @@ describe('completeJobs', () => {
     expect(await stored(h.dataSource, b.jobId)).toMatchObject({ status: 'processing' });
   });
 
-  it('refuses a job that is in the batch twice, and an entry without a job only for that', async () => {
+  it('refuses a job that is in the batch twice, and names only the missing job of an entry without one', async () => {
     const job = await make.leased();
     const twice = [
       { job, result },
@@ -158,7 +158,7 @@ describe('completeJobs', () => {
     });
   });
 
-  it('completes a thousand, each with its notification', async () => {
+  it('completes a thousand jobs, each with its notification', async () => {
     const user = await h.user();
     const input = { userId: user.userId, filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' };
     await h.jobs.createJobs(Array.from({ length: 1_000 }, () => input));
@@ -169,7 +169,7 @@ describe('completeJobs', () => {
   });
 });
 
-it('completes of the jobs of a worker only those that it holds, in the run that it names', async () => {
+it('completes for a worker only the jobs that it holds, in the run that it names', async () => {
   const [held, stolen, older] = [
     await make.leased(),
     await make.leased('thief'),
@@ -186,7 +186,7 @@ it('completes of the jobs of a worker only those that it holds, in the run that 
 });
 
 describe('failJob', () => {
-  it('fails the job for good, logs its notification, and keeps what went wrong', async () => {
+  it('fails the job for good, logs its notification, and keeps the error', async () => {
     const leased = await make.leased('worker-1');
     const { job, notification } = await h.jobs.failJob(leased, { errorMessage: 'no video stream' });
     expect(job).toMatchObject({
@@ -226,7 +226,7 @@ describe('failJob', () => {
   );
 });
 
-it('releaseJob gives the job back, due at once, and the attempt with it', async () => {
+it('releaseJob gives the job back: it is due at once, and the attempt does not count', async () => {
   const first = await make.leased();
   await h.jobs.failJob(first, { errorMessage: 'disk full', retryInMs: 0 });
   const second = await h.jobs.startJob(first.jobId, { leaseMs: HOUR_MS });
@@ -246,7 +246,7 @@ it('releaseJob gives the job back, due at once, and the attempt with it', async 
   expect(await h.jobs.listAttemptErrors(first.jobId)).toHaveLength(1);
 });
 
-it('retryJob makes a failed job pending, with all of its tries, and keeps its notification', async () => {
+it('retryJob makes a failed job pending with all of its tries, and keeps its notification', async () => {
   const failed = await make.failed();
   const retried = await h.jobs.retryJob(failed.jobId.toUpperCase());
   expect({ ...retried }).toEqual({

@@ -13,7 +13,7 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-/** A job in each state, with the handle by which somebody holds it, or held it last. */
+/** A job in each state, with the current or latest handle of a run. */
 const STATES: Record<string, () => Promise<VideoJob>> = {
   'pending, never run': () => make.pending(),
   'pending, to be tried again': async () => {
@@ -85,7 +85,7 @@ const SETTLING = [
 const ILLEGAL = 'INVALID_JOB_TRANSITION';
 const LOST = 'LEASE_LOST';
 
-/** What each move comes to in each state; the settling ones agree. */
+/** The result of each move in each state. All moves that settle a job have the same result. */
 const VERDICTS: Record<keyof typeof STATES, [start: string, settle: string, retry: string]> = {
   'pending, never run': ['done', ILLEGAL, ILLEGAL],
   'pending, to be tried again': ['done', LOST, ILLEGAL],
@@ -110,7 +110,7 @@ const matrix = Object.entries(VERDICTS).flatMap(([state, [start, settle, retry]]
   [state, 'logNotification of a failure', logs(state, 'failed')],
 ]) as [string, string, string][];
 
-it('leaves no move and no state out', () => {
+it('contains every move and every state', () => {
   expect(matrix).toHaveLength(Object.keys(STATES).length * Object.keys(MOVES).length);
 });
 
@@ -135,36 +135,45 @@ it.each(matrix)('%s: %s is %s', async (state, move, verdict) => {
 });
 
 describe('the verdict', () => {
-  it.each(Object.entries(MOVES))('of %s on a job that does not exist is that', async (_, move) => {
-    const jobId = randomUUID();
-    const job = { ...(await make.leased()), jobId };
-    await expect(move(job)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND', jobId });
-  });
+  it.each(Object.entries(MOVES))(
+    'of %s is JOB_NOT_FOUND for a job that does not exist',
+    async (_, move) => {
+      const jobId = randomUUID();
+      const job = { ...(await make.leased()), jobId };
+      await expect(move(job)).rejects.toMatchObject({ code: 'JOB_NOT_FOUND', jobId });
+    },
+  );
 
-  it.each(SETTLING)('of %s is a lost lease before it is a wrong status', async (move) => {
-    const job = await make.completed();
-    const stale = { ...job, runNumber: job.runNumber - 1 };
-    const refusal = { code: LOST, status: 'completed', runNumber: 1 };
-    await expect(MOVES[move]!(stale)).rejects.toMatchObject(refusal);
-    const stranger = { ...job, workerId: 'somebody else' };
-    await expect(MOVES[move]!(stranger)).rejects.toMatchObject(refusal);
-    await expect(MOVES[move]!(job)).rejects.toMatchObject({ ...refusal, code: ILLEGAL });
-  });
+  it.each(SETTLING)(
+    'of %s is LEASE_LOST for an older run, also if the status is wrong too',
+    async (move) => {
+      const job = await make.completed();
+      const stale = { ...job, runNumber: job.runNumber - 1 };
+      const refusal = { code: LOST, status: 'completed', runNumber: 1 };
+      await expect(MOVES[move]!(stale)).rejects.toMatchObject(refusal);
+      const stranger = { ...job, workerId: 'somebody else' };
+      await expect(MOVES[move]!(stranger)).rejects.toMatchObject(refusal);
+      await expect(MOVES[move]!(job)).rejects.toMatchObject({ ...refusal, code: ILLEGAL });
+    },
+  );
 
-  it.each(SETTLING)('of %s tells a run of the future, or of nobody, lost', async (move) => {
-    const job = await make.leased();
-    for (const forged of [
-      { ...job, runNumber: job.runNumber + 1 },
-      { ...job, workerId: null },
-      { ...job, workerId: 'worker-2' },
-      { ...job, workerId: 'WORKER-1' },
-    ]) {
-      await expect(MOVES[move]!(forged)).rejects.toMatchObject({
-        code: LOST,
-        status: 'processing',
-        runNumber: 1,
-      });
-    }
-    expect(await stored(h.dataSource, job.jobId)).toMatchObject({ status: 'processing' });
-  });
+  it.each(SETTLING)(
+    'of %s is LEASE_LOST for a run or a worker that does not exist',
+    async (move) => {
+      const job = await make.leased();
+      for (const forged of [
+        { ...job, runNumber: job.runNumber + 1 },
+        { ...job, workerId: null },
+        { ...job, workerId: 'worker-2' },
+        { ...job, workerId: 'WORKER-1' },
+      ]) {
+        await expect(MOVES[move]!(forged)).rejects.toMatchObject({
+          code: LOST,
+          status: 'processing',
+          runNumber: 1,
+        });
+      }
+      expect(await stored(h.dataSource, job.jobId)).toMatchObject({ status: 'processing' });
+    },
+  );
 });

@@ -16,7 +16,7 @@ afterAll(() => h.close());
 
 const QUEUE_COLUMNS = new Set(['availableAt', 'runNumber', 'workerId', 'attempts']);
 
-it('shows every column of a job but those of the queue', async () => {
+it('shows every column of a job except those of the queue', async () => {
   const { userId } = await h.user();
   const { jobId } = await h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://v/cat' });
   const job = await h.jobs.startJob(jobId, { leaseMs: 60_000 });
@@ -53,7 +53,7 @@ it('is documented by @nestjs/swagger, property by property', async () => {
   });
 });
 
-it('shows a job as it was when it ended, also to who does not know of its run', async () => {
+it('shows a job as it was when a run ended, also for a notification without a run number', async () => {
   const made = (status: 'completed' | 'failed') =>
     videoJobFixture({ status, parameters: { fps: 2 }, output: { seconds: 9 } }).persist(
       h.dataSource,

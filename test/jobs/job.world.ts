@@ -21,7 +21,7 @@ export interface Model {
   email: string;
   jobs: ModelJob[];
   paused: boolean;
-  /** Every run that a claim or a start gave out, as `jobId:run`. */
+  /** Every run that a claim or a start has returned, as `jobId:run`. */
   issued: Set<string>;
   /** The rows as they were after the last command. */
   rows: Map<string, VideoJob>;
@@ -87,7 +87,7 @@ export function assertRefusal(error: unknown, verdict: Verdict): void {
   assert.deepEqual({ code, status, runNumber }, verdict);
 }
 
-/** Checks a run that a claim or a start gave out: no run is given out twice. */
+/** Checks that a run that a claim or a start returned was never returned before. */
 export function issue(model: Model, job: VideoJob): void {
   const token = `${job.jobId}:${job.runNumber}`;
   assert(!model.issued.has(token), `run ${token} was issued twice`);
@@ -159,7 +159,7 @@ const ofModel = ({ handles, errors, reports, ...job }: ModelJob) => ({
 function checkTimes(row: VideoJob, before: VideoJob | undefined): void {
   const { status, startedAt, completedAt, createdAt } = row;
   assert(row.runNumber >= (before?.runNumber ?? 0), 'a run number shrank');
-  // A job that was waiting when it turned out to have no try left fails without a start.
+  // A waiting job that has no try left fails without a start.
   if (status !== 'failed') assert.equal(startedAt === null, status === 'pending');
   assert.equal(completedAt !== null, status === 'completed' || status === 'failed');
   if (startedAt !== null) assert(startedAt >= createdAt, 'started before it was created');

@@ -31,7 +31,7 @@ function keep(job: VideoJob, leaseMs = LEASE_MS): KeptLease {
 const endOf = async ({ jobId }: VideoJob): Promise<number> =>
   (await stored(h.dataSource, jobId)).availableAt.getTime();
 
-/** Waits until a lease was extended from here on. */
+/** Waits until a lease is extended after this call. */
 async function extended(job: VideoJob): Promise<void> {
   const before = await endOf(job);
   await until(async () => (await endOf(job)) > before);
@@ -59,7 +59,7 @@ it('keeps many leases at once', async () => {
   await Promise.all(jobs.map(extended));
 });
 
-it('stops: the lease ends by itself, and somebody else may start the job', async () => {
+it('after stop(), the lease ends, and another worker can start the job', async () => {
   const job = await start();
   const lease = keep(job);
   await extended(job);
@@ -104,14 +104,14 @@ it('tells at once when this process starts the job again', async () => {
   const end = await endOf(job);
   const again = keep(job, HOUR_MS);
   await until(async () => (await endOf(job)) > end);
-  // Nobody extends the lease during the next minutes.
+  // No heartbeat extends the lease during the next minutes.
   await lapse(h.dataSource, job);
   const next = await h.jobs.startJob(job.jobId, { leaseMs: HOUR_MS });
   const second = keep(next, HOUR_MS);
   expect([first, again, second].map(({ signal }) => signal.aborted)).toEqual([true, true, false]);
 });
 
-it('a run that is over is not kept by a newer one of the same job', async () => {
+it('a newer run of the same job does not keep the lease of a run that is over', async () => {
   const old = await start(HOUR_MS);
   await lapse(h.dataSource, old);
   const current = await h.jobs.startJob(old.jobId, { leaseMs: HOUR_MS });
@@ -121,7 +121,7 @@ it('a run that is over is not kept by a newer one of the same job', async () => 
   expect(held.signal.aborted).toBe(false);
 });
 
-it('tells why, when the lease ends because the database is away', async () => {
+it('says why when the lease ends because the database is away', async () => {
   const peer = await openPeer(h.url);
   const job = await peer.jobs.startJob((await make.pending()).jobId, { leaseMs: LEASE_MS });
   const lease = peer.jobs.keepLease(job, { leaseMs: LEASE_MS });
@@ -155,7 +155,7 @@ it.each<[string, (job: VideoJob) => unknown, string]>([
 });
 
 describe('a job that was started without a lease', () => {
-  it('is found among those that are processing, is told apart, and is given back', async () => {
+  it('is found among the processing jobs, is recognized, and is given back', async () => {
     const job = await make.unleased();
     const { jobs } = await h.jobs.listJobs({ userId: job.userId, status: 'processing' });
     expect(jobs).toMatchObject([{ jobId: job.jobId, workerId: null, runNumber: 1 }]);
@@ -173,7 +173,7 @@ describe('a job that was started without a lease', () => {
     await expect(h.jobs.completeJob(job, result)).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 
-  it('is told apart from one that has a lease', async () => {
+  it('is distinguished from a job that has a lease', async () => {
     const job = await make.leased();
     await expect(h.jobs.startJob(job.jobId)).rejects.toThrow(/until their lease is over/);
   });

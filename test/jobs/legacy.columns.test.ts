@@ -3,7 +3,7 @@ import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import { HOUR_MS, makers, result, stored } from './fixtures.js';
 
-// The value of each later column when a service that knows only the first three migrations writes the rows.
+// These tests check each later column after a service that knows only the first three migrations has written the rows.
 
 let h: Harness;
 let make: ReturnType<typeof makers>;
@@ -14,13 +14,13 @@ beforeAll(async () => {
 beforeEach(() => h.dataSource.query('DELETE FROM users'));
 afterAll(() => h.close());
 
-/** The columns of the first three migrations: all that such a service names. */
+/** The columns of the first three migrations. Such a service names no others. */
 const FIRST = {
   video_jobs: `jobId userId filename status videoUrl resultUrl frameCount errorMessage createdAt startedAt completedAt`,
   notification_log: `notificationId jobId notificationType recipientEmail deliveryStatus retryCount errorMessage createdAt sentAt`,
 };
 
-// The statements of such a service.
+// These are the statements of such a service.
 const update = (jobId: string, assignments: string): Promise<unknown> =>
   h.dataSource.query(`UPDATE video_jobs SET ${assignments} WHERE "jobId" = $1`, [jobId]);
 const insert = async (status = 'pending'): Promise<string> => {
@@ -63,7 +63,7 @@ const CASES: Record<string, () => Promise<unknown>> = {
   'video_jobs.availableAt': async () => {
     const jobId = await insert();
     expect(await claimOne()).toMatchObject({ jobId });
-    // What it retries is due at once too, whenever the lease would have ended.
+    // A job that such a service retries is due at once, whenever its lease would have ended.
     await fail(jobId);
     await h.dataSource.query(`UPDATE video_jobs SET "availableAt" = now() - interval '1 s'`);
     await retry(jobId);
@@ -138,7 +138,7 @@ const CASES: Record<string, () => Promise<unknown>> = {
     await expect(h.notifications.markSent(claimed!)).rejects.toMatchObject(late);
   },
   'notification_log.runNumber': async () => {
-    // It may write many of them, because they belong to no run.
+    // Such a service may log several notifications for a job, because they have no run number.
     const jobId = await insert('failed');
     await log(jobId, 'failure');
     await log(jobId, 'failure');
@@ -156,7 +156,7 @@ async function progress(): Promise<void> {
   await h.jobs.reportProgress([{ job, percent: 40, message: 'half' }]);
   await fail(job.jobId);
   expect(await at(job.jobId)).toMatchObject({ progress: 40, progressMessage: 'half' });
-  // Nobody reports for such a run: it has 0, and 100 once it is completed.
+  // Such a service reports no progress. Its run has 0, and 100 when it is completed.
   await retry(job.jobId);
   await start(job.jobId);
   expect(await at(job.jobId)).toMatchObject({ progress: 0, progressMessage: null });

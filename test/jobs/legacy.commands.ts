@@ -30,7 +30,7 @@ async function startJob(job: ModelJob, r: Real): Promise<void> {
     [job.jobId],
   );
   job.status = 'processing';
-  // It goes on in the number that the job has, which it does not know of.
+  // The service does not know run numbers, so its run has the number that the job already has.
   job.handles.unshift({ jobId: job.jobId, runNumber: job.run, workerId: null });
   count(r, 'legacy start');
 }
@@ -42,7 +42,7 @@ async function finishJob(
   { status, notifies }: { status: 'completed' | 'failed'; notifies: boolean },
 ): Promise<void> {
   if (job.status !== 'processing') return;
-  // Another's leased job too: a reaper fails what has been processing for too long.
+  // This includes jobs that another worker holds: some services fail every job that has been processing for too long.
   if (job.worker !== null && status === 'completed') return;
   const errorMessage = status === 'failed' ? 'timed out' : null;
   await r.dataSource.query(

@@ -48,14 +48,15 @@ it('never claims what such a service started after it had failed a leased job by
   });
 });
 
-it('claims a job that was out of tries and was retried by hand, with all of its tries', async () => {
+it('a job without tries left that is retried by hand has all of its tries again', async () => {
   const [spent, other] = [await make.leased(), await make.pending()];
   await lapse(h.dataSource, spent);
   await h.jobs.claimJobs({ maxAttempts: 1, leaseMs: HOUR_MS });
   expect(await stored(h.dataSource, spent.jobId)).toMatchObject({ status: 'failed', attempts: 1 });
   await byHand(spent, RETRY);
 
-  // Its run is reported already: to fail it again would break the claim of every other job.
+  // This run already has its notification. If the claim failed the job again, the claim of every other job would
+  // break.
   await lapse(h.dataSource, other);
   const claimed = await h.jobs.claimJobs({ limit: 1000, maxAttempts: 1, leaseMs: HOUR_MS });
   expect(claimed.map(({ jobId }) => jobId)).toEqual(expect.arrayContaining([spent.jobId]));
@@ -68,7 +69,7 @@ it('claims a job that was out of tries and was retried by hand, with all of its 
   ]);
 });
 
-it('gives a number of its own to a run that such a service started after a failure', async () => {
+it('gives a new number to a run that such a service started after a failure', async () => {
   const job = await make.failed();
   await byHand(job, RETRY);
   await byHand(job, START);
@@ -81,7 +82,7 @@ it('gives a number of its own to a run that such a service started after a failu
     { runNumber: 1, errorMessage: 'no video stream' },
     { runNumber: 2, errorMessage: 'again' },
   ]);
-  // The reply was lost, and the call repeated: the error tells that it had been done.
+  // The reply was lost and the call is repeated. The error shows that the first call succeeded.
   await expect(h.jobs.failJob(handle, { errorMessage: 'again' })).rejects.toMatchObject({
     code: 'LEASE_LOST',
     status: 'failed',
@@ -89,7 +90,7 @@ it('gives a number of its own to a run that such a service started after a failu
   });
 });
 
-it('logs what such a service finished, in a run that is not the failed one before', async () => {
+it('logs a notification for a job that such a service finished, not in the run that failed before', async () => {
   const job = await make.failed();
   await byHand(job, RETRY);
   await byHand(job, START);

@@ -10,9 +10,9 @@ import type { Peer } from './fixtures.js';
 /** A call of one method, on rows that were prepared for it. */
 export interface MethodCase {
   call(options?: TransactionOptions): Promise<unknown>;
-  /** Whether other sessions see its result. */
+  /** Whether other sessions see the result of the call. */
   done(): Promise<boolean>;
-  /** A call of the same method that it must refuse. */
+  /** A call that the same method must refuse. */
   refused(options: TransactionOptions): Promise<unknown>;
 }
 

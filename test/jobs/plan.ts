@@ -42,8 +42,8 @@ export class QueryRecorder extends AbstractLogger {
 }
 
 /**
- * Runs a statement with the generic plan that a prepared statement ends up with, undoes it, and
- * returns the nodes of the plan.
+ * Runs a statement with the generic plan that PostgreSQL uses for a prepared statement after some runs, rolls it
+ * back, and returns the nodes of the plan.
  */
 export async function explain(
   client: Client,
@@ -70,14 +70,14 @@ export async function explain(
     return (rows[0]?.['QUERY PLAN'] ?? []).flatMap(({ Plan }) => flatten(Plan));
   } finally {
     await client.query('ROLLBACK');
-    // A statement that was prepared outlives the transaction.
+    // A rollback does not remove a prepared statement.
     await client.query('DEALLOCATE ALL');
   }
 }
 
 const flatten = (node: PlanNode): PlanNode[] => [node, ...(node.Plans ?? []).flatMap(flatten)];
 
-/** The tables that a plan reads from end to end. */
+/** The tables that a plan reads completely. */
 export const scannedTables = (plan: readonly PlanNode[]): string[] =>
   plan
     .filter((node) => node['Node Type'] === 'Seq Scan')
@@ -86,7 +86,7 @@ export const scannedTables = (plan: readonly PlanNode[]): string[] =>
 export const indexesOf = (plan: readonly PlanNode[]): Set<string> =>
   new Set(plan.flatMap((node) => node['Index Name'] ?? []));
 
-/** The most rows that one node of a plan looked at, kept or not. */
+/** The most rows that one node of a plan has read, including rows that a filter removed. */
 export const mostRowsOfANode = (plan: readonly PlanNode[]): number =>
   Math.max(
     ...plan.map(

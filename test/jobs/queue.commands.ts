@@ -12,7 +12,7 @@ export const MAX_JOBS = 4;
 
 /** Which worker calls. */
 export const worker = fc.nat(1);
-/** Chooses a job. It is mostly the first one, so that its life gets long. */
+/** Chooses a job. It is mostly the first one, so that this job goes through many changes. */
 export const which = fc.oneof(
   { weight: 3, arbitrary: fc.constant(0) },
   { weight: 2, arbitrary: fc.nat(MAX_JOBS - 1) },
@@ -93,7 +93,7 @@ const claim = fc
     worker,
     limit: fc.constantFrom(1, 2, 1000, 1000),
     maxAttempts: fc.constantFrom(1, 2, 2, 3),
-    // All jobs are of one user: in turn they come by age.
+    // All jobs belong to one user, so the fair order equals the order by age.
     how: fc.constantFrom<Pick<ClaimJobsInput, 'order' | 'maxRunningPerUser'>>(
       {},
       { order: 'age' },
@@ -118,7 +118,7 @@ const claim = fc
           const claimed = await jobs.claimJobs({ limit, leaseMs: HOUR_MS, maxAttempts, ...how });
           const ids = new Set(claimed.map(({ jobId }) => jobId));
           assert.equal(ids.size, claimed.length, 'a job was claimed twice in one claim');
-          // Lost ones before all others, then by age.
+          // Lost jobs come first, then all others by age.
           const waited = (job: ModelJob): number =>
             Number(m.rows.get(job.jobId)?.availableAt) - (model.isLeased(job) ? 1e15 : 0);
           const left = fresh.filter(({ jobId }) => !ids.has(jobId));
@@ -140,7 +140,7 @@ const claim = fc
           }
           for (const job of taken) model.claim(job, workerId);
           for (const job of claimed) issue(m, job);
-          // With a limit it depends on the order how many of those without a try left were found.
+          // If the claim was full, it depends on the order how many jobs without a try left it has found.
           const failed = await failedOf(r, spent);
           if (taken.length < limit && places > pending) assert.equal(failed.length, spent.length);
           for (const job of failed) model.exhaust(job, m.email);

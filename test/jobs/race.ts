@@ -2,7 +2,7 @@ import type { DataSource } from 'typeorm';
 import { FrameForgeError } from '../../src/errors.js';
 import { until } from '../support/until.js';
 
-/** Makes something several times. */
+/** Calls a function several times, and returns the results. */
 export const times = <T>(count: number, make: (index: number) => T): T[] =>
   Array.from({ length: count }, (_, index) => make(index));
 export const shuffled = <T>(list: readonly T[]): T[] =>
@@ -33,7 +33,7 @@ export async function lockWaiters(dataSource: DataSource, count: number): Promis
   });
 }
 
-/** Makes calls that all want one job, and lets them go on when each of them waits for its row. */
+/** Makes calls that all need the row of one job, and unlocks the row when all of them wait for it. */
 export async function contending<T>(
   dataSource: DataSource,
   { jobId }: { jobId: string },

@@ -44,7 +44,7 @@ describe.each(Object.keys(METHODS))('%s', (name) => {
     expect(await methodCase.done()).toBe(true);
   });
 
-  it("is a transaction of its own with the data source's manager, which has none", async () => {
+  it('is a transaction of its own with the manager of the data source, which is in no transaction', async () => {
     await methodCase.call({ manager: h.dataSource.manager });
     expect(await methodCase.done()).toBe(true);
   });
@@ -80,7 +80,7 @@ describe.each(Object.keys(METHODS))('%s', (name) => {
     expect(await stored(h.dataSource, job.jobId)).toMatchObject({ filename: 'new' });
   });
 
-  it("leaves the caller's transaction usable when it refuses", async () => {
+  it('leaves the transaction of the caller usable when it refuses', async () => {
     await h.dataSource.transaction(async (manager) => {
       const refusal: unknown = await methodCase
         .refused({ manager })
@@ -143,7 +143,7 @@ describe('what reads', () => {
       'listAttemptErrors',
       async (o, jobId) => h.jobs.listAttemptErrors(jobId, o).catch(() => false),
     ],
-  ])('%s sees what its transaction has written, and only there', async (_, read) => {
+  ])('%s sees what its transaction has written, and other calls do not', async (_, read) => {
     const { userId } = await h.user();
     await h.dataSource.transaction(async (manager) => {
       const { jobId } = await h.jobs.createJob({ ...video, userId }, { manager });
@@ -166,7 +166,7 @@ describe('what reads', () => {
   });
 });
 
-describe('what gives out tokens, or commits in batches, never joins', () => {
+describe('methods that return fencing tokens, or commit in batches, never join a transaction', () => {
   it.each<[string, (manager: EntityManager, jobId: string) => Promise<unknown>]>([
     ['claimJobs', (manager) => h.jobs.claimJobs({ manager } as never)],
     ['startJob', (manager, jobId) => h.jobs.startJob(jobId, { manager } as never)],
@@ -188,7 +188,7 @@ describe('what gives out tokens, or commits in batches, never joins', () => {
   });
 });
 
-it('takes its times from the statement, not from the start of an old transaction', async () => {
+it('uses the time of the statement, not that of the start of the transaction', async () => {
   const job = await make.leased();
   const { userId } = await h.user();
   const input = { ...video, userId };
@@ -209,7 +209,7 @@ it('takes its times from the statement, not from the start of an old transaction
   });
 });
 
-it('is aborted by an SQL error, and only by that', async () => {
+it('is aborted by an SQL error, and not by a refusal', async () => {
   const job = await make.leased();
   await h.dataSource.query(
     `ALTER TABLE notification_log ADD CONSTRAINT broken CHECK (false) NOT VALID`,

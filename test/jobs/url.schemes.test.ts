@@ -16,7 +16,7 @@ const refusal = (property: string): object => ({
   problems: [{ property, message: expect.stringContaining('https, http, s3, gs, file') }],
 });
 
-it.each(['https', 'http', 's3', 'gs', 'file', 'S3'])('takes %s:// by default', async (scheme) => {
+it.each(['https', 'http', 's3', 'gs', 'file', 'S3'])('accepts %s:// by default', async (scheme) => {
   const videoUrl = `${scheme}://videos/cat.mp4`;
   expect(await h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl })).toMatchObject({
     videoUrl,
@@ -24,7 +24,7 @@ it.each(['https', 'http', 's3', 'gs', 'file', 'S3'])('takes %s:// by default', a
 });
 
 it.each(['javascript://x/%0Aalert(1)', 'data://text/html,x', 'ftp://host/cat.mp4'])(
-  'takes no %s, and writes nothing',
+  'refuses %s, and writes nothing',
   async (url) => {
     const bad = { ...video, userId, videoUrl: url };
     const good = { ...video, userId };
@@ -47,7 +47,7 @@ it.each(['javascript://x/%0Aalert(1)', 'data://text/html,x', 'ftp://host/cat.mp4
   },
 );
 
-it('takes what the application says', async () => {
+it('accepts the schemes that the application names', async () => {
   const jobs = new JobService(h.dataSource, { urlSchemes: ['ftp'] });
   const job = await jobs.createJob({ ...video, userId, videoUrl: 'ftp://host/cat.mp4' });
   expect(job.videoUrl).toBe('ftp://host/cat.mp4');

@@ -1,4 +1,4 @@
-// The files that are added to an application, as its author would write them from the README.
+// These files are added to an application. They are as its author would write them after reading the README.
 
 /** Creates jobs by HTTP, and works on them in the background. */
 export const UPLOADS = `

@@ -59,7 +59,7 @@ async function runProgram(
   const { nest, format, node, postgres, refusal } = cell;
   const packages = [tarball, ...packagesOf(cell), current('@types/node')];
   packages.push(`@nestjs/common@${nest}`, `@nestjs/core@${nest}`, 'reflect-metadata', 'rxjs@7');
-  // Version 11 runs on NestJS 10 too, and is the first that `./health` takes.
+  // Version 11 also runs on NestJS 10, and is the first version that `./health` accepts.
   packages.push(`@nestjs/terminus@${nest === '10' ? '11' : nest}`);
   const nodePackage = `node-${process.platform}-${process.arch}`;
   if (node !== undefined) packages.push(`${nodePackage}@${node}`);

@@ -9,7 +9,7 @@ export interface Versions {
 
 export interface Cell extends Versions {
   readonly format: 'module' | 'commonjs';
-  /** The application is what `nest new` makes, with its own compiler and test runner. */
+  /** The application is made by `nest new`, with its own compiler and test runner. */
   readonly isTemplate?: boolean;
   /** A major version of Node. If left out, the version that runs this program. */
   readonly node?: '20.19' | '22' | '24' | '26';
@@ -78,7 +78,7 @@ export function nameOf({
 
 /** The packages of a cell, as npm takes them. */
 export function packagesOf({ nest, typeorm }: Versions): string[] {
-  // The last one for TypeORM 0.3 alone goes with the NestJS of its time.
+  // This is the last version that supports only TypeORM 0.3, so it is tested with the NestJS of its time.
   const module = typeorm === '1' ? '12' : nest;
   const isOldest = typeorm === '0.3.17';
   return [

@@ -59,11 +59,11 @@ it('a job goes through a broker, from its creation to the delivery of its notifi
     ...result,
     errorMessage: null,
   });
-  // The message is the handle of its delivery.
+  // The message contains the handle of the delivery.
   expect(await h.notifications.markSent(mail)).toMatchObject({ deliveryStatus: 'sent' });
 });
 
-it('tells of a job that waits, and of one that failed', async () => {
+it('has messages for a job that waits, and for one that failed', async () => {
   const { userId } = await h.user();
   const created = await h.jobs.createJob({ ...video, userId });
   expect(toVideoEventMessage(created)).toMatchObject({

@@ -9,7 +9,7 @@ import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { everything, frameforgeDb, older } from './older.fixture.js';
 
-// Databases of other applications that have this package's names of tables and of migrations.
+// Here, databases of other applications have tables and migrations with the names of this package.
 
 const KINDS = ['snake-case', 'camel-case-without-zones', 'synchronized', 'from-a-script'];
 
@@ -71,7 +71,7 @@ async function values(names: 'before' | 'after', zone: string): Promise<unknown>
 describe.each(KINDS)('an older database: %s', (kind) => {
   beforeEach(() => load(kind));
 
-  it('is refused by every way to look at it, and not changed', async () => {
+  it('is refused by a boot and by migrate, status and check, and not changed', async () => {
     const before = await everything(url);
     for (const options of [{}, { migrationsRun: false }, { requireCurrentSchema: true }]) {
       const { error } = await failedBoot({ url, ...options });
@@ -137,7 +137,7 @@ describe.each(KINDS)('an older database: %s', (kind) => {
   );
 });
 
-it('processing jobs and pending notifications stay as they are with the options for that', async () => {
+it('with two options, processing jobs and pending notifications stay as they are', async () => {
   await load('from-a-script');
   const choices = ['--processing', 'keep', '--pending-notifications', 'send'];
   expect(await cli('adopt', '--time-zone', 'UTC', '--yes', ...choices)).toMatchObject({ code: 0 });

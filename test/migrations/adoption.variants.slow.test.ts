@@ -8,7 +8,7 @@ import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { everything, frameforgeDb, older, valuesIn } from './older.fixture.js';
 
-// Further older databases, besides those in older-databases/. Each is adopted with all of its rows and values, or
+// These are older databases besides those in older-databases/. Each is adopted with all of its rows and values, or
 // refused with a list of the problems before anything is changed.
 
 let database: TestDatabase;
@@ -95,7 +95,7 @@ const ADOPTED: [name: string, kind: string, sql: string][] = [
   ],
 ];
 
-/** Ignores the order of columns: an adoption keeps it, and this package does not depend on it. */
+/** Removes the order of columns. An adoption keeps it, and this package does not depend on it. */
 const unordered = ({ columns, ...rest }: Catalog): object => ({
   ...rest,
   columns: columns.toSorted(),
@@ -130,7 +130,7 @@ it.each(ADOPTED)('it is adopted: %s', async (_name, kind, sql) => {
   await dataSource.destroy();
 });
 
-it('columns without a place are kept in another table, with the key of their row', async () => {
+it('columns that this package does not have are kept in another table, with the key of their row', async () => {
   await query(url, older('snake-case'));
   await query(
     url,
@@ -305,7 +305,7 @@ it.each([
   expect(await cli('check')).toMatchObject({ code: 0 });
 });
 
-it('a constraint that is missing after the fourth migration is no reason to refuse a boot: check tells', async () => {
+it('a constraint that is missing after the fourth migration does not stop a boot, and `check` reports it', async () => {
   expect(await cli('migrate')).toMatchObject({ code: 0 });
   await query(url, `ALTER TABLE users DROP CONSTRAINT uq_users_email`);
   const dataSource = await new Boot().open({ url, requireCurrentSchema: true });
@@ -318,7 +318,7 @@ it('a constraint that is missing after the fourth migration is no reason to refu
   });
 });
 
-it('tables whose names differ in capitals are not looked at, and are left as they are', async () => {
+it('tables whose names differ in capital letters are ignored and stay unchanged', async () => {
   await query(
     url,
     `CREATE TABLE "Users" (user_id uuid DEFAULT gen_random_uuid() PRIMARY KEY, username varchar(50) NOT NULL UNIQUE);

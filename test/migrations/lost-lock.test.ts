@@ -28,7 +28,7 @@ describe('a replica that lost the lock while it was migrating', () => {
         `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name LIKE 'frameforge migrating%'`,
       );
-      // A migration that runs when the lock is lost has no effect, even if the server goes on with it.
+      // A migration that runs when the lock is lost is not committed, even if the server still executes it.
       await runner.query('SELECT pg_sleep(2)');
     });
     const told = await bootOnce({ url, migrations: [slow] });
@@ -39,7 +39,7 @@ describe('a replica that lost the lock while it was migrating', () => {
   });
 });
 
-describe('a server that does not say goodbye', () => {
+describe('a server that vanishes without closing its connections', () => {
   const HOLDER = `application_name LIKE 'frameforge migrating%'`;
   // This connects to the server itself, because a pooler would close the connection with a message of its own.
   let server: string;
@@ -64,7 +64,7 @@ describe('a server that does not say goodbye', () => {
     return { told, runs };
   };
 
-  it('and vanishes from under the lock does not stop the boot', async () => {
+  it('on the connection that holds the lock: the boot goes on', async () => {
     const { runs } = await bootThrough(async () => {
       const [{ port } = {}] = await query(
         server,
@@ -77,7 +77,7 @@ describe('a server that does not say goodbye', () => {
     expect(runs).toBe(1);
   });
 
-  it('but ends the migration has it run again', async () => {
+  it('on the connection that migrates: the migration runs again', async () => {
     const { told, runs } = await bootThrough(async (runner) => {
       proxy.lingering = true;
       await runner.query('SELECT pg_terminate_backend(pg_backend_pid())');

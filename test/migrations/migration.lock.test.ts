@@ -85,7 +85,7 @@ describe('a lock that another process holds', () => {
     await holder.end();
   });
 
-  it('is another one for another schema or table of migrations', async () => {
+  it('differs for another schema or another table of migrations', async () => {
     const holder = await other();
     await holder.query(`BEGIN; SELECT pg_advisory_xact_lock(${OUTER})`);
     try {
@@ -102,7 +102,7 @@ describe('a lock that another process holds', () => {
   });
 });
 
-describe('what a killed replica left running', () => {
+describe('a migration that a killed replica left running', () => {
   const first = migration('First1500000000000', (runner) =>
     runner.query('CREATE TABLE first (n int)'),
   );
@@ -142,17 +142,17 @@ describe('what a killed replica left running', () => {
 
 describe('settings of the server', () => {
   const patient = migration('Patient1800000000000', async (runner) => {
-    // Longer than the idle holder of the lock would be left alone.
+    // The migration takes longer than these settings allow a session to be idle.
     for (let i = 0; i < 20; i++) await runner.query('SELECT pg_sleep(0.1)');
   });
 
-  it('that end idle transactions do not end the lock', async () => {
+  it('that end idle transactions do not release the lock', async () => {
     const name = new URL(url).pathname.slice(1);
     await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '1s'`);
     expect(await bootOnce({ url, migrations: [patient] })).toHaveLength(1);
   });
 
-  it('that end idle transactions end a migration that idles, and that is told', async () => {
+  it('that end idle transactions end a migration that is idle, and the error says so', async () => {
     const name = new URL(url).pathname.slice(1);
     await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '300ms'`);
     const idle = migration('Idle1800000000000', async (runner) => {
@@ -168,9 +168,9 @@ describe('settings of the server', () => {
     expect(told).toEqual([]);
   });
 
-  it('that end long transactions do not end the lock', async () => {
+  it('that end long transactions do not release the lock', async () => {
     const [row] = await query(url, `SELECT FROM pg_settings WHERE name = 'transaction_timeout'`);
-    // From PostgreSQL 17 on.
+    // This setting exists since PostgreSQL 17.
     if (row === undefined) return;
     const name = new URL(url).pathname.slice(1);
     await query(url, `ALTER DATABASE ${name} SET transaction_timeout = '500ms'`);

@@ -29,7 +29,7 @@ export async function frameforgeDb(
   }
 }
 
-/** All that is in a database: the tables with their columns, and the rows. */
+/** The whole content of a database: the tables with their columns, and the rows. */
 export async function everything(url: string): Promise<unknown> {
   const tables = await query(
     url,

@@ -11,7 +11,8 @@ import { until } from '../support/until.js';
 import { DataSource } from 'typeorm';
 
 let database: TestDatabase;
-// Building an index while writes go on takes a session's settings, which a pooler does not keep.
+// These tests connect to the server itself: building an index while writes go on needs settings of a session, which a
+// pooler does not keep.
 let url: string;
 beforeEach(async () => {
   database = await createDatabase();
@@ -25,7 +26,7 @@ beforeEach(async () => {
 });
 afterEach(() => database.drop());
 
-/** Runs the first migrations, as a release of before did. */
+/** Runs the first migrations, as an earlier release did. */
 async function migratePlainly(count: number): Promise<void> {
   const migrations = frameForgeMigrations.slice(0, count);
   const dataSource = await new DataSource({ type: 'postgres', url, migrations }).initialize();
@@ -71,7 +72,7 @@ it('migrate --online ends with the same schema', async () => {
   ]);
 });
 
-it('migrate --online lets everybody write while it builds, whatever limits the role has', async () => {
+it('migrate --online lets others write while it builds, whatever time limits the role has', async () => {
   const name = new URL(url).pathname.slice(1);
   await query(url, `ALTER DATABASE ${name} SET lock_timeout = '200ms'`);
   await query(url, `ALTER DATABASE ${name} SET statement_timeout = '400ms'`);
@@ -103,13 +104,13 @@ it('migrate --online lets everybody write while it builds, whatever limits the r
   await expectWhole();
 });
 
-it('a migration that waits for a lock lets reads pass, and comes through when it is free', async () => {
+it('a migration that waits for a lock does not block reads, and goes on when the lock is free', async () => {
   const report = new Client({ connectionString: url });
   await report.connect();
   await report.query('BEGIN; SELECT FROM video_jobs');
   const migrating = bootOnce({ url });
   const waiting = `SELECT FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted`;
-  // It asks for its lock again and again, and each time what has come behind it goes on.
+  // The migration asks for its lock again and again. After each try, the statements that waited behind it go on.
   for (let tries = 0; tries < 2; tries += 1) {
     await until(async () => (await query(url, waiting)).length > 0);
     expect(await query(url, 'SELECT FROM video_jobs')).toHaveLength(1);
@@ -120,14 +121,14 @@ it('a migration that waits for a lock lets reads pass, and comes through when it
   await expectWhole();
 });
 
-it('migrate --online drops what an earlier try has left behind', async () => {
+it('migrate --online drops an invalid index that an earlier try has left', async () => {
   await migratePlainly(5);
   await query(url, `CREATE INDEX idx_jobs_pending ON video_jobs ("availableAt")`);
   await query(
     url,
     `UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_jobs_pending'::regclass`,
   );
-  // A boot says what is the matter.
+  // A boot names the problem.
   const { error } = await failedBoot({ url });
   expect(error.message).toMatch(
     /^The index idx_jobs_pending exists, but is invalid: CREATE INDEX .*\. Drop it, and migrate again: DROP INDEX CONCURRENTLY "idx_jobs_pending"/,
@@ -136,7 +137,7 @@ it('migrate --online drops what an earlier try has left behind', async () => {
   await expectWhole();
 });
 
-it('an index that is there already is kept, if it is the right one', async () => {
+it('an existing index is kept if it is the right one', async () => {
   await migratePlainly(5);
   await query(
     url,
@@ -157,28 +158,31 @@ it.each([
     'that is not unique',
     `INDEX uq_notifications_job_run ON notification_log ("jobId", "runNumber")`,
   ],
-])('an index %s under the name of one of ours is refused, and kept', async (_, index) => {
-  await migratePlainly(5);
-  await query(url, `CREATE ${index}`);
-  const message =
-    /^(frameforge-db: )?The index (idx_jobs_leased|uq_\w+) exists, but has another definition: /;
-  const { error } = await failedBoot({ url });
-  expect(error.message).toMatch(message);
-  const { code, lines } = await migrateOnline();
-  expect({ code, lines }).toEqual({ code: 1, lines: [expect.stringMatching(message)] });
-  await query(url, `DROP INDEX ${/(idx|uq)_\w+/.exec(index)?.[0]}`);
-  await bootOnce({ url });
-  await expectWhole();
-});
+])(
+  'an index %s with the name of an index of this package is refused, and kept',
+  async (_, index) => {
+    await migratePlainly(5);
+    await query(url, `CREATE ${index}`);
+    const message =
+      /^(frameforge-db: )?The index (idx_jobs_leased|uq_\w+) exists, but has another definition: /;
+    const { error } = await failedBoot({ url });
+    expect(error.message).toMatch(message);
+    const { code, lines } = await migrateOnline();
+    expect({ code, lines }).toEqual({ code: 1, lines: [expect.stringMatching(message)] });
+    await query(url, `DROP INDEX ${/(idx|uq)_\w+/.exec(index)?.[0]}`);
+    await bootOnce({ url });
+    await expectWhole();
+  },
+);
 
-it('an existing table of somebody else is told as that', async () => {
+it('an error says that an existing table belongs to another program', async () => {
   const other = await createDatabase();
   await query(other.url, 'CREATE TABLE users (id serial)');
   const { error } = await failedBoot({ url: other.url });
   expect(error.message).toMatch(
     /^The tables of the database differ from the tables that this package creates: the table users exists, but its migration is not recorded; users\."userId" is missing; .*If they belong to another program, give this package its own schema with the option `schema`/,
   );
-  // Even the table of migrations was not created.
+  // The table of migrations was not created either.
   expect(
     await query(other.url, `SELECT tablename FROM pg_tables WHERE schemaname = 'public'`),
   ).toEqual([{ tablename: 'users' }]);

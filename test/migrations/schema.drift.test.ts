@@ -69,7 +69,7 @@ it.each<[string, FrameForgeDatabaseOptions]>([
   }
 });
 
-it('is seen to be different by the schema generator when it is', async () => {
+it('the schema generator finds a difference if there is one', async () => {
   const h = await openHarness();
   try {
     await h.dataSource.query('ALTER TABLE video_jobs ALTER COLUMN "attempts" SET DEFAULT 1');
@@ -92,29 +92,34 @@ const open = async (url: string, schema: string): Promise<DataSource> =>
   }).initialize();
 
 describe('another schema', () => {
-  it.each(['frameforge', 'Frame Forge-2'])('%s holds all of it, and only that', async (schema) => {
-    const database = await createDatabase();
-    const quoted = `"${schema}"`;
-    await query(database.url, `CREATE SCHEMA ${quoted}`);
-    const dataSource = await open(database.url, schema);
-    try {
-      await dataSource.runMigrations();
-      expect(
-        await dataSource.query(`SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`),
-      ).toEqual([]);
-      expect(await pendingChanges(dataSource)).toEqual([]);
-      expect(await readCatalog(dataSource, schema)).toEqual(expectedCatalog());
-      while ((await dataSource.query(`SELECT FROM ${quoted}.migrations`)).length > 0) {
-        await dataSource.undoLastMigration();
+  it.each(['frameforge', 'Frame Forge-2'])(
+    '%s contains all tables, and only these',
+    async (schema) => {
+      const database = await createDatabase();
+      const quoted = `"${schema}"`;
+      await query(database.url, `CREATE SCHEMA ${quoted}`);
+      const dataSource = await open(database.url, schema);
+      try {
+        await dataSource.runMigrations();
+        expect(
+          await dataSource.query(
+            `SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace`,
+          ),
+        ).toEqual([]);
+        expect(await pendingChanges(dataSource)).toEqual([]);
+        expect(await readCatalog(dataSource, schema)).toEqual(expectedCatalog());
+        while ((await dataSource.query(`SELECT FROM ${quoted}.migrations`)).length > 0) {
+          await dataSource.undoLastMigration();
+        }
+        expect(await readCatalog(dataSource, schema)).toEqual(expectedCatalog(0));
+      } finally {
+        await dataSource.destroy();
+        await database.drop();
       }
-      expect(await readCatalog(dataSource, schema)).toEqual(expectedCatalog(0));
-    } finally {
-      await dataSource.destroy();
-      await database.drop();
-    }
-  });
+    },
+  );
 
-  it('serves the services, beside another copy of the tables', async () => {
+  it('works for the services, beside another copy of the tables', async () => {
     const h = await openHarness();
     await h.dataSource.query('CREATE SCHEMA other');
     const dataSource = await open(h.url, 'other');

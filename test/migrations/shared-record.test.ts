@@ -7,7 +7,7 @@ import type { TestDatabase } from '../support/server.js';
 import { createDatabase } from '../support/server.js';
 import { revertMigration } from '../../src/migrations/migration.runner.js';
 
-// Several services use one database. Each must handle the recorded migrations of the others.
+// Several services use one database. Each must accept that the others have recorded their own migrations there.
 
 let database: TestDatabase;
 let url: string;
@@ -55,7 +55,7 @@ describe('two services with migrations of their own in one table', () => {
     await bootOnce({ url, migrations: [reports] });
   });
 
-  it('do not take each other for a newer release', async () => {
+  it('are not taken for a newer release of each other', async () => {
     for (const own of [invoices, reports]) {
       expect(await bootOnce({ url, migrations: [own], requireCurrentSchema: true })).toEqual([]);
     }
@@ -66,7 +66,7 @@ describe('two services with migrations of their own in one table', () => {
     ]);
   });
 
-  it('revert each its own newest, and name it', async () => {
+  it('each revert their own newest migration, and name it', async () => {
     expect(await reverted(invoices)).toBe('CreateInvoices1800000000001');
     expect(await there('invoices', 'reports')).toEqual(['reports']);
     expect(await reverted(reports)).toBe('CreateReports1800000000002');
@@ -74,7 +74,7 @@ describe('two services with migrations of their own in one table', () => {
     expect(await recorded()).toEqual(OURS);
   });
 
-  it('know a newer release of this package when they see one', async () => {
+  it('recognize a newer release of this package', async () => {
     const newer = migration('AddMore1700000999000', async () => {});
     await bootOnce({ url, migrations: [newer, invoices] });
     const { error } = await failedBoot({ url, migrations: [reports], requireCurrentSchema: true });
@@ -88,7 +88,7 @@ describe('two services with migrations of their own in one table', () => {
     );
   });
 
-  it('see each other in the status, as somebody else', async () => {
+  it('see the migrations of each other in the status, as those of another program', async () => {
     const { DATABASE_URL } = process.env;
     process.env['DATABASE_URL'] = url;
     const lines: string[] = [];
@@ -110,7 +110,7 @@ describe('two services with migrations of their own in one table', () => {
 describe('a service that keeps its own migrations in a table of its own', () => {
   const own = { migrationsTableName: 'invoice_migrations', migrations: [invoices] };
 
-  it('leaves those of this package where the others look for them', async () => {
+  it('leaves the migrations of this package in the table where the others look for them', async () => {
     await bootOnce({ url, ...own });
     expect(await recorded()).toEqual(OURS);
     expect(await recorded('invoice_migrations')).toEqual(['CreateInvoices1800000000001']);
@@ -120,7 +120,7 @@ describe('a service that keeps its own migrations in a table of its own', () => 
     expect(await bootOnce({ url, ...other })).toEqual(['Migrated: CreateReports1800000000002.']);
   });
 
-  it('finds those of this package done by another service', async () => {
+  it('finds that another service has run the migrations of this package', async () => {
     await bootOnce({ url });
     expect(await bootOnce({ url, ...own })).toEqual(['Migrated: CreateInvoices1800000000001.']);
   });
@@ -135,7 +135,7 @@ describe('a service that keeps its own migrations in a table of its own', () => 
     expect(await there('invoices', 'reports')).toEqual(['invoices', 'reports']);
   });
 
-  it('reverts its own before those of this package, each from its table', async () => {
+  it('reverts its own migrations before those of this package, each from its table', async () => {
     const dataSource = await new Boot().open({ url, ...own });
     const lock = { timeoutMs: 1_000, onWait: () => {} };
     try {
@@ -148,7 +148,7 @@ describe('a service that keeps its own migrations in a table of its own', () => 
     }
   });
 
-  it('goes on in its table where that has those of this package already', async () => {
+  it('keeps using its own table if the migrations of this package are already recorded there', async () => {
     await bootOnce({ url });
     await query(
       url,
@@ -165,7 +165,7 @@ describe('a service that keeps its own migrations in a table of its own', () => 
   });
 });
 
-it('replicas that name the default schema, and replicas that do not, have one lock', async () => {
+it('replicas that name the default schema and replicas that do not use the same lock', async () => {
   const boots = Array.from({ length: 20 }, (_, index) =>
     bootOnce({ url, poolSize: 1, ...(index % 2 === 0 ? { schema: 'public' } : {}) }),
   );
@@ -174,7 +174,7 @@ it('replicas that name the default schema, and replicas that do not, have one lo
   expect(await recorded()).toEqual(OURS);
 });
 
-it('a table `migrations` of another tool is told as what it is, and is left alone', async () => {
+it('an error says that a table `migrations` belongs to another tool, and the table stays unchanged', async () => {
   await query(url, 'CREATE TABLE migrations (id serial, migration varchar, batch int)');
   const { error } = await failedBoot({ url });
   expect(error).toBeInstanceOf(MigrationError);

@@ -21,7 +21,7 @@ import { until } from '../support/until.js';
 let h: Harness;
 beforeAll(async () => {
   h = await openHarness();
-  // Behind a pooler the sessions would be the pooler's.
+  // This connects to the server itself, because a pooler has sessions of its own.
   process.env['VIDEO_DATABASE_URL'] = onServer(h.url);
   process.env['VIDEO_CONCURRENCY'] = '3';
 });
@@ -38,7 +38,7 @@ class Frames implements VideoJobHandler {
   most = 0;
   ended: Error[] = [];
 
-  /** Ends when three of them run at once, or when it is told to. */
+  /** A handler that ends when three of them run at once, or when its signal is aborted. */
   async process(_job: unknown, { signal }: WorkContext): Promise<JobResult> {
     this.running += 1;
     this.most = Math.max(this.most, this.running);
@@ -49,7 +49,7 @@ class Frames implements VideoJobHandler {
   }
 }
 
-/** Both modules read their options from the configuration of the application, in the two ways it has. */
+/** Both modules read their options from the configuration of the application, each in one of the two possible ways. */
 function modules(workerOptions: object = {}) {
   const databaseConfig = registerAs('database', (): FrameForgeDatabaseOptions => {
     const { VIDEO_DATABASE_URL: url = '' } = process.env;
@@ -90,7 +90,7 @@ async function tcp(): Promise<MicroserviceOptions> {
 
 type App = Pick<INestApplication, 'get' | 'close'>;
 
-/** Each kind of application, started as its own main.ts does. */
+/** Each kind of application, started as its main.ts would do it. */
 const KINDS: Record<string, (module: Type) => Promise<App>> = {
   'an application context': (module) => NestFactory.createApplicationContext(module, options),
   'an application on Express': async (module) => {
@@ -118,7 +118,7 @@ const KINDS: Record<string, (module: Type) => Promise<App>> = {
 };
 
 it.each(Object.keys(KINDS))(
-  '%s works with options from its configuration, which go before those of the decorator',
+  '%s works with options from its configuration, which replace those of the decorator',
   async (kind) => {
     const app = await KINDS[kind]!(appModule());
     try {
@@ -130,7 +130,7 @@ it.each(Object.keys(KINDS))(
     } finally {
       await app.close();
     }
-    // The server needs a moment to see that they are closed.
+    // The server needs a moment to notice that the connections are closed.
     await until(async () => {
       const sessions = await h.dataSource.query(
         `SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'videos'`,
@@ -140,7 +140,7 @@ it.each(Object.keys(KINDS))(
   },
 );
 
-it('the limit of a run is an option, too', async () => {
+it('the time limit of a run is an option', async () => {
   const app = await KINDS['an application context']!(appModule({ maxRunMs: 50, maxAttempts: 1 }));
   try {
     const { userId } = await h.user();

@@ -1,4 +1,4 @@
-// A process whose application is closed. The process must then end by itself, with the exit code 0.
+// This process closes its application. It must then end by itself, with the exit code 0.
 import 'reflect-metadata';
 import { Module } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

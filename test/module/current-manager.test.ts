@@ -21,7 +21,7 @@ afterAll(async () => {
 });
 
 describe('each method that takes a manager', () => {
-  it.each(Object.keys(METHODS))('%s joins the transaction that the caller is in', async (name) => {
+  it.each(Object.keys(METHODS))('%s joins the transaction of its caller', async (name) => {
     const { call, done } = await METHODS[name]!(h, other);
     const undone = h.dataSource.transaction(async (manager) => {
       current = manager;
@@ -40,13 +40,13 @@ describe('each method that takes a manager', () => {
     expect(await done()).toBe(true);
   });
 
-  it('is a transaction of its own in a manager that has none', async () => {
+  it('is a transaction of its own if the current manager is in no transaction', async () => {
     current = h.dataSource.manager;
     const { jobId } = await makers(h).pending();
     expect(await other.jobs.getJob(jobId)).toMatchObject({ jobId });
   });
 
-  it('joins the manager that it is given, and no other', async () => {
+  it('joins the transaction of the manager that it is given, not the current one', async () => {
     const { userId } = await h.user();
     const undone = h.dataSource.transaction(async (manager) => {
       current = manager;
@@ -61,7 +61,7 @@ describe('each method that takes a manager', () => {
   });
 });
 
-it('what gives out tokens never joins', async () => {
+it('methods that return fencing tokens never join', async () => {
   const make = makers(h);
   const jobs = [await make.pending(), await make.pending()];
   const undone = h.dataSource.transaction(async (manager) => {
@@ -77,7 +77,7 @@ it('what gives out tokens never joins', async () => {
 });
 
 describe('reading', () => {
-  it('sees what the transaction has written; a replica is asked outside of it', async () => {
+  it('sees what the transaction has written, and reads from a replica only outside of it', async () => {
     const { userId } = await h.user();
     await h.dataSource.transaction(async (manager) => {
       current = manager;

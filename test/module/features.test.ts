@@ -39,7 +39,7 @@ async function boot(imports: ModuleMetadata['imports']): Promise<INestApplicatio
 
 const content = () => ({ userId, filename: 'f', videoUrl: 's3://b/k' });
 
-/** A data source of the application's own. */
+/** A data source that the application opens itself. */
 const theirs = (options: object = {}) =>
   TypeOrmModule.forRoot({
     type: 'postgres',
@@ -115,7 +115,7 @@ describe('forFeature in twelve modules', () => {
     expect(listenerCount.call(pool, 'acquire')).toBe(1);
   });
 
-  it('shares those of forRoot under the name that both give', async () => {
+  it('shares those of forRoot if both have the same name', async () => {
     const [feature] = features(1, { dataSource: 'jobs' });
     const app = await boot([
       FrameForgeDatabaseModule.forRoot({ name: 'jobs', url: h.url }),
@@ -126,7 +126,7 @@ describe('forFeature in twelve modules', () => {
     expect(new Set(services).size).toBe(1);
   });
 
-  it('waits once for what is running when the application ends', async () => {
+  it('waits only once for running calls when the application ends', async () => {
     const app = await boot([theirs(), ...features(3)]);
     const dataSource = app.get<DataSource>(getDataSourceToken());
     const slow = dataSource.query('SELECT pg_sleep(0.3)');
@@ -173,9 +173,9 @@ async function listen(): Promise<{ heard: string[]; end: () => Promise<void> }> 
   return { heard, end: () => client.end() };
 }
 
-// On the server itself: a pooler gives no session to listen on.
+// These tests connect to the server itself, because a pooler gives no session for LISTEN.
 describe('wake-ups', () => {
-  it('that are pending when the application ends are sent before', async () => {
+  it('that are pending when the application ends are still sent', async () => {
     const { heard, end } = await listen();
     for (let times = 1; times <= 5; times++) {
       const app = await boot([
@@ -184,7 +184,7 @@ describe('wake-ups', () => {
       const jobs = app.get(JobService);
       await jobs.createJob(content());
       await until(() => heard.length === 2 * times - 1);
-      // This one is held back, because the other was just sent.
+      // This wake-up is held back, because another one was just sent.
       await jobs.createJob(content());
       await app.close();
       await until(() => heard.length === 2 * times);
@@ -211,7 +211,7 @@ it('a schema in the URL of a data source, which TypeORM ignores, is refused by n
   );
 });
 
-describe("an entity class of the application that is called as one of this package's", () => {
+describe('an entity class of the application with the name of an entity of this package', () => {
   @Entity('their_users')
   class User {
     @PrimaryGeneratedColumn('uuid')
@@ -261,7 +261,7 @@ describe("an entity class of the application that is called as one of this packa
     });
   });
 
-  it('is no matter on another data source', async () => {
+  it('is allowed on another data source', async () => {
     const app = await boot([
       theirs({ entities: [User] }),
       FrameForgeDatabaseModule.forRoot({ url: h.url, name: 'frameforge' }),

@@ -52,7 +52,7 @@ class Uploads {
     readonly dataSource: DataSource,
   ) {}
 
-  /** Uses all of it: a user, a job, its completion, and the notification of that. */
+  /** Uses all services: creates a user and a job, completes the job, and reads its notification. */
   async work(): Promise<void> {
     const ada = { username: 'ada', email: 'ada@example.com', passwordHash: 'x' };
     const { userId } = await this.accounts.createUser(ada);
@@ -81,7 +81,7 @@ class Settings implements FrameForgeDatabaseOptionsFactory {
 @Module({ providers: [Settings], exports: [Settings] })
 class SettingsModule {}
 
-/** forFeature is imported where it is wanted: here, by a global module. */
+/** Here, a global module imports forFeature. */
 function forFeatureEverywhere(): ReturnType<typeof FrameForgeDatabaseModule.forFeature> {
   return { ...FrameForgeDatabaseModule.forFeature(), global: true };
 }
@@ -159,7 +159,7 @@ describe('forRoot and forRootAsync', () => {
     }
   });
 
-  it('opens one data source, which closing the application closes', async () => {
+  it('opens one data source, and closes it with the application', async () => {
     // This connects to the server itself, because a pooler keeps connections of its own.
     const url = onServer(database.url);
     const app = await boot({
@@ -183,7 +183,7 @@ describe('forRoot and forRootAsync', () => {
     await app.close();
     expect(dataSource.isInitialized).toBe(false);
     await expect(jobs.countJobs()).rejects.toBeInstanceOf(Error);
-    // The server notices in its own time that a client is gone.
+    // The server needs a moment to notice that a client has gone.
     await until(async () => (await connections()) === 0);
   });
 });
@@ -246,7 +246,7 @@ const refusal = async (metadata: ModuleMetadata): Promise<Error> => {
 };
 
 describe('what is wrong', () => {
-  it('fails the boot, once, with the message that names it', async () => {
+  it('fails the boot once, with a message that names the mistake', async () => {
     const url = otherDatabase(database.url, 'not_there');
     const given = { ulr: url, migrationsRun: 'yes' } as never;
     const expected = {
@@ -271,7 +271,7 @@ describe('what is wrong', () => {
     });
   });
 
-  it('is refused where the module is imported, when it is how', () => {
+  it('is refused at the import of the module if the import is wrong', () => {
     const exactlyOne =
       'FrameForgeDatabaseModule.forRootAsync takes exactly one of useFactory, useClass, useExisting.';
     expect(take({})).toThrow(exactlyOne);
@@ -310,7 +310,7 @@ describe('what is wrong', () => {
     });
   });
 
-  it('is told by the first call, where a data source of the application lacks the migrations', async () => {
+  it('is reported by the first call if a data source of the application lacks the migrations', async () => {
     const app = await boot({
       imports: [
         TypeOrmModule.forRoot({

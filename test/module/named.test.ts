@@ -35,7 +35,7 @@ async function boot(metadata: ModuleMetadata): Promise<INestApplicationContext> 
 
 const url = (index: number): string => databases[index]?.url ?? '';
 
-/** A user and a job, by services and repositories that must be on the same database. */
+/** Creates a user and a job with services and repositories that must use the same database. */
 async function work(
   jobs: JobService,
   users: Repository<User>,
@@ -103,7 +103,7 @@ describe('several data sources in one application', () => {
     expect(await Promise.all(found)).toEqual([0, 1]);
   });
 
-  it('are told apart by name in whatever order they are imported', async () => {
+  it('are distinguished by name, in whatever order they are imported', async () => {
     @Injectable()
     class Two {
       constructor(
@@ -125,7 +125,7 @@ describe('several data sources in one application', () => {
     }
   });
 
-  it('serve a feature by class, where it imports one of them, and the default one elsewhere', async () => {
+  it('are injected by class into a feature that imports one of them; other features get the default one', async () => {
     @Injectable()
     class Feature {
       constructor(
@@ -152,7 +152,7 @@ describe('several data sources in one application', () => {
     expect((await app.get(Plain, { strict: false }).jobs.countJobs()).pending).toBe(1);
   });
 
-  it("'default' is the name of the one without a name", async () => {
+  it("the data source without a name has the name 'default'", async () => {
     @Injectable()
     class Service {
       constructor(
@@ -175,7 +175,7 @@ describe('several data sources in one application', () => {
   });
 });
 
-describe('a named data source that the application has', () => {
+describe('a named data source that the application opens', () => {
   it.each([{ entities: frameForgeEntities }, { autoLoadEntities: true }])(
     'with %p is used by forFeature',
     async (entities) => {
@@ -218,7 +218,7 @@ const prepared = async (jobs: JobService, dataSource: DataSource): Promise<numbe
   return (row as { n: number }).n;
 };
 
-// On the server itself: a pooler would show another connection's.
+// These tests connect to the server itself, because a pooler would show the statements of another connection.
 describe('preparedStatements', () => {
   const { DB_PREPARED_STATEMENTS } = process.env;
   beforeEach(() => delete process.env['DB_PREPARED_STATEMENTS']);
@@ -237,7 +237,7 @@ describe('preparedStatements', () => {
 
   it.each<[boolean | undefined, boolean | undefined, number]>([
     [undefined, undefined, 1],
-    // Of a data source behind PgBouncer, nobody who uses it by forFeature need say so again.
+    // forFeature uses the setting of forRoot, so that it is set only once for a data source behind PgBouncer.
     [false, undefined, 0],
     [true, false, 0],
     [false, true, 1],

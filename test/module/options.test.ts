@@ -17,7 +17,7 @@ const HOST = {
 /** The URL that the driver gets. */
 const read = (url: string): unknown => resolveOptions({ url }, {}).dataSource.url;
 
-/** The message of the refusal, without what all of them begin with. */
+/** The message of the error, without the beginning that all of them have. */
 function refusal(options: unknown, env: NodeJS.ProcessEnv = {}): string {
   try {
     resolveOptions(options as FrameForgeDatabaseOptions, env);
@@ -54,7 +54,7 @@ const parameterRefusal = (parameter: string): string =>
   refusal({ url: `${DATABASE}?${parameter}` });
 
 describe('defaults', () => {
-  it('are complete, and those of the documentation', () => {
+  it('are complete, and equal those in the documentation', () => {
     expect(resolveOptions({ url: DATABASE }, {})).toEqual({
       dataSource: {
         type: 'postgres',
@@ -86,7 +86,7 @@ describe('defaults', () => {
     });
   });
 
-  it('of preparedStatements is what the environment says', () => {
+  it('of preparedStatements comes from the environment', () => {
     const of = (value: string): boolean =>
       resolveOptions({ url: DATABASE }, { DB_PREPARED_STATEMENTS: value }).preparedStatements;
     expect([of('false'), of('true'), of('')]).toEqual([false, true, true]);
@@ -99,13 +99,13 @@ describe('defaults', () => {
     ).toBe(true);
   });
 
-  it('of extra stay beside those of the application', () => {
+  it('of `extra` are kept beside those of the application', () => {
     expect(
       resolveOptions({ url: DATABASE, extra: { statement_timeout: 5 } }, {}).dataSource.extra,
     ).toEqual({ keepAlive: true, keepAliveInitialDelayMillis: 10_000, statement_timeout: 5 });
   });
 
-  it('stand for options that are undefined, and give way to 0 and false', () => {
+  it('replace options that are undefined, and do not replace 0 and false', () => {
     const left = resolveOptions({ url: DATABASE }, {});
     const others = [
       'preparedStatements',
@@ -133,7 +133,7 @@ describe('defaults', () => {
     ).toBe(false);
   });
 
-  it('are joined by the entities and migrations of the application, each once', () => {
+  it('include the entities and migrations of the application, each once', () => {
     class Theirs {}
     class TheirMigration {}
     const { dataSource } = resolveOptions(
@@ -171,7 +171,7 @@ describe('the environment', () => {
       { url: DATABASE },
     ],
     [
-      'DB_HOST and its kin',
+      'DB_HOST and the variables that belong to it',
       { ...HOST, DB_PORT: '5433' },
       {
         host: 'db.example.com',
@@ -230,7 +230,8 @@ describe('the environment', () => {
     [{ DATABASE_URL: `mysql://app:${SECRET}@h/d` }, notUrl],
     [{ DATABASE_URL: 'db.example.com:5432' }, notUrl],
     [{ DATABASE_URL: `postgres://app:${SECRET}@h:port/d` }, notUrl],
-    // Special characters that nobody encoded: each would make a part of the password a host or worse.
+    // These passwords have special characters that are not encoded. A part of the password would be taken for a host,
+    // for example.
     [{ DATABASE_URL: `postgres://app:${SECRET}/x@h/d` }, notUrl],
     [{ DATABASE_URL: `postgres://app:12/${SECRET}@h/d` }, notUrl],
     [{ DATABASE_URL: `postgres://app:12#${SECRET}@h/d` }, notUrl],
@@ -392,7 +393,7 @@ describe('options', () => {
   });
 
   it.each(Object.keys(RULES).filter((key) => !['driver', 'nativeDriver'].includes(key)))(
-    'refuses a `%s` of a type that it cannot have, by name',
+    'refuses a `%s` of a wrong type, and names it',
     (key) => {
       expect(refusal({ [key]: Symbol('strange') }, { DATABASE_URL: DATABASE })).toContain(
         `\`${key}\` `,
@@ -402,7 +403,7 @@ describe('options', () => {
 
   const password = async (): Promise<string> => SECRET;
 
-  it('takes what TypeORM takes', () => {
+  it('accepts what TypeORM accepts', () => {
     const options: FrameForgeDatabaseOptions = {
       url: DATABASE,
       logging: ['query', 'error'],
@@ -419,7 +420,7 @@ describe('options', () => {
     expect(resolveOptions({ host: 'h', password: password as never }, {})).toBeDefined();
   });
 
-  it('takes a port as a configuration service returns it', () => {
+  it('accepts a port as a text, as a configuration service returns it', () => {
     expect(connectionOf({ host: 'h', port: '5433' as never })).toEqual({ host: 'h', port: '5433' });
   });
 
@@ -458,7 +459,7 @@ describe('options', () => {
     });
   });
 
-  it('refuses parameters of a URL that mean nothing, or something else, to the driver', () => {
+  it('refuses parameters of a URL that the driver ignores or understands differently', () => {
     expect(parameterRefusal('connection_limit=5')).toBe(
       '`url` has the parameter connection_limit, which the driver does not read: use the option `poolSize`.',
     );
@@ -480,7 +481,7 @@ describe('options', () => {
     }
   });
 
-  it('refuses a PGSSLMODE that the driver does not know, where it would be read', () => {
+  it('refuses an unknown PGSSLMODE if the driver would read it', () => {
     const env = { PGSSLMODE: 'on' };
     const message =
       "PGSSLMODE is 'on': set it to disable or prefer or require or verify-ca or verify-full or no-verify.";
@@ -490,7 +491,7 @@ describe('options', () => {
     expect(resolveOptions({}, { ...env, DATABASE_URL: DATABASE, DB_SSL: 'false' })).toBeDefined();
   });
 
-  it('takes a password with encoded special characters', () => {
+  it('accepts a password with encoded special characters', () => {
     const url = `postgres://app:${encodeURIComponent('p@/#?:%ss')}@h/d`;
     expect(connectionOf({ url })).toEqual({ url });
   });

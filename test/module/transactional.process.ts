@@ -1,5 +1,5 @@
-// A process with an application whose methods are transactions by a library, which its argument names.
-// Jest cannot load these libraries beside a Nest that is an ES module. It prints what it has seen.
+// This process runs an application whose methods are made transactions by a library. Its argument names the library.
+// Jest cannot load these libraries beside a Nest that is an ES module. The process prints what it has seen.
 import 'reflect-metadata';
 import { Injectable, Module } from '@nestjs/common';
 import type { INestApplicationContext, Type } from '@nestjs/common';
@@ -26,7 +26,7 @@ interface Registrations {
   register(username: string, fail: boolean): Promise<number>;
 }
 
-/** The transaction of both applications: it creates a user and a first job. */
+/** The transaction that both applications run: it creates a user and a first job. */
 async function register(
   users: UserService,
   jobs: JobService,
@@ -36,7 +36,7 @@ async function register(
   const email = `${username}@example.com`;
   const { userId } = await users.createUser({ username, email, passwordHash: 'x' });
   await jobs.createJob({ userId, filename: 'f', videoUrl: 's3://b/k' });
-  // Outside of it, as a replica is asked.
+  // This reads outside of the transaction, as a read from a replica does.
   const { pending } = await jobs.countJobs({ userId }, { replica: true });
   if (fail) throw new Error('on purpose');
   return pending;
@@ -103,7 +103,7 @@ async function withTransactional(): Promise<INestApplicationContext> {
   })
   class AppModule {}
   const app = await open(AppModule);
-  // As an object: it takes no class that extends TypeORM's for a data source.
+  // This is a plain object, because the library does not accept a class that extends the DataSource of TypeORM.
   addTransactionalDataSource({
     name: 'default',
     dataSource: app.get<DataSource>(getDataSourceToken()),

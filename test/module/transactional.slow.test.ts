@@ -3,7 +3,7 @@ import { promisify } from 'node:util';
 import { createDatabase } from '../support/server.js';
 
 it.each(['nestjs-cls', 'typeorm-transactional'])(
-  'the services join what @Transactional() of %s opens',
+  'the services join a transaction that @Transactional() of %s opens',
   async (library) => {
     const database = await createDatabase();
     try {

@@ -10,10 +10,10 @@ import { ROUND } from '../../src/notifications/delivery.round.js';
 import { HOUR_MS, makers, openPeer } from '../jobs/fixtures.js';
 import type { Peer } from '../jobs/fixtures.js';
 
-// Compares deliveries with a model. There are two senders, leases that end early, stale handles, and a service that
-// sends pending notifications and knows only the columns of the first three migrations.
+// This test compares deliveries with a model. There are two senders, leases that end early, stale handles, and a
+// service that sends pending notifications and knows only the columns of the first three migrations.
 
-/** A notification in the model, and every handle that was ever given out for it, the latest first. */
+/** A notification in the model, and every handle that was ever given out for it, newest first. */
 interface ModelDelivery {
   readonly notificationId: string;
   status: 'pending' | 'sent' | 'failed';
@@ -259,7 +259,7 @@ const commands: fc.Arbitrary<Command>[] = [
   fc.record({ by }).map(redeliverAll),
 ];
 
-it('delivers as the model of it does, whoever sends', async () => {
+it('behaves like the model, whichever service sends', async () => {
   const sequences = fc.commands(commands, { maxCommands: 40, size: 'max' });
   const property = fc.asyncProperty(sequences, async (sequence) => {
     await h.dataSource.query('DELETE FROM notification_log');

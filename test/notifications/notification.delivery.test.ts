@@ -14,7 +14,7 @@ beforeAll(async () => {
   other = await openPeer(h.url);
   make = makers(h);
 });
-// A claim finds every notification that is due.
+// A claim finds every notification that is due, so each test begins without notifications.
 beforeEach(() => h.dataSource.query('DELETE FROM notification_log'));
 afterAll(async () => {
   await other.close();
@@ -52,7 +52,7 @@ describe('claimNotifications', () => {
     expect(await h.notifications.claimNotifications()).toEqual([]);
   });
 
-  it('leases what is due, as a new delivery', async () => {
+  it('leases due notifications, each in a new delivery', async () => {
     const notification = await logged();
     const [claimed] = await h.notifications.claimNotifications();
     expect(claimed).toBeInstanceOf(NotificationLog);
@@ -67,7 +67,7 @@ describe('claimNotifications', () => {
     expect(await other.notifications.claimNotifications()).toEqual([]);
   });
 
-  it('claims up to its limit, those that wait longest first', async () => {
+  it('claims up to its limit, and first those that wait longest', async () => {
     const all = [await logged(), await logged(), await logged()];
     await lapseDelivery(h.dataSource, all[2]!);
     await lapseDelivery(h.dataSource, all[2]!);
@@ -78,7 +78,7 @@ describe('claimNotifications', () => {
     expect(await ids(10)).toEqual([all[0]!.notificationId]);
   });
 
-  it('claims again what was lost, counts it as a retry, and fails it in the end', async () => {
+  it('claims a lost delivery again, counts it as a retry, and fails it after the last try', async () => {
     const notification = await logged();
     for (let deliveryNumber = 1; deliveryNumber <= 3; deliveryNumber += 1) {
       const claimed = await claim({ maxAttempts: 3 });
@@ -86,7 +86,7 @@ describe('claimNotifications', () => {
       await lapseDelivery(h.dataSource, claimed);
     }
     const behind = await logged();
-    // A notification without tries left does not hide the next notification.
+    // A notification without tries left does not hide the next one.
     expect(await claim({ limit: 1, maxAttempts: 3 })).toMatchObject({
       notificationId: behind.notificationId,
     });
@@ -102,7 +102,7 @@ describe('claimNotifications', () => {
     ).rejects.toMatchObject({ code: 'LEASE_LOST', status: 'failed', deliveryNumber: 3 });
   });
 
-  it('finds what is due behind thousands without a try left, in a few statements', async () => {
+  it('finds due notifications behind thousands without a try left, in a few statements', async () => {
     const { jobId } = await make.completed();
     await h.dataSource.query('DELETE FROM notification_log');
     await h.dataSource.query(
@@ -123,7 +123,7 @@ describe('claimNotifications', () => {
     expect(failed.count).toBe(3000);
   });
 
-  it('gives a delivery five tries by default, and keeps what went wrong last', async () => {
+  it('gives a delivery five tries by default, and keeps the last error', async () => {
     const notification = await logged();
     for (let number = 1; number <= 5; number += 1) {
       const failure = { errorMessage: `refused ${number}`, retryInMs: 0 };
@@ -137,7 +137,7 @@ describe('claimNotifications', () => {
     });
   });
 
-  it('gives each notification to one of many that claim at once', async () => {
+  it('gives each notification to only one of many simultaneous claims', async () => {
     const user = await h.user();
     const input = { userId: user.userId, filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' };
     await h.jobs.createJobs(Array.from({ length: 300 }, () => input));
@@ -171,14 +171,14 @@ describe('markSent', () => {
     expect({ ...(await stored(sent)) }).toEqual({ ...sent });
   });
 
-  it('clears what went wrong before', async () => {
+  it('clears the error of an earlier try', async () => {
     await logged();
     await h.notifications.markFailed(await claim(), { errorMessage: 'greylisted', retryInMs: 0 });
     const sent = await h.notifications.markSent(await claim());
     expect(sent).toMatchObject({ errorMessage: null, retryCount: 1, deliveryNumber: 2 });
   });
 
-  it('records a delivery that was never claimed, of a service that delivers in its own way', async () => {
+  it('records a delivery without a claim, for a service that delivers in its own way', async () => {
     const { notificationId } = await logged();
     const id = notificationId.toUpperCase();
     const sent = await h.notifications.markSent({ notificationId: id, deliveryNumber: 0 });
@@ -210,15 +210,15 @@ describe('markFailed', () => {
     expect(await claim()).toMatchObject({ retryCount: 1, deliveryNumber: 2 });
   });
 
-  it('with a retry has not the last word until the next claim', async () => {
+  it('with a retry, can still be followed by markSent until the next claim', async () => {
     await logged();
     const first = await claim();
     const failure = { errorMessage: 'no answer', retryInMs: 0 };
     await h.notifications.markFailed(first, failure);
-    // The reply was lost: the repeated call counts nothing twice.
+    // The reply was lost and the call is repeated. It counts the retry only once.
     const repeated = await h.notifications.markFailed(first, failure);
     expect(repeated).toMatchObject({ deliveryStatus: 'pending', retryCount: 1, deliveryNumber: 1 });
-    // The provider's answer comes late: nobody shall get the message twice.
+    // The provider accepts the message late. The user must not get it twice.
     const sent = await h.notifications.markSent(first);
     expect(sent).toMatchObject({ deliveryStatus: 'sent', errorMessage: null });
     expect(await claim()).toBeUndefined();
@@ -248,7 +248,7 @@ describe('a delivery that is lost', () => {
       });
     }
     expect({ ...(await stored(second)) }).toEqual(unchanged);
-    // The reply of the first call was lost: the repeated one tells that it had been done.
+    // The reply of the first call was lost. The error of the repeated call shows that the first one succeeded.
     await h.notifications.markSent(second);
     await expect(mark(second)).rejects.toMatchObject({ status: 'sent', deliveryNumber: 2 });
     expect(await stored(second)).toMatchObject({ deliveryStatus: 'sent', errorMessage: null });
@@ -259,7 +259,7 @@ describe('a delivery that is lost', () => {
     });
   });
 
-  it('has one winner among those that mark it at once', async () => {
+  it('is recorded by only one of several simultaneous calls', async () => {
     for (let round = 0; round < 20; round += 1) {
       await logged();
       const claimed = await claim();

@@ -19,7 +19,7 @@ afterAll(() => h.close());
 
 const { SUCCESS, FAILURE } = NotificationType;
 
-/** A job that a service finished in its own way, without a notification. */
+/** A job that another service finished with its own SQL, without a notification. */
 async function finished(status: 'completed' | 'failed'): Promise<{ jobId: string; email: string }> {
   const user = await h.user();
   const [job] = await h.dataSource.query(
@@ -46,30 +46,37 @@ describe('logNotification', () => {
   it.each([
     ['completed', SUCCESS],
     ['failed', FAILURE],
-  ] as const)('tells the user of a %s job, once, by a %s', async (status, notificationType) => {
-    const { jobId, email } = await finished(status);
-    const logged = await h.notifications.logNotification({ jobId, notificationType });
-    expect(logged).toBeInstanceOf(NotificationLog);
-    expect({ ...logged }).toEqual({
-      notificationId: expect.any(String),
-      jobId,
-      notificationType,
-      recipientEmail: email,
-      deliveryStatus: 'pending',
-      retryCount: 0,
-      errorMessage: null,
-      createdAt: expect.any(Date),
-      sentAt: null,
-      availableAt: logged.createdAt,
-      deliveryNumber: 0,
-      runNumber: 0,
-    });
-    const again = { jobId: jobId.toUpperCase(), notificationType, recipientEmail: 'b@example.com' };
-    expect(await h.notifications.logNotification(again)).toEqual(logged);
-    expect(await notificationsOf(h.dataSource, jobId)).toEqual([{ ...logged }]);
-  });
+  ] as const)(
+    'logs for a %s job, once, a notification of the type %s',
+    async (status, notificationType) => {
+      const { jobId, email } = await finished(status);
+      const logged = await h.notifications.logNotification({ jobId, notificationType });
+      expect(logged).toBeInstanceOf(NotificationLog);
+      expect({ ...logged }).toEqual({
+        notificationId: expect.any(String),
+        jobId,
+        notificationType,
+        recipientEmail: email,
+        deliveryStatus: 'pending',
+        retryCount: 0,
+        errorMessage: null,
+        createdAt: expect.any(Date),
+        sentAt: null,
+        availableAt: logged.createdAt,
+        deliveryNumber: 0,
+        runNumber: 0,
+      });
+      const again = {
+        jobId: jobId.toUpperCase(),
+        notificationType,
+        recipientEmail: 'b@example.com',
+      };
+      expect(await h.notifications.logNotification(again)).toEqual(logged);
+      expect(await notificationsOf(h.dataSource, jobId)).toEqual([{ ...logged }]);
+    },
+  );
 
-  it('takes another recipient', async () => {
+  it('accepts another recipient', async () => {
     const { jobId } = await finished('completed');
     const recipientEmail = 'ops+frames@example.com';
     const input = { jobId, notificationType: SUCCESS, recipientEmail };
@@ -81,7 +88,7 @@ describe('logNotification', () => {
     }
   });
 
-  it('returns what completeJob and failJob have logged', async () => {
+  it('returns the notification that completeJob or failJob has logged', async () => {
     const { jobId } = await make.completed();
     const [logged] = await notificationsOf(h.dataSource, jobId);
     const again = await h.notifications.logNotification({ jobId, notificationType: SUCCESS });
@@ -89,7 +96,7 @@ describe('logNotification', () => {
     expect(await notificationsOf(h.dataSource, jobId)).toHaveLength(1);
   });
 
-  it('is refused unless the job is what the notification tells', async () => {
+  it('is refused if the job does not have the status that the notification reports', async () => {
     const { jobId } = await make.completed();
     const refused = h.notifications.logNotification({ jobId, notificationType: FAILURE });
     await expect(refused).rejects.toMatchObject({
@@ -99,7 +106,7 @@ describe('logNotification', () => {
       runNumber: 1,
       message: expect.stringContaining('reported as failed'),
     });
-    // Nothing is written, even if the run has no notification yet.
+    // A refused call writes nothing, also if the run has no notification yet.
     const silent = await finished('completed');
     const opposite = { jobId: silent.jobId, notificationType: FAILURE };
     await expect(h.notifications.logNotification(opposite)).rejects.toMatchObject({
@@ -113,7 +120,7 @@ describe('logNotification', () => {
     });
   });
 
-  it('logs once when two services log at once, also inside transactions', async () => {
+  it('logs once when two services log at the same time, also inside transactions', async () => {
     for (let round = 0; round < 20; round += 1) {
       const { jobId } = await finished('completed');
       const input = { jobId, notificationType: SUCCESS };
@@ -131,7 +138,7 @@ describe('logNotification', () => {
     }
   });
 
-  it('logs once when two services report, at once, what came after a failure by hand', async () => {
+  it('logs once when two services log at the same time after another service has failed the job', async () => {
     for (let round = 0; round < 20; round += 1) {
       const { jobId } = await make.failed();
       await h.dataSource.query(
@@ -150,7 +157,7 @@ describe('logNotification', () => {
 });
 
 describe('listNotifications', () => {
-  it('lists newest first, in pages that leave out and repeat nothing', async () => {
+  it('lists the newest first, in pages that skip and repeat nothing', async () => {
     const { jobId } = await make.pending();
     await h.dataSource.query(
       `INSERT INTO notification_log ("jobId", "notificationType", "recipientEmail", "runNumber")
@@ -188,7 +195,7 @@ describe('listNotifications', () => {
     );
   });
 
-  it('refuses a jobId that is undefined, and a cursor that it has not made', async () => {
+  it('refuses a jobId that is undefined, and a forged cursor', async () => {
     await expect(h.notifications.listNotifications({ jobId: undefined })).rejects.toMatchObject({
       problems: [{ property: 'jobId' }],
     });

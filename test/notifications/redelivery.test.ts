@@ -9,7 +9,7 @@ let h: Harness;
 beforeAll(async () => {
   h = await openHarness();
 });
-// A claim finds every notification that is due.
+// A claim finds every notification that is due, so each test begins without notifications.
 beforeEach(() => h.dataSource.query('DELETE FROM notification_log'));
 afterAll(() => h.close());
 
@@ -43,7 +43,7 @@ describe('redeliver', () => {
     for (const deliveryNumber of [100_001, 100_002]) {
       const claimed = await claim(2);
       expect(claimed).toMatchObject({ deliveryNumber, retryCount: deliveryNumber - 100_001 });
-      // Whoever had an earlier delivery has nothing to say any more.
+      // The sender of an earlier delivery is refused from now on.
       await expect(h.notifications.markSent(failed)).rejects.toMatchObject({ code: 'LEASE_LOST' });
       const failure = { errorMessage: 'refused', retryInMs: 0 };
       await h.notifications.markFailed(claimed!, failure);
@@ -66,7 +66,7 @@ describe('redeliver', () => {
     });
   });
 
-  it('refuses one that is not failed, or not there, and says what it is', async () => {
+  it('refuses a notification that is not failed or does not exist, and says which it is', async () => {
     for (const deliveryStatus of ['pending', 'sent'] as const) {
       const { notificationId, deliveryNumber } = await made({ deliveryStatus });
       await expect(h.notifications.redeliver(notificationId)).rejects.toMatchObject({

@@ -15,7 +15,7 @@ it.each(Object.entries(FILES))(
     const { openDataSource } = await import('../../src/migrations/open-data-source.js');
     const { resolveOptions } = await import('../../src/database.options.js');
     await import('../../src/index.js');
-    // Nobody answers there: the libraries are looked at before anything is connected.
+    // Nothing listens on this port. The boot checks the libraries before it connects.
     const { dataSource, boot } = resolveOptions({ url: 'postgres://nobody@127.0.0.1:1/none' });
     const silent = { log: () => {}, warn: () => {} };
     const refusal = expect(openDataSource(dataSource, boot, silent)).rejects;

@@ -22,13 +22,13 @@ const thrownBy = (call: () => unknown): unknown => {
   }
 };
 
-it('the installed libraries have every part that is used', () => {
+it('the installed libraries have every private part that this package uses', () => {
   expect(() => requireTypeormParts(new DataSource({ type: 'postgres' }))).not.toThrow();
   expect(() => requirePgParts(new Pool() as unknown as PgPool)).not.toThrow();
   expect(requireValidatorParts).not.toThrow();
 });
 
-it('a part of TypeORM that is missing is named, with the version', () => {
+it('names a missing part of TypeORM, and the version', () => {
   const dataSource = new DataSource({ type: 'postgres' });
   Object.assign(dataSource.driver, { connectedQueryRunners: undefined });
   const error = thrownBy(() => requireTypeormParts(dataSource));
@@ -41,7 +41,7 @@ it('a part of TypeORM that is missing is named, with the version', () => {
   );
 });
 
-it('a part of pg that is missing is named, with the version', () => {
+it('names a missing part of pg, and the version', () => {
   const pool = Object.assign(new Pool(), { _clients: undefined }) as unknown as PgPool;
   const error = thrownBy(() => requirePgParts(pool));
   expect(error).toBeInstanceOf(ConfigurationError);
@@ -57,7 +57,7 @@ it('finds the data source by either of its names', () => {
   expect(dataSourceOf({ connection: dataSource } as never)).toBe(dataSource);
 });
 
-it('no other file names what is not public', () => {
+it('no other file uses private parts of a library', () => {
   const sources = join(REPOSITORY, 'src');
   const notPublic =
     /connectedQueryRunners|\b_clients\b|\b_connecting\b|driver\.postgres|subscribers\.push|class-(validator|transformer)\/|typeorm\/(driver|util|schema-builder)|(manager|runner)\)?\.(dataSource|connection)\b/i;

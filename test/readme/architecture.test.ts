@@ -19,7 +19,7 @@ function importsOf(room: string): Set<string> {
   return new Set(found.filter((place) => place !== `${room}/`));
 }
 
-it('tells of every room, and which others each imports', () => {
+it('docs/architecture.md describes every room, and which others each room imports', () => {
   const rows = tablesUnder('docs/architecture.md', 'The rooms').slice(1);
   const rooms = readdirSync(SOURCES, { withFileTypes: true }).filter((entry) =>
     entry.isDirectory(),

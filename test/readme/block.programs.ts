@@ -1,6 +1,6 @@
-// The programs that use the blocks of TypeScript.
+// Makes the programs that use the TypeScript blocks of the documents.
 
-/** What every use has: a way to boot a module, and assertions. */
+/** The code that every use can call: a way to boot a module, and assertions. */
 export const SUPPORT = `
 import 'reflect-metadata';
 import type { INestApplicationContext, Type } from '@nestjs/common';
@@ -49,7 +49,7 @@ export const inContext = (use: (context: Context) => Promise<void>): Promise<voi
   });
 `;
 
-/** What a block that is no file may name without an import: what its page is about, mostly. */
+/** The names that a block that is not a file may use without an import. */
 const MODULES: Record<string, string> = {
   FrameForgeDatabaseModule: '@frameforge/shared-types',
   JobService: '@frameforge/shared-types',
@@ -61,7 +61,7 @@ const MODULES: Record<string, string> = {
 
 const isNamed = (text: string, name: string): boolean => new RegExp(`\\b${name}\\b`).test(text);
 
-/** Imports of those of them that the code names, and does not import by itself. */
+/** The imports for the names that the code uses and does not import itself. */
 function missingImports(code: string, imports: readonly string[]): string[] {
   return Object.entries(MODULES)
     .filter(([name]) => isNamed(code, name) && !imports.some((line) => isNamed(line, name)))

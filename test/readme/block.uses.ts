@@ -1,6 +1,6 @@
 import { blocksOf } from './readme.blocks.js';
 
-/** The two commands that the tutorial shows: an upload, and a look at its job. */
+/** The two commands that the tutorial shows: an upload, and a request for its job. */
 const CURL = blocksOf('docs/tutorial.md')
   .flatMap(({ text }) => text.split('\n'))
   .filter((line) => line.startsWith('curl '))

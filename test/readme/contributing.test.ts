@@ -4,7 +4,7 @@ import { REPOSITORY } from '../consumer/consumer.project.js';
 
 const text = readFileSync(join(REPOSITORY, 'CONTRIBUTING.md'), 'utf8');
 
-it('lists the files in which a column has its place', () => {
+it('CONTRIBUTING lists the files that name a column', () => {
   const [, list = ''] = /<!-- the files that name (?:\w+) -->\n\n([^]*?)\n\n/.exec(text) ?? [];
   const listed = [...list.matchAll(/`(src\/[^`]+)`/g)].map(([, file]) => file);
   const files = readdirSync(join(REPOSITORY, 'src'), { recursive: true, encoding: 'utf8' })
@@ -14,10 +14,15 @@ it('lists the files in which a column has its place', () => {
   expect(listed.toSorted()).toEqual(files.toSorted());
 });
 
-it('names commands that exist', () => {
+it('CONTRIBUTING names only commands that exist', () => {
   const { scripts } = JSON.parse(readFileSync(join(REPOSITORY, 'package.json'), 'utf8')) as {
     scripts: Record<string, string>;
   };
   const named = [...text.matchAll(/npm run ([\w:]+)/g)].map(([, name = '']) => name);
   expect(named.filter((name) => scripts[name] === undefined)).toEqual([]);
+});
+
+it('CONTRIBUTING runs one test by a name that exists', () => {
+  const [, file = '', name = ''] = /npm test -- (\S+) -t '([^']+)'/.exec(text) ?? [];
+  expect(readFileSync(join(REPOSITORY, file), 'utf8')).toContain(`it('${name}`);
 });

@@ -4,7 +4,7 @@ import { REPOSITORY } from '../consumer/consumer.project.js';
 
 /** A fenced block of a document. */
 export interface Block {
-  /** What stands behind the opening fence: ts, bash, mermaid, text. */
+  /** The word after the opening fence: ts, bash, mermaid, text. */
   readonly kind: string;
   readonly text: string;
   /** The heading that it stands under, and its number there: `Transactions 1`. */
@@ -72,7 +72,7 @@ export function tablesUnder(document: string, heading: string): string[][] {
     );
 }
 
-/** The names in backticks. */
+/** The names that stand in backticks. */
 export function namesIn(text: string): string[] {
   return [...text.matchAll(/`([^`]+)`/g)].map(([, name]) => name as string);
 }

@@ -11,7 +11,7 @@ afterAll(() => h.close());
 
 const TABLES = 'docs/reference/tables.md';
 
-/** The columns that a table of the page shows. */
+/** The columns that the page shows for a table. */
 function shownColumns(table: string): object[] {
   return tablesUnder(TABLES, `\`${table}\``)
     .slice(1)
@@ -98,11 +98,11 @@ async function failed(): Promise<VideoJob> {
   return (await h.jobs.failJob(await started(), failure)).job;
 }
 
-/** Claims all that is due; what was tried `maxAttempts` times fails instead. */
+/** Claims all due jobs. Jobs that were tried `maxAttempts` times fail instead. */
 const claim = (maxAttempts = 5): Promise<unknown> =>
   h.jobs.claimJobs({ limit: 1_000, maxAttempts });
 
-/** Each arrow by method: what makes a job of the first state, and what moves it. */
+/** For each arrow of the diagram: a function that makes a job in the first state, and one that moves it. */
 const MOVES: Record<
   string,
   [before: () => Promise<VideoJob>, move: (job: VideoJob) => Promise<unknown>]
@@ -128,7 +128,7 @@ const MOVES: Record<
   'failed → pending by retryJob': [failed, ({ jobId }) => h.jobs.retryJob(jobId)],
 };
 
-/** The moves of the page's table. */
+/** The moves in the table of the page. */
 const shownMoves = (): string[] =>
   tablesUnder('docs/reference/job-life.md', 'The life of a job')
     .slice(1)
@@ -139,12 +139,12 @@ const shownMoves = (): string[] =>
     );
 
 describe('the moves of a job', () => {
-  it('are those below', () => {
+  it('are the moves that this test knows', () => {
     const created = ['createJob', 'createJobs'].map((method) => ` → pending by ${method}`);
     expect(shownMoves().toSorted()).toEqual([...Object.keys(MOVES), ...created].toSorted());
   });
 
-  it.each(Object.entries(MOVES))('tells the truth: %s', async (arrow, [before, move]) => {
+  it.each(Object.entries(MOVES))('happen in the database: %s', async (arrow, [before, move]) => {
     const job = await before();
     expect(arrow.startsWith(`${job.status} → `)).toBe(true);
     await move(job);

@@ -14,14 +14,14 @@ const RUN_ELSEWHERE: Record<string, string> = {
   'docs/testing.md': 'test/testing/consumer.e2e.ts: the application that it shows',
   'docs/roles.md': 'test/boot/roles.test.ts: its SQL, as the roles that it makes',
 };
-/** Kinds of blocks that are no program. */
+/** Kinds of blocks that are not programs. */
 const SHOWN = ['text', 'yaml'];
 
 interface Placed extends Block {
   readonly document: string;
   /** `reference-options` for `docs/reference/options.md`: the folder of its programs. */
   readonly folder: string;
-  /** Its file, or its heading and number there. */
+  /** The file that the block is, or its heading and its number under that heading. */
   readonly key: string;
 }
 
@@ -46,14 +46,17 @@ const programName = ({ folder, key }: Placed): string =>
 const titled = (block: Placed): [string, Placed] => [`${block.document}, ${block.key}`, block];
 
 const PACKAGE = '@frameforge/shared-types';
-/** What pages go on from, where they show none of their own: the first page that shows it has it. */
+/**
+ * Files that other pages continue from. If a page does not show such a file, it has that of the first page that
+ * shows it.
+ */
 const SHARED = ['src/app.module.ts', 'src/worker.module.ts'];
 
 let packed: PackedPackage;
 let project: ConsumerProject;
 beforeAll(async () => {
   packed = await packPackage();
-  // What `nest new` installs. The other peers are for npm to install, as the documents say.
+  // `nest new` installs these. npm installs the other peers, as the documents say.
   const nest = ['common', 'core', 'platform-express'].map((name) => `@nestjs/${name}`);
   const present = [...nest, 'reflect-metadata', 'rxjs', '@types/node'];
   project = await ConsumerProject.create('module', present.map(current));
@@ -88,7 +91,7 @@ const linesOf = ({ text }: Block): string[] =>
     .map((line) => line.replace(/ # .*$/, '').trim())
     .filter((line) => line !== '');
 
-/** A main file keeps what it made to itself; its use has to close it. */
+/** A main file does not export the application that it makes. Its use needs it, to close it. */
 const exported = ({ text }: Block): string => text.replace(/^const app = /m, 'export const app = ');
 
 async function inDatabase(use: (url: string) => Promise<void>): Promise<void> {
@@ -105,7 +108,7 @@ it('has no block of a kind that no test runs', () => {
   expect(others.map(({ document, place, kind }) => `${document} ${place} ${kind}`)).toEqual([]);
 });
 
-it('has a use for every block of TypeScript, and none besides', () => {
+it('has exactly one use for every block of TypeScript', () => {
   const needed = of('ts').map(({ document, key }) => `${document} ${key}`);
   const given = Object.entries(USES).flatMap(([document, uses]) =>
     Object.keys(uses).map((key) => `${document} ${key}`),
@@ -135,23 +138,23 @@ describe('the shell', () => {
   const COMMANDS = [
     /^npm install (?:--save-dev )?[@\w/ -]+$/,
     /^npx /,
-    // What this repository is worked on with; its own tests and stages run these.
+    // Contributors to this repository use these commands. Its tests and its CI run them.
     /^npm ci(?: && npm (?:test|run [\w:]+))?$/,
     /^npm test$/,
     /^npm run [\w:]+/,
     /^apt-get install /,
-    // The use of the tutorial's src/dev.ts runs these.
+    // The use of src/dev.ts in the tutorial runs these.
     /^curl .*localhost:3000\/uploads/,
   ];
 
-  it('has only commands that are run here, or by the tests of what they run', () => {
+  it('has only commands that this test or another one runs', () => {
     const lines = of('bash').flatMap((block) => linesOf(block));
     expect(lines.filter((line) => !COMMANDS.some((command) => command.test(line)))).toEqual([]);
     const scripts = lines.flatMap((line) => [...line.matchAll(/npm run ([\w:]+)/g)]);
     expect(scripts.filter(([, name = '']) => manifest.scripts[name] === undefined)).toEqual([]);
   });
 
-  it('npm ci && npm test is what runs this', () => {
+  it('npm ci && npm test runs this test', () => {
     expect(of('bash').flatMap(linesOf)).toContain('npm ci && npm test');
     expect(manifest.scripts['test']).toContain('jest');
   });
@@ -166,7 +169,7 @@ describe('the shell', () => {
       const lines = [...(makesTables ? [] : ['npx frameforge-db migrate']), ...linesOf(block)];
       for (const line of lines) await project.runOk(['sh', '-c', line], { DATABASE_URL: url });
       if (!linesOf(block).some((line) => line.includes('revert'))) return;
-      // All have run, and the newest is reverted.
+      // All migrations have run, and the newest one is reverted.
       const applied = await query(url, 'SELECT name FROM migrations ORDER BY id');
       const known = frameForgeMigrations.map(({ name }) => ({ name }));
       expect(applied).toEqual(known.slice(0, -1));
@@ -174,10 +177,10 @@ describe('the shell', () => {
   );
 });
 
-/** All but how long it took. */
+/** The output without the times that it names. */
 const comparable = (text: string): string => text.replaceAll(/\(\d+\.\d s\)/g, '(… s)').trim();
 
-/** `npm run demo` without the build, which packing has done: other test files use it. */
+/** Runs `npm run demo` without its build. The packed checkout is already built, and other test files use it. */
 const demonstration = (url: string): Promise<string> => {
   const [, command = ''] = manifest.scripts['demo']?.split(' && ') ?? [];
   return runOk(packed.checkout, command.split(' ') as [string], { DATABASE_URL: url });

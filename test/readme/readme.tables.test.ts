@@ -40,14 +40,14 @@ describe('the tables of the services', () => {
     ['UserService', api.UserService],
   ] as const)('have every method of %s', (name, service) => {
     const publicMethods = methodsOf(service).filter(
-      // `private` exists for the compiler only.
+      // `private` exists only for the compiler.
       (method) => !privateMethods(service.name).includes(method),
     );
     const shown = rowsOf(name).map(([first = '']) => /^`(\w+)\(/.exec(first)?.[1]);
     expect(shown).toEqual(publicMethods);
   });
 
-  it('tell which join a transaction', async () => {
+  it('say which methods join a transaction', async () => {
     const shown = ['JobService', 'NotificationService', 'UserService'].flatMap(rowsOf);
     expect(shown.length).toBeGreaterThan(15);
     const { manager } = h.dataSource;
@@ -57,7 +57,7 @@ describe('the tables of the services', () => {
       const service = [h.jobs, h.notifications, users].find(
         (one) => method in one,
       ) as unknown as Record<string, (...args: unknown[]) => unknown>;
-      // A foreign manager: whoever joins one refuses it, before anything else is looked at.
+      // This manager is of another data source. A method that joins transactions refuses it before all other checks.
       // `{ userId }` stands in the options too.
       const listed = /\((.*)\)/.exec(first)?.[1]?.split(/, (?!\w+ \})/) ?? [];
       const parameters = listed.filter((name) => name !== '{ userId }').length;
@@ -81,7 +81,7 @@ describe('the tables of the services', () => {
   });
 });
 
-/** The names that the compiler keeps private, from the source. */
+/** The names of private members, read from the source. */
 function privateMethods(service: string): string[] {
   const room = `${service.replace('Service', '').toLowerCase()}`;
   const file = `${room}s/${room}.service.ts`;
@@ -114,7 +114,7 @@ describe('the table of errors', () => {
     new api.ConfigurationError('wrong'),
   ];
 
-  it('has every error with its code and its HTTP status', async () => {
+  it('shows for every error its code and its HTTP status', async () => {
     @Controller()
     class Failing {
       @Get(':code')
@@ -139,7 +139,7 @@ describe('the table of errors', () => {
     }
   });
 
-  it('has all of them', () => {
+  it('lists every error', () => {
     const classes = Object.values(api).filter(
       (value) => typeof value === 'function' && value.prototype instanceof api.FrameForgeError,
     );
@@ -150,7 +150,7 @@ describe('the table of errors', () => {
 describe('the options', () => {
   const url = 'postgres://user@host/name';
 
-  it('have the defaults that are shown', () => {
+  it('have the defaults that the page shows', () => {
     const { dataSource, boot, ...rest } = resolveOptions({ url }, {});
     const actual: Record<string, unknown> = {
       synchronize: false,
@@ -220,7 +220,7 @@ describe('the metrics', () => {
     telemetry.observeQueues(async () => []);
     for (const count of Object.keys(telemetry.counts)) telemetry.count(count as never);
     expect(counts.INSTRUMENTATION).toBe('@frameforge/shared-types');
-    // It is counted where jobs are created: see job.metrics.ts.
+    // This metric is counted where jobs are created: see job.metrics.ts.
     made.push(['`frameforge.jobs.created`', 'counter', '`{job}`']);
     const shown = tablesUnder('docs/reference/metrics.md', 'Metrics').slice(1);
     expect(shown.map((cells) => cells.slice(0, 3)).toSorted()).toEqual(made.toSorted());
@@ -231,7 +231,7 @@ describe('the command line', () => {
   const rows = tablesUnder('docs/reference/cli.md', 'Command line').filter(([first = '']) =>
     first.startsWith('`'),
   );
-  // The first cell alone: the others name times and values.
+  // Only the first cell of a row names options. The others name times and values.
   const shown = rows.flatMap(([first = '']) => namesIn(first));
 
   it('has every command', () => {
@@ -254,7 +254,7 @@ describe('the page on Kubernetes', () => {
     blocksOf('docs/guides/kubernetes.md').find(({ kind }) => kind === 'yaml')?.text ?? '';
   const numberOf = (pattern: RegExp): number => Number(pattern.exec(yaml)?.[1] ?? Number.NaN);
 
-  it('gives a pod longer than an orderly end takes', () => {
+  it('gives a pod more time than an orderly shutdown takes', () => {
     const { boot } = resolveOptions({ url: 'postgres://user@host/name' }, {});
     const endMs = resolveWorkerOptions().shutdownMs + boot.shutdownTimeoutMs;
     const given =
@@ -262,7 +262,7 @@ describe('the page on Kubernetes', () => {
     expect(given * 1_000).toBeGreaterThan(endMs);
   });
 
-  it('waits for a boot for longer than it takes', () => {
+  it('gives a boot more time than it takes', () => {
     const { boot } = resolveOptions({ url: 'postgres://user@host/name' }, {});
     const startup =
       numberOf(/startupProbe:[^]*?periodSeconds: (\d+)/) * numberOf(/failureThreshold: (\d+)/);

@@ -1,24 +1,24 @@
 import type { DataSource } from 'typeorm';
 
-/** What a schema contains, as PostgreSQL itself says it: a line for each thing. */
+/** What a schema contains, read from the catalog of PostgreSQL, with one line for each object. */
 export interface Catalog {
   /** Every table, index, sequence, view... */
   readonly relations: readonly string[];
   /** By table, in its order: type, default, NOT NULL. */
   readonly columns: readonly string[];
   readonly constraints: readonly string[];
-  /** Those that no constraint owns. */
+  /** The indexes that belong to no constraint. */
   readonly indexes: readonly string[];
   /** Functions, triggers, types, policies, extensions, and further schemas. */
   readonly others: readonly string[];
 }
 
-/** TypeORM's own table of migrations is no part of this package's schema. */
+/** TypeORM's own table of migrations does not belong to the schema of this package. */
 const OURS = `c.relnamespace = $1::regnamespace AND c.relname NOT IN ('migrations', 'migrations_id_seq')`;
 
 /**
- * NOT NULL is also a row of `pg_constraint` since PostgreSQL 18, and only since: it is read from
- * `pg_attribute`, as in every version.
+ * NOT NULL is read from `pg_attribute`, which works in every version. Only since PostgreSQL 18 it is also a row of
+ * `pg_constraint`.
  */
 const QUERIES: Record<keyof Catalog, string> = {
   relations: `

@@ -38,7 +38,7 @@ describe('users', () => {
     await insert('users', first);
     const second = user({ [column]: first[column as 'email'] });
     await expect(insert('users', second)).rejects.toMatchObject({ code: '23505', constraint });
-    // Case is significant: what the unique constraint sees is what was written.
+    // Upper and lower case are different: the unique constraint compares the stored text.
     await insert('users', user({ username: 'Ada' }));
     await insert('users', user({ username: 'ada' }));
     await h.dataSource.query(`DELETE FROM users WHERE lower(username) = 'ada'`);
@@ -59,7 +59,7 @@ describe('users', () => {
 });
 
 describe('video_jobs', () => {
-  it('takes each status, and no other', async () => {
+  it('accepts each status, and no other value', async () => {
     const userId = await insert('users', user());
     for (const status of ['pending', 'processing', 'completed', 'failed']) {
       await insert('video_jobs', job({ userId, status }));
@@ -72,14 +72,14 @@ describe('video_jobs', () => {
     }
   });
 
-  it('belongs to a user who exists', async () => {
+  it('needs a user who exists', async () => {
     await expect(insert('video_jobs', job({ userId: randomUUID() }))).rejects.toMatchObject({
       code: '23503',
       constraint: 'fk_video_jobs_user',
     });
   });
 
-  it('is due as soon as it is there, to the millisecond', async () => {
+  it('is due at the millisecond of its creation', async () => {
     const userId = await insert('users', user());
     for (let i = 0; i < 20; i += 1) {
       const [row] = await h.dataSource.query(
@@ -99,7 +99,7 @@ describe('notification_log', () => {
     jobId = await insert('video_jobs', job({ userId: await insert('users', user()) }));
   });
 
-  it('takes each type and delivery status, and no other', async () => {
+  it('accepts each type and delivery status, and no other value', async () => {
     for (const notificationType of ['success', 'failure']) {
       for (const deliveryStatus of ['pending', 'sent', 'failed']) {
         await insert('notification_log', notification({ jobId, notificationType, deliveryStatus }));
@@ -113,13 +113,13 @@ describe('notification_log', () => {
     ).rejects.toMatchObject({ code: '23514', constraint: 'chk_notifications_delivery_status' });
   });
 
-  it('belongs to a job that exists', async () => {
+  it('needs a job that exists', async () => {
     await expect(
       insert('notification_log', notification({ jobId: randomUUID() })),
     ).rejects.toMatchObject({ code: '23503', constraint: 'fk_notification_log_job' });
   });
 
-  it('reports a run once, and any number of rows without a run', async () => {
+  it('accepts one row for each run, and any number of rows without a run', async () => {
     await insert('notification_log', notification({ jobId, runNumber: 1 }));
     await insert('notification_log', notification({ jobId, runNumber: 2 }));
     await insert('notification_log', notification({ jobId }));

@@ -7,7 +7,7 @@ interface Addition {
   readonly constraints: readonly string[];
   /** Constraints that are not validated yet. */
   readonly unvalidated?: readonly string[];
-  /** Whether it validates the constraints of those before. */
+  /** Whether it validates the constraints of the migrations before it. */
   readonly validates?: boolean;
   readonly indexes: readonly string[];
   readonly others?: readonly string[];
@@ -28,7 +28,7 @@ const isOneOf = (column: string, values: readonly string[]): string =>
 
 const index = (name: string, on: string): string => `CREATE INDEX ${name} ON ${on}`;
 
-/** The schema of the design's section 3 in PostgreSQL's own words, one entry a migration. */
+/** The schema as PostgreSQL writes it, with one entry for each migration. */
 const ADDITIONS: readonly Addition[] = [
   {
     tables: ['users'],
@@ -122,7 +122,7 @@ const ADDITIONS: readonly Addition[] = [
       'notification_log.runNumber integer',
     ],
     constraints: [],
-    // Until the indexes are there.
+    // These constraints stay unvalidated until the migration that builds the indexes.
     unvalidated: [
       `video_jobs.chk_jobs_cancelled CHECK ((("cancelledAt" IS NULL) OR ((status)::text = 'failed'::text)))`,
       'video_jobs.chk_jobs_output_size CHECK ((octet_length((output)::text) <= 65536))',

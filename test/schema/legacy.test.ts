@@ -9,8 +9,8 @@ import { readCatalog } from './catalog.js';
 import { expectedCatalog } from './expected-catalog.js';
 
 /**
- * A service that was written before this package had a module: it runs three migrations with plain
- * TypeORM, as their document tells it to, and knows no other columns.
+ * A service that was written before this package had a module. It runs three migrations with plain TypeORM, as
+ * their document says, and knows no other columns.
  */
 async function openLegacyService(): Promise<DataSource> {
   const dataSource = new DataSource({
@@ -84,7 +84,7 @@ describe('beside a service that has this release', () => {
     return (job as { jobId: string }).jobId;
   };
 
-  it('finds nothing to run when it starts again', async () => {
+  it('has no migration to run when it starts again', async () => {
     const again = await openLegacyService();
     expect(await readCatalog(again)).toEqual(expectedCatalog());
     await again.destroy();
@@ -97,7 +97,7 @@ describe('beside a service that has this release', () => {
     expect(claimed.find((job) => job.jobId === jobId)).toMatchObject({ runNumber: 1, attempts: 1 });
   });
 
-  it('keeps the jobs that it processes itself: they are never taken from it', async () => {
+  it('keeps the jobs that it processes itself: no claim takes them', async () => {
     const jobId = await insertJob('processing');
     expect((await jobs.claimJobs()).map((job) => job.jobId)).not.toContain(jobId);
     await expect(jobs.startJob(jobId)).rejects.toMatchObject({ code: 'INVALID_JOB_TRANSITION' });
@@ -109,7 +109,7 @@ describe('beside a service that has this release', () => {
     expect(await jobs.getJob(jobId)).toMatchObject({ status: 'completed', frameCount: 3 });
   });
 
-  it('logs its own notifications, more than one a job, which are delivered like any other', async () => {
+  it('logs its own notifications, also several for one job, and they are delivered like all others', async () => {
     const jobId = await insertJob('failed');
     const insert = (): Promise<unknown> =>
       legacy.query(
@@ -123,7 +123,7 @@ describe('beside a service that has this release', () => {
     expect(claimed).toHaveLength(2);
     for (const row of claimed) expect(row).toMatchObject({ runNumber: null, deliveryNumber: 1 });
     expect(await log.markSent(claimed[0]!)).toMatchObject({ deliveryStatus: 'sent' });
-    // The run itself is still unreported to this release, which logs it once.
+    // For this release, the run still has no notification. This call logs one.
     const logged = await log.logNotification({
       jobId,
       notificationType: migrations.NotificationType.FAILURE,

@@ -57,8 +57,8 @@ it.each(MODES)('goes up, down and up again, with transaction mode %s', async (mo
   expect(catalog).toEqual(expectedCatalog());
   for (let count = all - 1; count >= 0; count -= 1) {
     await dataSource.undoLastMigration();
-    // Each `down` leaves what there was before its `up`: the test above saw that. What is validated
-    // stays so.
+    // The test above has checked that each `down` restores the state before its `up`. Validated constraints stay
+    // validated.
     expect(await readCatalog(dataSource)).toEqual(validated(expectedCatalog(count)));
     expect(await dataSource.query('SELECT name FROM migrations')).toHaveLength(count);
   }
@@ -103,7 +103,7 @@ it('keeps the rows through AddQueueColumns and back, and rewrites no table', asy
   expect(await rows()).toEqual(firstRows);
 });
 
-it('has the names that existing databases have recorded, written out', () => {
+it('has the names that existing databases have recorded', () => {
   const names = [
     'CreateUsersTable1700000001000',
     'CreateVideoJobsTable1700000002000',
@@ -113,7 +113,7 @@ it('has the names that existing databases have recorded, written out', () => {
     'AddQueueIndexes1700000006000',
   ];
   const migrations = frameForgeMigrations.map((Migration) => new Migration());
-  // The property of the instance, not the class's own name, which a bundler may change.
+  // This is the property of the instance. A bundler may change the name of the class.
   expect(migrations.map((migration) => migration.name)).toEqual(names);
   expect(frameForgeMigrations.map((Migration) => Migration.name)).toEqual(names);
   // TypeORM's plain commands refuse a migration that sets this in their default mode.

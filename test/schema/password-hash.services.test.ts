@@ -14,10 +14,10 @@ beforeAll(async () => {
 });
 afterAll(() => h.close());
 
-describe('no method of the services shows it', () => {
+describe('the services never return a password hash', () => {
   it('in any result or error', async () => {
     const called = new Set<string>();
-    /** Records which methods were called, and looks at all that they give. */
+    /** Records which methods are called, and searches all that they return. */
     const watched = <T extends object>(service: T): T =>
       new Proxy(service, {
         get(target, name, receiver) {
@@ -96,7 +96,7 @@ describe('no method of the services shows it', () => {
     const methods = [h.jobs, h.notifications].flatMap((service) =>
       Object.getOwnPropertyNames(Object.getPrototypeOf(service)),
     );
-    // keepLease returns no data, and the others no promise.
+    // keepLease returns no data, and the other methods here return no promise.
     const hidden = new Set([
       'constructor',
       'settle',

@@ -39,7 +39,7 @@ const finishedJob = async (): Promise<VideoJob> => {
   return run;
 };
 
-it('is seen by this test where it is not hidden', () => {
+it('this test finds a hash that is not hidden', () => {
   for (const [index, rendering] of renderings({ passwordHash: SECRET }).entries()) {
     expect([index, rendering.includes(SECRET)]).toEqual([index, true]);
   }
@@ -133,7 +133,7 @@ describe('a query that asks for it by name', () => {
         return job?.user;
       },
     ],
-  ])('gets it, on an instance that shows it to nobody else: %s', async (_, query) => {
+  ])('gets it, on an instance that hides it from JSON and logs: %s', async (_, query) => {
     const found = await query();
     expect(found).toBeInstanceOf(User);
     expect(found?.passwordHash).toBe(SECRET);
@@ -141,14 +141,14 @@ describe('a query that asks for it by name', () => {
   });
 });
 
-describe('as a column it works like any other', () => {
-  it('is readable and hidden just after save', async () => {
+describe('the column works like any other', () => {
+  it('can be read after a save, and is hidden', async () => {
     expect(user.passwordHash).toBe(SECRET);
     expectHidden(user);
     expect(await stored()).toBe(SECRET);
   });
 
-  it('is left alone by a save of a user who was read without it', async () => {
+  it('does not change when a user who was read without it is saved', async () => {
     const found = await users.findOneByOrFail({ userId: user.userId });
     expect(found.passwordHash).toBeUndefined();
     await users.save(Object.assign(found, { username: randomUUID() }));
@@ -184,7 +184,7 @@ describe('as a column it works like any other', () => {
     expect(await stored()).toBe('new');
   });
 
-  it('belongs to one instance: others, clones and proxies of it are without', () => {
+  it('belongs to one instance: clones, proxies and other instances do not have it', () => {
     const other = users.create({ passwordHash: 'other' });
     expect([user.passwordHash, other.passwordHash]).toEqual([SECRET, 'other']);
     const clone = Object.assign(Object.create(User.prototype) as User, user);
@@ -194,7 +194,7 @@ describe('as a column it works like any other', () => {
     expect(structuredClone(user)).not.toHaveProperty('passwordHash');
   });
 
-  it('can be read where TypeORM makes entities without their constructor', async () => {
+  it('can be read from an entity that TypeORM makes without its constructor', async () => {
     const skipping = await openHarness({ entitySkipConstructor: true });
     try {
       const { userId } = await skipping.user({ passwordHash: SECRET });

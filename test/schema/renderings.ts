@@ -4,7 +4,7 @@ import { instanceToPlain } from 'class-transformer';
 
 export const SECRET = '$argon2id$v=19$secret';
 
-/** Every own property there is, at any depth, with what accessors return. */
+/** Every own property, at any depth, with the values that getters return. */
 function walk(value: unknown, seen = new Set<unknown>()): unknown[] {
   if (typeof value !== 'object' || value === null || seen.has(value)) return [value];
   seen.add(value);
@@ -21,7 +21,7 @@ function walk(value: unknown, seen = new Set<unknown>()): unknown[] {
 const spread = (one: unknown): unknown =>
   typeof one === 'object' && one !== null ? { ...one } : one;
 
-/** What anybody could make of a value without asking for the hash by name. */
+/** Every text that a program could make from a value without naming the hash. */
 export function renderings(value: unknown): string[] {
   const ways: (() => unknown)[] = [
     () => JSON.stringify(value),

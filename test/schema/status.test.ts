@@ -1,12 +1,12 @@
 import { DeliveryStatus, JobStatus, NotificationType } from '../../src/index.js';
 import { openHarness } from '../support/harness.js';
 
-it('a status is its text, with or without the constant', async () => {
+it('a status can be written as a text or as a constant', async () => {
   const text: JobStatus = 'failed';
   expect([text, JobStatus.FAILED]).toEqual(['failed', 'failed']);
   const h = await openHarness();
   try {
-    // No cast: the compiler takes the text.
+    // There is no cast: the compiler accepts the text.
     expect(await h.jobs.listJobs({ status: 'failed' })).toEqual({ jobs: [], nextCursor: null });
     expect(await h.notifications.listNotifications({ deliveryStatus: 'sent' })).toMatchObject({
       notifications: [],
@@ -16,7 +16,7 @@ it('a status is its text, with or without the constant', async () => {
   }
 });
 
-it('the constants hold the texts that the database takes', () => {
+it('the constants equal the texts that the database accepts', () => {
   expect(Object.values(JobStatus)).toEqual(['pending', 'processing', 'completed', 'failed']);
   expect(Object.values(DeliveryStatus)).toEqual(['pending', 'sent', 'failed']);
   expect(Object.values(NotificationType)).toEqual(['success', 'failure']);

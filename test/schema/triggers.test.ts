@@ -2,7 +2,7 @@ import { JobStatus, NotificationLog, VideoJob } from '../../src/schema/entities/
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 
-// The rules that the database itself enforces when somebody writes without the services.
+// The database itself enforces these rules when a program writes without the services.
 
 let h: Harness;
 let userId: string;
@@ -18,7 +18,7 @@ const claim = async (job: VideoJob): Promise<VideoJob> =>
   h.jobs.startJob(job.jobId, { leaseMs: 60_000 });
 const result = { resultUrl: 's3://frames/cat.zip', frameCount: 1 };
 
-it('a repository that saves a row of before puts no fencing token back', async () => {
+it('a repository that saves an old copy of a job does not change its fencing token', async () => {
   const stale = await h.dataSource
     .getRepository(VideoJob)
     .findOneByOrFail({ jobId: (await create()).jobId });
@@ -33,7 +33,7 @@ it('a repository that saves a row of before puts no fencing token back', async (
   await h.jobs.completeJob(second, result);
 });
 
-it('a service of before that starts a job which was released ends no other run and invents no result', async () => {
+it('an older service that starts a released job ends no other run and records no result', async () => {
   const first = await claim(await create());
   await h.jobs.releaseJob(first);
   await h.dataSource.query(
@@ -42,7 +42,7 @@ it('a service of before that starts a job which was released ends no other run a
   );
   const left = await h.jobs.getJob(first.jobId);
   expect(left).toMatchObject({ status: 'processing', workerId: null, runNumber: 1 });
-  // Its holder of before is refused, and nobody takes it.
+  // The earlier holder is refused, and no claim takes the job.
   await expect(h.jobs.completeJob(first, result)).rejects.toMatchObject({ code: 'LEASE_LOST' });
   expect(await h.jobs.extendLeases([first], { leaseMs: 60_000 })).toEqual([]);
   await h.dataSource.query(
@@ -53,7 +53,7 @@ it('a service of before that starts a job which was released ends no other run a
   expect(claimed.map(({ jobId }) => jobId)).not.toContain(first.jobId);
   const { notifications: none } = await h.notifications.listNotifications({ jobId: first.jobId });
   expect(none).toEqual([]);
-  // What docs/operations.md says frees it, and the next run has a token of its own.
+  // The remedy of docs/operations.md frees the job, and the next run has a token of its own.
   await h.jobs.releaseJob(left);
   const second = await claim(left);
   expect(second.runNumber).toBe(2);
@@ -125,7 +125,7 @@ it('an update cannot have a notification sent a second time', async () => {
   await expect(log.update(notificationId, { deliveryStatus: 'pending' })).rejects.toThrow(
     'An update of notification_log was refused: what was sent is not sent again.',
   );
-  // That it has come back is told by the one who delivers, also of what was sent.
+  // A sender may report that an e-mail has come back, also after it was recorded as sent.
   await h.dataSource.query(
     `UPDATE notification_log SET "deliveryStatus" = 'failed' WHERE "notificationId" = $1`,
     [notificationId],
@@ -146,7 +146,7 @@ it('a run number and a delivery number never become smaller', async () => {
   ).rejects.toThrow('"deliveryNumber" never becomes smaller');
 });
 
-it('a failed job that a service of before makes pending has all of its tries, and is not cancelled', async () => {
+it('a failed job that an older service makes pending has all of its tries, and is not cancelled', async () => {
   const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });
   const set = (columns: string): Promise<unknown> =>
     h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
@@ -155,7 +155,7 @@ it('a failed job that a service of before makes pending has all of its tries, an
   expect(await h.jobs.getJob(job.jobId)).toMatchObject({ attempts: 0, cancelledAt: null });
 });
 
-it('a job that was cancelled cannot be completed, by whoever does not know of it', async () => {
+it('a cancelled job cannot be completed by a service that does not know of cancellations', async () => {
   const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });
   const set = (columns: string): Promise<unknown> =>
     h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
@@ -167,7 +167,7 @@ it('a job that was cancelled cannot be completed, by whoever does not know of it
   }
 });
 
-it('whoever takes a job out of a run by hand ends its lease', async () => {
+it('an UPDATE by hand that takes a job out of a run ends its lease', async () => {
   for (const status of ['pending', 'failed', 'completed']) {
     const job = await claim(await create());
     await h.dataSource.query(`UPDATE video_jobs SET status = $2 WHERE "jobId" = $1`, [

@@ -4,7 +4,7 @@ import { checkOut, giveBack } from '../../src/sql/checkout.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 
-/** So many calls that the stack would overflow if each call made it deeper. */
+/** The number of calls. The stack would overflow if each call made it deeper. */
 const CALLS = 10_000;
 
 let h: Harness;
@@ -13,14 +13,14 @@ beforeEach(async () => {
 });
 afterEach(() => h.close());
 
-it('serves who comes next after thousands of calls that gave up while all connections were in use', async () => {
+it('serves the next call after thousands of calls have given up while all connections were in use', async () => {
   const [pool] = poolsOf(h.dataSource) as [PgPool];
   const held = await checkOut('the test', pool, h.dataSource, 60_000);
   const calls = Array.from({ length: CALLS }, () => checkOut('late', pool, h.dataSource, 10));
   const outcomes = await Promise.allSettled(calls);
   expect(outcomes.filter(({ status }) => status === 'rejected')).toHaveLength(CALLS);
 
-  // Nobody of them is kept until a connection is free, which may be never.
+  // The calls end before a connection is free, because that may never happen.
   expect(pool.waitingCount).toBe(0);
 
   const next = checkOut('the next', pool, h.dataSource, 60_000);

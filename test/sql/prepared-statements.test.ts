@@ -15,7 +15,7 @@ afterEach(() => {
 });
 afterAll(() => database.drop());
 
-// On the server itself: a pooler would show another connection's.
+// This connects to the server itself, because a pooler would show the statements of another connection.
 it.each<[string | undefined, { preparedStatements?: boolean }, number]>([
   [undefined, {}, 2],
   ['true', {}, 2],

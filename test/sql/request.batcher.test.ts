@@ -5,7 +5,7 @@ import { until } from '../support/until.js';
 
 type Numbers = BatchedRequests<number, string>;
 
-/** Requests that are answered when the test says so, each with how it was made. */
+/** Requests that are answered when the test says so, with the statement that sent each. */
 function requests(rowOf?: Numbers['rowOf']) {
   const batches: { inputs: readonly number[]; answer: (passOver?: number[]) => void }[] = [];
   const alone: number[] = [];
@@ -29,7 +29,7 @@ function requests(rowOf?: Numbers['rowOf']) {
 const batchesOf = (count: number, { batches }: ReturnType<typeof requests>) =>
   until(() => batches.length === count);
 
-it('makes what comes in one turn of the event loop by one statement, up to its size', async () => {
+it('sends the requests of one turn of the event loop in one statement, up to its maximum size', async () => {
   const r = requests();
   const batcher = new RequestBatcher(r.made, { maxBatch: 2 });
   const outputs = Promise.all([1, 2, 3].map((n) => batcher.run(n)));
@@ -39,7 +39,7 @@ it('makes what comes in one turn of the event loop by one statement, up to its s
   expect(r.batches.map(({ inputs }) => inputs)).toEqual([[1, 2], [3]]);
 });
 
-it('makes what a statement passed over by one more, and only then alone', async () => {
+it('sends rows that a statement passed over in one more statement, and then one by one', async () => {
   const r = requests();
   const batcher = new RequestBatcher(r.made);
   const outputs = Promise.all([1, 2, 3, 4].map((n) => batcher.run(n)));
@@ -62,12 +62,12 @@ it('puts two requests about one row into two statements', async () => {
   expect(r.batches.map(({ inputs }) => inputs)).toEqual([[1, 2, 3], [11], [21]]);
 });
 
-it('lets others pass statements that have no answer, and counts those that get one late', async () => {
+it('sends other requests while a statement has no answer, and counts statements with a late answer', async () => {
   const r = requests();
   const batcher = new RequestBatcher(r.made, { maxBatch: 1 });
   const outputs = Promise.all(Array.from({ length: 9 }, (_, n) => batcher.run(n)));
   await batchesOf(8, r);
-  // The first four are late, the other four are not: the last one has to wait.
+  // The first four statements are late and the other four are not, so the last request has to wait.
   r.batches.slice(0, 4).forEach(({ answer }) => answer());
   await new Promise((resolve) => setImmediate(resolve));
   expect(r.batches).toHaveLength(8);
@@ -77,7 +77,7 @@ it('lets others pass statements that have no answer, and counts those that get o
   expect(await outputs).toHaveLength(9);
 });
 
-it('refuses what comes while too much waits, and takes more when there is room', async () => {
+it('refuses requests while too many wait, and accepts them again later', async () => {
   const r = requests();
   const batcher = new RequestBatcher(r.made, { maxBatch: 1, maxPending: 5 });
   const outputs = [1, 2, 3, 4, 5].map((n) => batcher.run(n));
@@ -97,7 +97,7 @@ it('refuses what comes while too much waits, and takes more when there is room',
   await Promise.all(outputs);
 });
 
-it("makes a statement in no caller's asynchronous context, and goes on in each caller's own", async () => {
+it("runs the statement in no caller's asynchronous context, and each call goes on in its own", async () => {
   const store = new AsyncLocalStorage<string>();
   const seen = { together: [] as unknown[], alone: [] as unknown[], after: [] as unknown[] };
   const batcher = new RequestBatcher<number, number>({

@@ -16,13 +16,13 @@ it.each([
 });
 
 it.each(['infinity', '-infinity', '31.01.2026 12:00:00 CET', '0044-03-15 12:00:00+00 BC', ''])(
-  'makes no other time of %j',
+  'does not read a wrong time from %j',
   (text) => {
     expect(timestamptz(text).getTime()).toBeNaN();
   },
 );
 
-it('reads every time of the years that are stored', () => {
+it('reads every time of the years that can be stored', () => {
   const [min, max] = [new Date(0), new Date('9999-12-31T23:59:59.999Z')];
   assert(
     property(dates({ min, max, noInvalidDate: true }), (date) => {

@@ -17,7 +17,7 @@ import { until } from '../support/until.js';
 let h: Harness;
 let userId: string;
 beforeEach(async () => {
-  // On the server itself: these are about sessions, which a pooler shares out.
+  // These tests connect to the server itself, because they are about sessions, which a pooler shares among clients.
   const database = await createDatabase();
   h = await openHarness({}, { url: onServer(database.url), drop: () => database.drop() });
   ({ userId } = await h.user());
@@ -43,7 +43,7 @@ async function open(options: object = {}, url = h.url): Promise<DataSource> {
   }).initialize();
 }
 
-/** Gives the database's new sessions a setting. */
+/** Changes a setting for new sessions of the database. */
 const alter = (setting: string): Promise<unknown> =>
   query(
     h.url,
@@ -66,7 +66,7 @@ const isolation = () => ({
 });
 
 describe('a server that goes silent', () => {
-  it('is given up after replyTimeoutMs, and the write may have been done', async () => {
+  it('is given up after replyTimeoutMs, and the error says that the write may have been done', async () => {
     const proxy = await Proxy.start(h.url);
     const dataSource = await open({}, proxy.url);
     try {
@@ -86,7 +86,7 @@ describe('a server that goes silent', () => {
     }
   });
 
-  it('before the statement was sent, has done nothing', async () => {
+  it('before the statement is sent: the error says that nothing was done', async () => {
     const proxy = await Proxy.start(h.url);
     const dataSource = await open({}, proxy.url);
     const holder = dataSource.createQueryRunner();
@@ -106,7 +106,7 @@ describe('a server that goes silent', () => {
     }
   });
 
-  it('at the COMMIT of a transaction of its own is given up, and it may have been done', async () => {
+  it('at the COMMIT of a transaction of its own: the error says that the transaction may have been committed', async () => {
     const proxy = await Proxy.start(h.url);
     const dataSource = await open({}, proxy.url);
     try {
@@ -127,7 +127,7 @@ describe('a server that goes silent', () => {
     }
   });
 
-  it('in a transaction that is the runner to bound, ends the transaction', async () => {
+  it('in a joined transaction that the runner has to limit: the transaction ends', async () => {
     const proxy = await Proxy.start(h.url);
     const dataSource = await open({}, proxy.url);
     try {
@@ -152,7 +152,7 @@ describe('a server that goes silent', () => {
 const randomId = (): string => crypto.randomUUID();
 
 describe('a pool that is full', () => {
-  it('is told as such, with what uses it and what to do', async () => {
+  it('is named in the error, with the reason and what to do', async () => {
     const dataSource = await open({ poolSize: 3 });
     const locker = h.dataSource.createQueryRunner();
     const [first, second] = [dataSource.createQueryRunner(), dataSource.createQueryRunner()];
@@ -207,8 +207,8 @@ describe('a statement that takes too long for the database', () => {
   });
 });
 
-describe('a plan that is gone', () => {
-  it('because a column was widened, is made once more', async () => {
+describe('a prepared plan that does not exist any more', () => {
+  it('is prepared again after a column was widened', async () => {
     const dataSource = await open({ poolSize: 1 });
     const jobs = new JobService(dataSource, { preparedStatements: true });
     const { jobId } = await jobs.createJob(content());
@@ -219,7 +219,7 @@ describe('a plan that is gone', () => {
     await dataSource.destroy();
   });
 
-  it('because the application discarded it, is made once more', async () => {
+  it('is prepared again after the application discarded it', async () => {
     const dataSource = await open({ poolSize: 1 });
     const jobs = new JobService(dataSource, { preparedStatements: true });
     const { jobId } = await jobs.createJob(content());
@@ -229,7 +229,7 @@ describe('a plan that is gone', () => {
     await dataSource.destroy();
   });
 
-  it('in a transaction, is made when that is run again', async () => {
+  it('in a transaction, is prepared again when the transaction is repeated', async () => {
     const dataSource = await open({ poolSize: 1 });
     const jobs = new JobService(dataSource, { preparedStatements: true });
     const { jobId } = await jobs.createJob(content());
@@ -243,7 +243,7 @@ describe('a plan that is gone', () => {
 });
 
 describe('a connection in a transaction', () => {
-  it('that somebody gave back in one, is not written on', async () => {
+  it('that a program has returned to the pool is not used for a write', async () => {
     const dataSource = await open({ poolSize: 1 });
     const careless = dataSource.createQueryRunner();
     await careless.query('BEGIN');
@@ -255,7 +255,7 @@ describe('a connection in a transaction', () => {
 });
 
 describe.each(['repeatable read', 'serializable'])('where the default is %s', (level) => {
-  it('statements run under READ COMMITTED, and none collides', async () => {
+  it('statements run under READ COMMITTED, and none has a conflict', async () => {
     await alter(`default_transaction_isolation = '${level}'`);
     const dataSource = await open({ poolSize: 8 });
     const jobs = new JobService(dataSource);
@@ -266,7 +266,7 @@ describe.each(['repeatable read', 'serializable'])('where the default is %s', (l
     expect(new Set(claimed.flat().map(({ jobId }) => jobId)).size).toBe(200);
     const runner = new SqlRunner(dataSource, true);
     expect(await runner.run('test', isolation, [])).toEqual([{ level: 'read committed' }]);
-    // Afterwards no such setting is left on the session.
+    // Afterwards, the session has its own isolation level again.
     const [row] = await dataSource.query<{ level: string }[]>(
       `SELECT current_setting('transaction_isolation') AS level`,
     );

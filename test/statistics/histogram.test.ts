@@ -1,7 +1,7 @@
 import { array, assert, constantFrom, double, property } from 'fast-check';
 import { BUCKETS, bucketOf, percentile } from '../../src/statistics/histogram.js';
 
-it('puts a time into the bucket that begins at a power of two', () => {
+it('puts a time into its bucket, which begins at a power of two', () => {
   expect([0, 0.9, 1, 1.9, 2, 3.9, 4, 1_000, 2 ** 31, 2 ** 60].map(bucketOf)).toEqual([
     0,
     0,
@@ -17,12 +17,12 @@ it('puts a time into the bucket that begins at a power of two', () => {
   expect([-1, NaN].map(bucketOf)).toEqual([0, 0]);
 });
 
-it('knows no percentile of nothing', () => {
+it('has no percentile without values', () => {
   expect(percentile([], 0.5)).toBeNull();
   expect(percentile([0, 0], 0.95)).toBeNull();
 });
 
-it('finds a percentile in the bucket of the true one', () => {
+it('returns a percentile from the bucket of the exact one', () => {
   const times = array(double({ min: 1, max: 2 ** 30, noNaN: true }), { minLength: 1 });
   assert(
     property(times, constantFrom(0.5, 0.95), (all, share) => {

@@ -68,7 +68,7 @@ it('counts nothing in an empty database', async () => {
   });
 });
 
-it('tells how the queues stand, and since when the oldest is due', async () => {
+it('shows the queues, and since when the oldest entry is due', async () => {
   const { pending, leased, completed, failed } = makers(h);
   const { jobId } = await pending();
   await pending();
@@ -132,7 +132,7 @@ describe('what workers did', () => {
     expect(workers[0]).toMatchObject({ places: 4, running: 2 });
   });
 
-  it('reads hours that are over only once, and the current one each time', async () => {
+  it('reads past hours only once, and the current hour each time', async () => {
     await statistics.overview();
     await report('a', '50 hours', { completed: 7 });
     await report('a', '0 minutes', { completed: 5 });
@@ -140,7 +140,7 @@ describe('what workers did', () => {
     expect(lastWeek.reduce((sum, { completed }) => sum + completed, 0)).toBe(5);
   });
 
-  it('reads the hours of many workers in parts, and works out those of the week from some minutes', async () => {
+  it('reads the hours of many workers in parts, and estimates the week from a sample of minutes', async () => {
     const fill = (workers: number, from: number, to: number) =>
       h.dataSource.query(
         `INSERT INTO worker_reports ("workerId", minute, "startedAt", places, running, completed)
@@ -153,7 +153,7 @@ describe('what workers did', () => {
     const { lastHour, hour, lastWeek } = await statistics.overview();
     expect(lastHour.map(({ completed }) => completed)).toEqual(Array(60).fill(700));
     expect(hour).toMatchObject({ completed: 42_000, isEstimated: false });
-    // One of the hours is there as a whole.
+    // The reports of one of the hours are complete.
     const whole = lastWeek.filter(({ completed }) => completed === 42_000);
     expect(whole.length).toBeGreaterThan(0);
     expect(whole.every(({ isEstimated }) => isEstimated)).toBe(true);
@@ -229,7 +229,7 @@ describe('search', () => {
     }
   });
 
-  it('finds the jobs that wait longest', async () => {
+  it('finds the jobs that have been waiting longest', async () => {
     const [late, early] = [await create('late'), await create('early')];
     await h.dataSource.query(
       `UPDATE video_jobs SET "availableAt" = "availableAt" - interval '1 day' WHERE "jobId" = $1`,
@@ -266,7 +266,7 @@ describe('search', () => {
     expect(second.nextCursor).toBeNull();
   });
 
-  it('refuses what has no meaning', async () => {
+  it('refuses wrong values', async () => {
     const waiting = { order: 'waiting', status: 'failed', from: new Date() } as const;
     await expect(statistics.searchJobs(waiting)).rejects.toMatchObject({
       code: 'INVALID_INPUT',
@@ -280,7 +280,7 @@ describe('search', () => {
     });
   });
 
-  it('says where it stopped, and goes on from there', async () => {
+  it('returns where it stopped, and continues from there', async () => {
     const { userId } = await h.user();
     await h.dataSource.query(
       `INSERT INTO video_jobs ("userId", filename, "videoUrl", "createdAt")
@@ -301,7 +301,7 @@ describe('search', () => {
   });
 });
 
-it('tells the life of a job', async () => {
+it('shows the life of a job', async () => {
   const { pending } = makers(h);
   const { jobId, userId } = await pending();
   const first = await h.jobs.startJob(jobId, { leaseMs: 60_000, workerId: 'w1' });
@@ -332,7 +332,7 @@ it('compares the database with the entities', async () => {
   expect((await statistics.schema()).drift).toEqual([expect.stringContaining('username')]);
 });
 
-it('leaves out what an application has besides: its tables, and its migrations', async () => {
+it('ignores the tables and the migrations of the application', async () => {
   @Entity('accounts')
   class Account {
     @PrimaryColumn('integer') id!: number;
@@ -430,10 +430,10 @@ const insert = (userId: string, from: number, to: number, at: string) =>
     [userId, at, from, to],
   );
 
-describe('more of the same time than one search looks at', () => {
-  it('shows those of a time in the order of ids, goes past what it cannot look at, and shows each once', async () => {
+describe('more rows with the same time than one search reads', () => {
+  it('shows rows with the same time in the order of their ids, continues past rows that it cannot read at once, and shows each once', async () => {
     const { userId } = await h.user();
-    // The search stops in the midst of the jobs of one time, and then has more of one time than it looks at.
+    // The search first stops among jobs with the same time. Then it meets more jobs with the same time than it reads.
     await insert(userId, 1, 15_000, '2026-01-03');
     await insert(userId, 15_001, 25_000, '2026-01-02');
     await insert(userId, 25_001, 47_000, '2026-01-01');
@@ -454,7 +454,7 @@ describe('more of the same time than one search looks at', () => {
         if (page.stoppedAt !== null) stops += 1;
       } while (cursor !== null);
       expect(new Set(seen).size).toBe(seen.length);
-      // Of 22,000 jobs of one time it looks at 19,950.
+      // Of 22,000 jobs with the same time, it reads 19,950.
       expect(seen).toHaveLength(25_000 + 19_950 + 3);
       expect(stops).toBeGreaterThan(0);
       for (const few of ['1', '15000', '15001', '25000', '47001', '47003']) {
@@ -477,7 +477,7 @@ const recipients = async (limit: number) => {
   return seen;
 };
 
-it('shows notifications of older services, whose ids are random, after the others and by their time', async () => {
+it('shows notifications of older services, whose ids are random, after the others and in the order of time', async () => {
   const { completed, failed } = makers(h);
   const jobs = [await completed(), await failed(), await completed()];
   const older = (count: number, days: number) =>
@@ -490,7 +490,7 @@ it('shows notifications of older services, whose ids are random, after the other
   await older(5, 30);
   const all = await recipients(50);
   expect(all).toHaveLength(8);
-  // One random id in a hundred is before those in the order of time.
+  // One of a hundred random ids is smaller than the ids that are in the order of time.
   expect(all.slice(3).toSorted()).toEqual(['old1', 'old2', 'old3', 'old4', 'old5']);
   for (const limit of [1, 2, 3, 4]) expect(await recipients(limit)).toEqual(all);
   await older(21_000, 60);

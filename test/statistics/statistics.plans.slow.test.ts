@@ -58,8 +58,8 @@ beforeAll(async () => {
   const { userId: other } = await h.user();
   client = new Client({ connectionString: onServer(h.url) });
   await client.connect();
-  // One user has half of all. In the table the statuses lie one after the other: whoever reads it from its
-  // begin for the last of them reads all of it.
+  // One user has half of all jobs. The jobs lie in the table sorted by status. So a plan that reads the table from its
+  // beginning for the last status reads the whole table.
   await client.query(
     `INSERT INTO video_jobs ("userId", filename, "videoUrl", status, "createdAt", "completedAt",
        "availableAt", "runNumber", attempts)
@@ -108,16 +108,19 @@ it('reads few rows for the overview', () => expectFewRows(() => statistics.overv
 
 const statuses = ['pending', 'processing', 'completed', 'failed'] as const;
 
-it.each(statuses)('reads few rows for the jobs that are %s, from any place on', async (status) => {
-  const { nextCursor: cursor } = await statistics.searchJobs({ status });
-  await expectFewRows(() => statistics.searchJobs({ status }));
-  await expectFewRows(() => statistics.searchJobs({ status, cursor }));
-  await expectFewRows(() => statistics.searchJobs({ status, userId }));
-  await expectFewRows(() => statistics.searchJobs({ status, userId, cursor }));
-  const from = new Date(Date.now() - 190_000_000);
-  const to = new Date(Date.now() - 100_000_000);
-  await expectFewRows(() => statistics.searchJobs({ status, from, to, text: 'dog' }));
-});
+it.each(statuses)(
+  'reads few rows for the jobs that are %s, from any position on',
+  async (status) => {
+    const { nextCursor: cursor } = await statistics.searchJobs({ status });
+    await expectFewRows(() => statistics.searchJobs({ status }));
+    await expectFewRows(() => statistics.searchJobs({ status, cursor }));
+    await expectFewRows(() => statistics.searchJobs({ status, userId }));
+    await expectFewRows(() => statistics.searchJobs({ status, userId, cursor }));
+    const from = new Date(Date.now() - 190_000_000);
+    const to = new Date(Date.now() - 100_000_000);
+    await expectFewRows(() => statistics.searchJobs({ status, from, to, text: 'dog' }));
+  },
+);
 
 it('reads few rows for the jobs that wait longest', async () => {
   await expectFewRows(() => statistics.searchJobs({ order: 'waiting', text: 'dog' }));
@@ -141,7 +144,7 @@ it.each(['pending', 'sent', 'failed'] as const)(
   },
 );
 
-it('reads few rows where more are of the same time than one search looks at', async () => {
+it('reads few rows where more jobs have the same time than one search reads', async () => {
   await client.query(
     `INSERT INTO video_jobs ("userId", filename, "videoUrl", "createdAt", "availableAt")
      SELECT $1, 'tie.mp4', 's3://videos/tie.mp4', '2100-01-01', '2000-01-01' FROM generate_series(1, 30000)`,

@@ -1,12 +1,12 @@
-/** How often a property is tried at the most, until all of its cases have come up. */
+/** How often a property is tried at most until all of its cases have occurred. */
 const ROUNDS = 6;
 
 /**
- * Tries a property with random cases again until each case has come up. A case that has not come up is not
- * tested. A rare one may be missing in one round, but hardly in six.
+ * Tries a property with random cases again until each case has occurred. A case that has not occurred is not tested. A
+ * rare case may be missing in one round, but hardly in six rounds.
  *
  * @param cases - the names of all cases
- * @param seen - how often each case has come up; `round` counts
+ * @param seen - how often each case has occurred; `round` counts
  * @param round - tries the property with some hundred inputs
  */
 export async function untilAllSeen(

@@ -13,7 +13,7 @@ export function useMemoryDisk() {
   const mount = readFileSync('/proc/mounts', 'utf8')
     .split('\n')
     .find((line) => line.split(' ')[1] === MEMORY_DISK);
-  // What is installed there must run: containers often forbid it.
+  // Programs that are installed there must be allowed to run. Containers often forbid that.
   if (mount === undefined || mount.includes('noexec')) return;
   if (bavail * bsize >= ENOUGH_BYTES) process.env.TMPDIR = MEMORY_DISK;
 }

@@ -1,4 +1,4 @@
-// Setup of each test file of `npm run test:quick`: none of them starts a process.
+// The setup of each test file of `npm run test:quick`. It makes a test fail that starts a process.
 import childProcess from 'node:child_process';
 import { syncBuiltinESMExports } from 'node:module';
 

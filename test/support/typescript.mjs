@@ -50,7 +50,7 @@ function compiled(fileName) {
   compile ??= createCompiler();
   const output = compile(fileName, text);
   mkdirSync(CACHE, { recursive: true });
-  // Whole or not at all: other processes read it at the same time.
+  // The file appears complete or not at all, because other processes read it at the same time.
   const own = `${kept}.${process.pid}`;
   writeFileSync(own, output);
   renameSync(own, kept);

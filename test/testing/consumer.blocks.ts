@@ -33,7 +33,7 @@ const jobs = new JobService(dataSource);
 const result = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 `;
 
-/** The checks after each block, by its place. */
+/** The checks after each block, by the place of the block in the page. */
 const CHECKS: Record<string, string> = {
   'Databases 1': `
     await dataSource.getRepository(Tag).insert({ n: 1, label: 'cats' });
@@ -63,7 +63,7 @@ export function filesOf(): Map<string, string> {
   return files.set('src/blocks.spec.ts', tests);
 }
 
-/** The file that a block is, also one beside `src`. */
+/** The name of the file that a block is. The file may also be outside of `src`. */
 const fileOf = ({ text }: Block): string | undefined =>
   /^\/\/ ([\w./-]+)$/.exec(text.split('\n')[0] ?? '')?.[1];
 

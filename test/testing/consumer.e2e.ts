@@ -16,7 +16,7 @@ const JEST = ['--experimental-vm-modules', 'node_modules/jest/bin/jest.js'] as c
 const VITEST = ['node_modules/vitest/vitest.mjs', 'run'] as const;
 const INSTALLING_MS = 600_000;
 
-/** A test file for Jest and for Vitest, that leaves all closing to the end of the file. */
+/** A test file for Jest and for Vitest. It closes nothing itself: the package does so at the end of the file. */
 const GLOBALS = `
 import { createTestDatabase, createTestingApp, userFixture } from '@frameforge/shared-types/testing';
 import { appendFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ test('an application', async () => {
 }, 60_000);
 `;
 
-/** Never ends. */
+/** A test file whose test never ends. */
 const HANGING = `
 import { createTestDatabase } from '@frameforge/shared-types/testing';
 import { appendFileSync } from 'node:fs';
@@ -50,7 +50,10 @@ test('hangs', async () => {
 }, 600_000);
 `;
 
-/** Has a migration that reads its SQL from a file, and tells the name of the column that it makes. */
+/**
+ * A test file with a migration that reads its SQL from a file. The test records the name of the column that the
+ * migration makes.
+ */
 const READING = `
 import { createTestDatabase } from '@frameforge/shared-types/testing';
 import { appendFileSync, readFileSync } from 'node:fs';
@@ -72,7 +75,7 @@ test('a migration', async () => {
 
 const SUITE = ['a', 'b', 'c'];
 const HANG = ['a', 'b'];
-/** For `node --test`, which has no globals, and where a test has all the time it wants. */
+/** The same test for `node --test`, which has no globals and no time limit. */
 const forNode = (text: string): string =>
   `import { test } from 'node:test';\n${text.replaceAll(/, \d+_000\);$/gm, ');')}`;
 
@@ -88,7 +91,7 @@ beforeAll(async () => {
     '--ignore-scripts',
     packed.tarball,
     ...[...present, ...documented].map(current),
-    // The newest of those that run on this Node, and the types that it asks for.
+    // The newest versions that run on this Node, and the types that they need.
     'vitest',
     '@types/node',
   ]);
@@ -128,7 +131,7 @@ const env = (): NodeJS.ProcessEnv => ({
   CI: 'true',
   NO_COLOR: '1',
 });
-/** The databases that the tests told of. */
+/** The databases that the tests have recorded. */
 const urls = (): string[] => readFileSync(log, 'utf8').split('\n').filter(Boolean);
 /** The databases that `startEmbeddedPostgres` creates. */
 const OWN = [{ name: 'frameforge' }];
@@ -178,7 +181,7 @@ describe('the documented tests', () => {
 describe.each(RUNNERS)('%s', (name, hasSetup, command) => {
   const files = name.startsWith('node --test') ? HANG : SUITE;
 
-  it('has a server for all files with a setup, else one for each, and leaves nothing', async () => {
+  it('has one server for all files with a setup, and one for each file without it, and leaves nothing', async () => {
     await project.runOk(['node', ...command], env());
     const all = urls();
     expect(all).toHaveLength(2 * files.length);
@@ -187,7 +190,7 @@ describe.each(RUNNERS)('%s', (name, hasSetup, command) => {
     await place.expectNothingLeft();
   });
 
-  it('drops at the end of a file what the file has not', async () => {
+  it('drops at the end of a file the databases that the file has not dropped', async () => {
     await project.runOk(['node', ...command], { ...env(), TEST_DATABASE_URL: server.url });
     expect(portsOf(urls())).toEqual(portsOf([server.url]));
     expect(await leftOnServer('frameforge')).toEqual(OWN);
@@ -205,7 +208,7 @@ async function hangingRun(command: readonly string[], databaseUrl = ''): Promise
       TEST_DATABASE_URL: databaseUrl,
     },
     stdio: 'ignore',
-    // A terminal sends Ctrl-C to all processes of the group, and so does this.
+    // Like a terminal at Ctrl-C, this sends the signal to all processes of the group.
     detached: true,
   });
   try {
@@ -240,7 +243,7 @@ describe.each(HANGING_RUNS)('a run of %s', (_name, hasSetup, command) => {
     await place.expectNothingLeft().finally(() => endLeft(child));
   });
 
-  it('that is ended by SIGKILL leaves nothing, with a setup although its workers go on', async () => {
+  it('that is ended by SIGKILL leaves nothing, although its workers go on', async () => {
     const child = await hangingRun(command);
     child.kill('SIGKILL');
     await once(child, 'exit');
@@ -250,7 +253,7 @@ describe.each(HANGING_RUNS)('a run of %s', (_name, hasSetup, command) => {
 });
 
 it.each(['SIGINT', 'SIGKILL'] as const)(
-  'a run on a server of ours that is ended by %s leaves databases for the next to remove',
+  'a run on the server of TEST_DATABASE_URL that is ended by %s leaves databases, and the next run removes them',
   async (signal) => {
     const child = await hangingRun([...JEST, '--rootDir=hang', '-w=2'], server.url);
     endGroup(child, signal);
@@ -280,7 +283,7 @@ const WATCHING = [
 ] as const;
 
 it.each(WATCHING)(
-  'in watch mode %s keeps the server from run to run, migrates anew, and leaves nothing',
+  'in watch mode, %s keeps the server for all runs, migrates again in each, and leaves nothing',
   async (_name, command, said) => {
     const column = (name: string): void =>
       project.write('watch/table.sql', `CREATE TABLE tags (${name} integer)`);

@@ -41,7 +41,7 @@ const HOUR_MS = 3_600_000;
 const result = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 
 describe('userFixture', () => {
-  it('is valid and unlike any other', async () => {
+  it('is valid and different each time', async () => {
     const users = await Promise.all([1, 2, 3].map(() => userFixture().persist(dataSource)));
     expect(new Set(users.map(({ username }) => username)).size).toBe(3);
     expect(users[0]).toBeInstanceOf(User);
@@ -49,7 +49,7 @@ describe('userFixture', () => {
     expect(users[0]?.createdAt).toBeInstanceOf(Date);
   });
 
-  it('takes values, and tells them', async () => {
+  it('accepts values, and returns them', async () => {
     const fixture = userFixture({ username: 'ada', passwordHash: 'x', email: undefined });
     expect(fixture.values).toMatchObject({ username: 'ada', passwordHash: 'x' });
     const { userId } = await fixture.persist(dataSource);
@@ -62,13 +62,13 @@ describe('userFixture', () => {
 });
 
 describe('videoJobFixture', () => {
-  it('is pending and due unless told otherwise', async () => {
+  it('is pending and due by default', async () => {
     const job = await videoJobFixture().persist(dataSource);
     expect(job).toMatchObject({ status: 'pending', attempts: 0, runNumber: 0, workerId: null });
     expect(await jobs.claimJobs()).toMatchObject([{ jobId: job.jobId }]);
   });
 
-  it('takes every value of a job, of an existing user', async () => {
+  it('accepts every value of a job, and an existing user', async () => {
     const { userId } = await userFixture().persist(dataSource);
     const jobId = '3b241101-e2bb-4255-8caf-4136c566a962';
     const given = { jobId, userId, filename: 'a.mp4', videoUrl: 's3://a/a.mp4' };
@@ -103,7 +103,7 @@ describe('videoJobFixture', () => {
     expect(await notificationsOf(job)).toMatchObject([{ notificationType, runNumber: 1 }]);
   });
 
-  it('has failed before as often as asked, and waits for its next try', async () => {
+  it('has failed as often as asked, and waits for its next try', async () => {
     const retryInMs = HOUR_MS;
     const job = await videoJobFixture({ attempts: 2, retryInMs }).persist(dataSource);
     expect(job).toMatchObject({ status: 'pending', attempts: 2, runNumber: 2 });
@@ -113,7 +113,7 @@ describe('videoJobFixture', () => {
     expect(await jobs.claimJobs()).toMatchObject([{ jobId: job.jobId, attempts: 3 }]);
   });
 
-  it('is checked by the rules of JobService, and leaves nothing when it is refused', async () => {
+  it('is checked by the rules of JobService, and writes nothing when it is refused', async () => {
     const refused = videoJobFixture({ status: 'completed', frameCount: -1 }).persist(dataSource);
     await expect(refused).rejects.toThrow(InvalidInputError);
     expect(await dataSource.getRepository(VideoJob).count()).toBe(0);
@@ -122,7 +122,7 @@ describe('videoJobFixture', () => {
 });
 
 describe('notificationFixture', () => {
-  it('tells of a completed job, and is due', async () => {
+  it('reports a completed job, and is due', async () => {
     const notification = await notificationFixture().persist(dataSource);
     const job = await jobs.getJob(notification.jobId);
     expect(job.status).toBe(JobStatus.COMPLETED);
@@ -132,7 +132,7 @@ describe('notificationFixture', () => {
     ]);
   });
 
-  it('tells of a failed job, of the user who is given', async () => {
+  it('reports a failed job of the given user', async () => {
     const user = await userFixture().persist(dataSource);
     const notification = await notificationFixture({
       notificationType: 'failure',
@@ -142,7 +142,7 @@ describe('notificationFixture', () => {
     expect((await jobs.getJob(notification.jobId)).status).toBe(JobStatus.FAILED);
   });
 
-  it('is that of an existing job', async () => {
+  it('can belong to an existing job', async () => {
     const job = await videoJobFixture({ status: 'failed' }).persist(dataSource);
     const fixture = notificationFixture({ jobId: job.jobId, deliveryStatus: 'sent' });
     const notification = await fixture.persist(dataSource);
@@ -158,8 +158,8 @@ describe('notificationFixture', () => {
       { deliveryStatus: 'sent', attempts: 6 },
       { deliveryNumber: 7, retryCount: 6 },
     ],
-  ] as const)('comes to be %j by its deliveries', async (given, expected) => {
-    // Another one has waited longer, and stays as it is.
+  ] as const)('with %j, has the deliveries that lead to it', async (given, expected) => {
+    // Another notification has waited longer, and does not change.
     const other = await notificationFixture().persist(dataSource);
     await elapse(dataSource, HOUR_MS);
     const fixture = notificationFixture({ errorMessage: 'gone', ...given });
@@ -202,7 +202,7 @@ describe('elapse', () => {
     await expect(jobs.completeJob(late, result)).rejects.toThrow(LeaseLostError);
   });
 
-  it('makes all times older by as much', async () => {
+  it('moves all times into the past by this time', async () => {
     const job = await videoJobFixture({ status: 'completed' }).persist(dataSource);
     await elapse(dataSource, 24 * HOUR_MS);
     const older = await jobs.getJob(job.jobId);
@@ -210,7 +210,7 @@ describe('elapse', () => {
       expect(Number(job[key]) - Number(older[key])).toBe(24 * HOUR_MS);
     }
     const olderThan = new Date(Date.now() - HOUR_MS);
-    expect(await jobs.pruneJobs({ olderThan })).toBe(0); // its notification is still to be delivered
+    expect(await jobs.pruneJobs({ olderThan })).toBe(0); // The notification of the job is still pending.
     await notificationFixture({ jobId: job.jobId, deliveryStatus: 'sent' }).persist(dataSource);
     expect(await jobs.pruneJobs({ olderThan })).toBe(1);
   });
@@ -221,7 +221,7 @@ describe('elapse', () => {
 });
 
 describe('withRollback', () => {
-  it('gives services whose every call is undone', async () => {
+  it('gives services whose calls are all rolled back', async () => {
     const { userId } = await userFixture().persist(dataSource);
     const seen = await withRollback(
       dataSource,
@@ -249,7 +249,7 @@ describe('withRollback', () => {
     expect(await dataSource.getRepository(NotificationLog).count()).toBe(0);
   });
 
-  it('takes fixtures, and lets their time pass', async () => {
+  it('works with fixtures and with elapse', async () => {
     await withRollback(dataSource, async (manager, jobService) => {
       const fixture = videoJobFixture({ status: 'processing', leaseMs: HOUR_MS });
       const { jobId } = await fixture.persist(manager);
@@ -259,7 +259,7 @@ describe('withRollback', () => {
     expect(await dataSource.getRepository(User).count()).toBe(0);
   });
 
-  it('undoes a test that fails, also in a savepoint and after an error in SQL', async () => {
+  it('rolls back a test that fails, also in a savepoint and after an SQL error', async () => {
     const failing = withRollback(dataSource, async (manager) => {
       await userFixture().persist(manager);
       await manager.queryRunner?.startTransaction();
@@ -269,11 +269,11 @@ describe('withRollback', () => {
     expect(await dataSource.getRepository(User).count()).toBe(0);
   });
 
-  it('tells why a test failed whose connection broke', async () => {
+  it('says why a test failed whose connection broke', async () => {
     const broken = withRollback(dataSource, async (manager) => {
       await manager.query('SELECT pg_terminate_backend(pg_backend_pid())');
     });
-    // Or what PgBouncer says of it.
+    // PgBouncer has another message for this.
     await expect(broken).rejects.toThrow(/terminat|server conn crashed/);
     expect(await dataSource.getRepository(User).count()).toBe(0);
   });

@@ -20,7 +20,7 @@ const print = (line: string): void => void process.stdout.write(`${line}\n`);
 if (process.send === undefined) await compare();
 else await work();
 
-/** Creates a database as a test file does, and returns it with its session. */
+/** Creates a database as a test file does, and returns it with its connection. */
 async function work(): Promise<void> {
   const times: Times = { create: [], drop: [] };
   await (await createTestDatabase()).drop();

@@ -26,7 +26,7 @@ const mayRunAsNobody =
   [process.execPath, fileURLToPath(import.meta.url)].every((it) => canEnter(dirname(it), NOBODY));
 
 describe('without a setup, the embedded server', () => {
-  it('is one for each process, and gone with it, however it ends', async () => {
+  it('is one for each process, and ends with the process, however that ends', async () => {
     const testers = [1, 2, 3].map(() => place.start('tester', ['wait']));
     const all = await Promise.all(testers.map((tester) => tester.told()));
     expect(portsOf(all).size).toBe(3);
@@ -38,7 +38,7 @@ describe('without a setup, the embedded server', () => {
     await place.expectNothingLeft();
   });
 
-  it('keeps no process from ending that forgets to drop its database', async () => {
+  it('does not keep a process alive that forgets to drop its database', async () => {
     const tester = place.start('tester', ['forget']);
     await tester.told();
     expect(await tester.ended()).toBe(0);
@@ -57,7 +57,7 @@ describe('without a setup, the embedded server', () => {
 });
 
 describe('with a setup, the embedded server', () => {
-  it('is one for all processes, is migrated once, and is gone when the teardown returns', async () => {
+  it('is one for all processes, is migrated once, and has ended when the teardown returns', async () => {
     const runner = place.start('runner', ['setup', 'drop', 'forget', 'teardown']);
     const all = [await runner.told(), await runner.told()];
     expect(portsOf(all).size).toBe(1);
@@ -66,7 +66,7 @@ describe('with a setup, the embedded server', () => {
     expect(place.files()).toEqual([]);
   });
 
-  it('ends with the runner, whatever its workers do', async () => {
+  it('ends with the runner, also if its workers go on', async () => {
     const runner = place.start('runner', ['setup', 'drop', 'wait']);
     const [, waiting] = [await runner.told(), await runner.told()];
     await runner.kill();
@@ -75,7 +75,7 @@ describe('with a setup, the embedded server', () => {
     await place.expectNothingLeft();
   });
 
-  it('stays from run to run in watch mode, and is migrated anew in each', async () => {
+  it('stays for all runs in watch mode, and is migrated again in each', async () => {
     const runner = place.start('runner', ['setup', 'drop', 'again', 'drop', 'drop', 'teardown']);
     const all = [await runner.told(), await runner.told(), await runner.told()];
     expect(portsOf(all).size).toBe(1);
@@ -86,7 +86,7 @@ describe('with a setup, the embedded server', () => {
 });
 
 describe('after a run', () => {
-  it('of which even the guardian was killed, the next one removes what is left', async () => {
+  it('whose guardian was killed too, the next run removes the server and its files', async () => {
     const crashed = place.start('tester', ['wait']);
     const left = await crashed.told();
     const status = readFileSync(`/proc/${left.postgres}/status`, 'utf8');
@@ -116,20 +116,20 @@ describe('the server of TEST_DATABASE_URL', () => {
   };
   const OWN = ['frameforge', 'postgres', 'template0', 'template1'];
 
-  /** Runs a test, in which the databases of those that were killed are removed. */
+  /** Runs a test. Its start removes the databases of runs that were killed. */
   async function runOnce(): Promise<void> {
     const runner = place.start('runner', ['setup', 'drop', 'teardown'], env());
     await runner.told();
     expect(await runner.ended()).toBe(0);
   }
 
-  it('has nothing of a run after the teardown', async () => {
+  it('has no database of a run after its teardown', async () => {
     await runOnce();
     expect(await databases()).toEqual(OWN);
     expect(place.files()).toEqual([]);
   });
 
-  it('loses the databases of a process that was killed when the next one comes', async () => {
+  it('loses the databases of a killed process when the next one starts', async () => {
     const killed = place.start('tester', ['wait'], env());
     const alive = place.start('tester', ['wait'], env());
     const [gone, kept] = [await killed.told(), await alive.told()].map(nameOf);
@@ -143,7 +143,7 @@ describe('the server of TEST_DATABASE_URL', () => {
     expect(await databases()).toEqual(OWN);
   });
 
-  it('loses all of a run with a setup that was killed when the next one comes', async () => {
+  it('loses the databases of a killed run with a setup when the next one starts', async () => {
     const runner = place.start('runner', ['setup', 'drop', 'wait'], env());
     const [, waiting] = [await runner.told(), await runner.told()];
     await runner.kill();
@@ -153,7 +153,7 @@ describe('the server of TEST_DATABASE_URL', () => {
     expect(await databases()).toEqual(OWN);
   });
 
-  it('keeps each database that was not made here, whatever its name is', async () => {
+  it('keeps each database that this package has not made, whatever its name is', async () => {
     const names = [
       'frameforge_template_0123456789abcdef',
       'frameforge_test_0123456789ab_1',

@@ -1,6 +1,6 @@
 // A test runner: starts workers one after the other, each of which makes a database. Between "setup"
 // and "teardown" it does what Jest does with its globalSetup, and "again" what Jest does in watch mode at
-// the next run. It stays where its last worker does.
+// the next run. It stays alive if its last worker does.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';

@@ -31,7 +31,7 @@ afterAll(() => {
   }
 });
 
-it('leaves the embedded server as it is, by its url in every client', async () => {
+it('does not change the embedded server, which every client can use by its URL', async () => {
   const server = await startEmbeddedPostgres();
   try {
     const shown = `SELECT current_setting('datestyle') AS style, inet_server_port() AS port`;
@@ -46,7 +46,7 @@ it('leaves the embedded server as it is, by its url in every client', async () =
   }
 });
 
-it('leaves the test databases as they are', async () => {
+it('does not change the test databases', async () => {
   await using database = await createTestDatabase();
   const dataSource = await database.dataSource();
   const job = await videoJobFixture({ status: 'completed' }).persist(dataSource);
@@ -61,17 +61,17 @@ it('leaves the test databases as they are', async () => {
   expect(await app.get(DataSource).query('SELECT 1 AS one')).toEqual([{ one: 1 }]);
 });
 
-it('has no say in how the test databases are made, by PGOPTIONS either', async () => {
+it('does not change how the test databases are made, also not by PGOPTIONS', async () => {
   const { TEST_DATABASE_URL, TEST_ADMIN_URL } = process.env;
   process.env['PGOPTIONS'] = '-c default_transaction_read_only=on';
   try {
     if (TEST_ADMIN_URL !== undefined) {
-      // Behind a pooler nobody can have such options.
+      // A pooler does not accept such options.
       const refused = query(String(TEST_DATABASE_URL), 'SELECT 1');
       await expect(refused).rejects.toThrow('unsupported startup parameter: options');
       return;
     }
-    // It must not be in the template of the earlier tests, which exists.
+    // No earlier test has used this schema, so the template is made now, under PGOPTIONS.
     await using database = await createTestDatabase({ schema: 'other' });
     await videoJobFixture().persist(await database.dataSource());
   } finally {

@@ -39,7 +39,7 @@ class Broken1800000003000 implements MigrationInterface {
 }
 
 describe('a test database', () => {
-  it('is migrated, and open to a data source and to the options of a boot', async () => {
+  it('is migrated, and can be used by a data source or by the options of a boot', async () => {
     await using database = await createTestDatabase();
     const dataSource = await database.dataSource();
     expect(await database.dataSource()).toBe(dataSource);
@@ -52,7 +52,7 @@ describe('a test database', () => {
     expect(database.options.url).toBe(database.url);
   });
 
-  it('does not see what another one holds', async () => {
+  it('does not contain the rows of another one', async () => {
     await using a = await createTestDatabase();
     await using b = await createTestDatabase();
     await userFixture().persist(await a.dataSource());
@@ -60,7 +60,7 @@ describe('a test database', () => {
     expect(await (await b.dataSource()).getRepository(User).count()).toBe(0);
   });
 
-  it('is dropped with its connections, as often as it is asked for', async () => {
+  it('is dropped with its connections, and a second drop does nothing', async () => {
     const database = await createTestDatabase();
     const dataSource = await database.dataSource();
     const client = new Client({ connectionString: onServer(database.url) });
@@ -75,7 +75,7 @@ describe('a test database', () => {
     await isGone(database.url);
   });
 
-  it('is dropped at the end of the block that is using it', async () => {
+  it('is dropped at the end of a block with `await using`', async () => {
     let url: string;
     {
       await using database = await createTestDatabase();
@@ -85,7 +85,7 @@ describe('a test database', () => {
     await isGone(url);
   });
 
-  it('is held by one connection, also while a template is missing or fails', async () => {
+  it('needs one connection, also while a template is missing or fails', async () => {
     await using database = await createTestDatabase();
     const holders = (): Promise<unknown[]> =>
       query(
@@ -142,7 +142,7 @@ describe('truncate', () => {
   });
 
   it.each(['users', 'video_jobs', 'notification_log', 'job_attempt_errors'])(
-    'waits for a transaction that has begun at %s and goes on to all others',
+    'waits for a transaction that has locked %s and then locks all other tables',
     async (begun) => {
       await using database = await createTestDatabase();
       const dataSource = await database.dataSource();
@@ -173,7 +173,7 @@ describe('truncate', () => {
           await videoJobFixture({ status: 'completed' }).persist(dataSource);
           await jobs.claimJobs({ limit: 2 });
         } catch (error) {
-          // Its database may be gone. No other error may happen.
+          // The database of the application may already be dropped. No other error may happen.
           if (!(error instanceof UserNotFoundError || error instanceof JobNotFoundError))
             throw error;
         }
@@ -188,7 +188,7 @@ describe('truncate', () => {
     await working;
   });
 
-  it('says what it waits for when a transaction is still open', async () => {
+  it('says which transaction it waits for', async () => {
     await using database = await createTestDatabase();
     const dataSource = await database.dataSource();
     const forgotten = dataSource.createQueryRunner();
@@ -228,7 +228,7 @@ describe('migrations of the application', () => {
     expect((await own.dataSource()).migrations).toHaveLength(frameForgeMigrations.length + 1);
   });
 
-  it('make another database when one is edited', async () => {
+  it('make another template when a migration is edited', async () => {
     const options = unseen();
     await using before = await createTestDatabase({ ...options, migrations: [first()] });
     await using after = await createTestDatabase({ ...options, migrations: [edited()] });

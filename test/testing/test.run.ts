@@ -40,7 +40,7 @@ export class Tester {
     return Number(this.process.pid);
   }
 
-  /** The next database that is told of. */
+  /** The next database that a process reports. */
   async told(): Promise<Told> {
     const { value, done } = await this.#lines.next();
     if (done === true) throw new Error(`It ended without a database: ${this.stderr}`);
@@ -105,7 +105,7 @@ export class TestPlace {
     await expectSoon(() => expect(this.processes()).toEqual([]));
   }
 
-  /** The processes that have this place in their command line. */
+  /** The processes that have the folder of this place in their command line. */
   processes(): number[] {
     const entries = process.platform === 'linux' ? readdirSync('/proc') : [];
     return entries
@@ -113,7 +113,7 @@ export class TestPlace {
       .filter((pid) => pid > 0 && commandLine(pid).includes(this.directory));
   }
 
-  /** Ends all processes of the test, whatever came of it. */
+  /** Ends all processes of the test, also if the test failed. */
   async remove(): Promise<void> {
     for (const child of this.#processes) child.kill('SIGKILL');
     const clean = this.expectNothingLeft();

@@ -1,4 +1,4 @@
-// A process of a test run: makes a database, tells about it, and ends in the way that it was asked to.
+// A process of a test run: makes a database, reports it, and ends in the way that its argument names.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { MigrationInterface, QueryRunner } from 'typeorm';
@@ -7,7 +7,7 @@ import { query } from '../support/query.js';
 
 let migrated = false;
 
-/** Takes its time, so that all who begin together would run it. */
+/** A slow migration. Without a lock, all processes that begin together would run it. */
 class Slow1800000004000 implements MigrationInterface {
   readonly name = 'Slow1800000004000';
   async up(queryRunner: QueryRunner): Promise<void> {

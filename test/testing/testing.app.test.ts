@@ -88,7 +88,7 @@ const currentDatabase = async (dataSource: DataSource): Promise<unknown> =>
   (await dataSource.query<{ name: string }[]>('SELECT current_database() AS name'))[0]?.name;
 
 describe('an application without a database module', () => {
-  it('gets one, on a database of its own', async () => {
+  it('gets a database module, on a database of its own', async () => {
     await using a = await createTestingApp({ controllers: [JobsController], providers: [Clock] });
     await using b = await createTestingApp();
     const user = await userFixture().persist(a.get(DataSource));
@@ -103,7 +103,7 @@ describe('an application without a database module', () => {
     expect(await b.get(JobService).countJobs()).toMatchObject({ pending: 0 });
   });
 
-  it('takes what main.ts does to it, and overrides of providers and guards', async () => {
+  it('accepts the settings of main.ts, and replacements of providers and guards', async () => {
     await using app = await createTestingApp({
       controllers: [JobsController],
       providers: [Clock],
@@ -124,7 +124,7 @@ describe('an application without a database module', () => {
 });
 
 describe('an application with a database module', () => {
-  it('keeps its options, except which database', async () => {
+  it('keeps its options, except the database', async () => {
     @Module({
       imports: [
         FrameForgeDatabaseModule.forRootAsync({
@@ -149,7 +149,7 @@ describe('an application with a database module', () => {
     expect(await (await app.database.dataSource()).getRepository(Tag).count()).toBe(1);
   });
 
-  it('needs no environment, and takes options for tests', async () => {
+  it('needs no environment variables, and accepts options for tests', async () => {
     await using app = await createTestingApp({
       imports: [FrameForgeDatabaseModule.forRoot({ poolSize: 3 })],
       database: { schema: 'video' },

@@ -14,7 +14,7 @@ import {
 import type { JobOutcome, NotificationHandler, VideoJobHandler } from '../../src/worker/index.js';
 
 const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
-/** So long that the worker finds no job by polling. */
+/** This is so long that the worker finds no job by polling. */
 const worker = FrameForgeWorkerModule.forRoot({ pollMs: 600_000, shutdownMs: 100 });
 
 @Injectable()
@@ -53,7 +53,7 @@ async function create(app: TestingApp, ...filenames: string[]): Promise<VideoJob
   return jobs.createJobs(filenames.map((filename) => ({ userId, filename, videoUrl })));
 }
 
-it('runs what is due to its end, and what comes of it, and the deliveries', async () => {
+it('runs all due jobs, the jobs that these create, and the deliveries', async () => {
   await using app = await boot(Extractor, Mailer);
   await workOff(app);
   const jobs = await create(app, 'good', 'broken', 'parent', 'again', 'later');
@@ -66,7 +66,7 @@ it('runs what is due to its end, and what comes of it, and the deliveries', asyn
     failed: 1,
   });
   expect(app.get(Mailer).sent).toHaveLength(5);
-  // Another process, or somebody by hand, created this job. So nobody has woken the worker.
+  // This job is created as by another process or by hand, so the worker gets no wake-up.
   const { dataSource } = app.get(JobService);
   await dataSource.query(
     `INSERT INTO video_jobs ("userId", filename, "videoUrl") VALUES ($1, 'good', 's3://a/b')`,
@@ -80,14 +80,14 @@ it('runs what is due to its end, and what comes of it, and the deliveries', asyn
   );
 });
 
-it('waits for nothing that the application does not do', async () => {
+it('does not wait for work that the application does not do', async () => {
   await using app = await boot(Extractor);
   const [job] = await create(app, 'good');
   await workOff(app);
   expect(await waitForJob(app, job!.jobId)).toMatchObject({ status: 'completed' });
 });
 
-it('tells what is left when the time is over', async () => {
+it('reports what is left when the time is over', async () => {
   const app = await boot(Extractor, Mailer);
   const [job, other] = await create(app, 'hangs', 'later');
   await expect(workOff(app, { timeoutMs: 300 })).rejects.toThrow(

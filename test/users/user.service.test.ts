@@ -72,24 +72,24 @@ describe('createUser', () => {
     expect(logged).toEqual([]);
   });
 
-  it.each(['abc', 'A'.repeat(50), '_1_'])('takes the username %s', async (username) => {
+  it.each(['abc', 'A'.repeat(50), '_1_'])('accepts the username %s', async (username) => {
     expect(await users.createUser({ ...newcomer(), username })).toMatchObject({ username });
   });
 
-  it.each(['username', 'email'] as const)('tells that the %s is taken', async (property) => {
+  it.each(['username', 'email'] as const)('reports that the %s is taken', async (property) => {
     const first = newcomer();
     await users.createUser(first);
     const second = { ...newcomer(), [property]: first[property] };
     await expect(users.createUser(second)).rejects.toEqual(new UserConflictError(property));
   });
 
-  it('tells of the username if both are taken', async () => {
+  it('reports the username if both are taken', async () => {
     const input = newcomer();
     await users.createUser(input);
     await expect(users.createUser(input)).rejects.toMatchObject({ property: 'username' });
   });
 
-  it('makes one user of simultaneous calls, and tells the others why', async () => {
+  it('creates one user when several calls are made at the same time, and tells the others why they failed', async () => {
     const input = newcomer();
     const calls = Array.from({ length: 8 }, (_, index) =>
       users.createUser(index % 2 ? input : { ...input, username: newcomer().username }),
@@ -101,7 +101,7 @@ describe('createUser', () => {
     }
   });
 
-  it('waits for one who is creating the same user, and succeeds if that is undone', async () => {
+  it('waits for a transaction that creates the same user, and succeeds if it is rolled back', async () => {
     const input = newcomer();
     let second: Promise<User> | undefined;
     await h.dataSource
@@ -114,7 +114,7 @@ describe('createUser', () => {
     expect(await second).toMatchObject({ username: input.username });
   });
 
-  it("tells what an application's own unique index refuses", async () => {
+  it('reports a refusal by a unique index of the application', async () => {
     await h.dataSource.query('CREATE UNIQUE INDEX own ON users (lower(email))');
     try {
       const input = newcomer();
@@ -175,7 +175,7 @@ describe('updateUser', () => {
     });
   });
 
-  it('takes the address that the user has', async () => {
+  it('accepts the address that the user already has', async () => {
     const { userId, email } = await users.createUser(newcomer());
     expect(await users.updateUser(userId, { email })).toMatchObject({ email });
   });
@@ -193,7 +193,7 @@ describe('updateUser', () => {
     );
   });
 
-  it('tells the loser of a race for an address', async () => {
+  it('tells the second of two simultaneous calls that the address is taken', async () => {
     const all = await Promise.all(Array.from({ length: 8 }, () => users.createUser(newcomer())));
     const { email } = newcomer();
     const ended = await Promise.allSettled(
@@ -206,7 +206,7 @@ describe('updateUser', () => {
   });
 });
 
-it('shows the hash to no log, also of a statement that fails', async () => {
+it('writes the hash to no log, also when a statement fails', async () => {
   const { userId } = await users.createUser(newcomer());
   await users.updateUser(userId, { passwordHash: HASH });
   await h.dataSource.query('ALTER TABLE users ADD CONSTRAINT never CHECK (false) NOT VALID');

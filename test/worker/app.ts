@@ -20,7 +20,7 @@ import type {
 
 export const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 
-/** What the application's handlers do; without them, what works. */
+/** The handlers of the application. The default ones succeed. */
 export interface Behaviour {
   readonly process?: (job: VideoJob, context: JobContext) => Promise<JobOutcome>;
   readonly deliver?: (notification: NotificationLog, context: DeliveryContext) => Promise<void>;

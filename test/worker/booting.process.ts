@@ -1,4 +1,4 @@
-// A service with a worker, whose database may go away between the two steps of its start.
+// A service with a worker. Its database may go away between the two steps of its start.
 import { Injectable, Module } from '@nestjs/common';
 import type { LoggerService } from '@nestjs/common';
 import { NestFactory } from '@nestjs/core';

@@ -55,7 +55,7 @@ async function costOf(
 
 const told = ({ pages, ms }: { pages: number; ms: number }): string => `${pages} pages, ${ms} ms`;
 
-it(`claims stay cheap behind a long transaction, after ${JOBS} jobs`, async () => {
+it(`claims stay cheap during a long transaction, after ${JOBS} jobs`, async () => {
   const { dataSource, jobs } = world.harness;
   const tables = tablesOf(dataSource);
   await client.query(`PREPARE pending AS ${statements.claimPending(tables).text}`);
@@ -84,7 +84,7 @@ it(`claims stay cheap behind a long transaction, after ${JOBS} jobs`, async () =
     await batch(BATCH);
   }
   const elapsed = performance.now() - start;
-  // The leases of these would be over by now: their entries are in the way, too.
+  // The leases of the completed jobs would be over by now, so their old index entries are in the way, too.
   await new Promise((resolve) => setTimeout(resolve, CLAIM.leaseMs));
   await lost.next(BATCH, false);
   await lost.next(BATCH, false);
@@ -97,7 +97,7 @@ it(`claims stay cheap behind a long transaction, after ${JOBS} jobs`, async () =
         `${told(bounded)}, and by a look at the whole queue ${told(full)} ` +
         `(${fullLooks} of ${looks[step].length} claims)\n`,
     );
-    // The pile is there, and a worker's claim does not read it.
+    // There are many dead index entries, and the claim of a worker does not read them.
     expect(full.pages).toBeGreaterThan(1_000);
     expect(bounded.pages).toBeLessThan(fresh[step].pages + 200);
     expect(fullLooks).toBeLessThanOrEqual(2 + elapsed / 500);

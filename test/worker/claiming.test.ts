@@ -12,7 +12,7 @@ import { bootWorker, RESULT } from './app.js';
 import { Statements } from './statements.js';
 import { World } from './world.js';
 
-/** Longer than any test lasts. */
+/** This is longer than any test lasts. */
 const NO_POLLS = { pollMs: 2 ** 30 };
 
 const CLAIMS = [claims.claimPending, claims.claimLost, claims.claimLastTries];
@@ -29,7 +29,7 @@ const names = async (claimed: Promise<{ items: VideoJob[] }>): Promise<string[]>
 const aFile = (): string => 'a';
 const files = (count: number): string[] => Array.from({ length: count }, aFile);
 
-/** Creates jobs in a transaction that commits when it is told to. */
+/** Creates jobs in a transaction that commits when the test says so. */
 async function createLate(
   jobs: JobService,
   filenames: string[],
@@ -46,7 +46,7 @@ async function createLate(
 }
 
 describe('jobs whose transaction commits late', () => {
-  it('in the same process start at once, although later ones were claimed meanwhile', async () => {
+  it('start at once in the same process, although newer jobs were claimed meanwhile', async () => {
     const app = await bootWorker(world.harness.url, {}, NO_POLLS);
     try {
       const jobs = app.get(JobService);
@@ -60,7 +60,7 @@ describe('jobs whose transaction commits late', () => {
     }
   });
 
-  it('in another process are found by polls', async () => {
+  it('are found by polls if another process created them', async () => {
     const app = await bootWorker(world.harness.url, {}, { pollMs: 50 });
     try {
       const { created, commit } = await createLate(world.harness.jobs, ['late']);
@@ -73,7 +73,7 @@ describe('jobs whose transaction commits late', () => {
   });
 });
 
-it('many of them are done one batch after the other, without a wait', async () => {
+it('many of them are processed batch after batch, without a wait', async () => {
   const statements = new Statements();
   const behaviour = { concurrency: 50, database: { logger: statements } };
   const app = await bootWorker(world.harness.url, behaviour, NO_POLLS);
@@ -83,14 +83,14 @@ it('many of them are done one batch after the other, without a wait', async () =
     for (const job of await jobs.createJobs(world.inputs('a', 'b', 'c'))) await world.final(job);
     await commit();
     await until(async () => (await world.harness.jobs.countJobs()).completed === 2_003);
-    // 40 batches, if each finds its places free: far from one for each job.
+    // With all places free, these are 40 batches. One claim for each job would be 2,003.
     expect(statements.count(world.harness.dataSource, ...CLAIMS)).toBeLessThan(500);
   } finally {
     await app.close();
   }
 });
 
-/** Makes jobs be left behind by a worker that is gone, after so many tries. */
+/** Changes jobs as if a worker had been lost while it ran them, in their n-th try. */
 const abandon = async (jobs: VideoJob[], attempts: number): Promise<void> => {
   await world.harness.dataSource.query(
     `UPDATE video_jobs SET status = 'processing', "startedAt" = now(), "workerId" = 'gone',
@@ -103,7 +103,7 @@ const abandon = async (jobs: VideoJob[], attempts: number): Promise<void> => {
 describe('jobs whose workers were lost, with one try left', () => {
   const maxAttempts = 3;
 
-  it('are run one at a time, beside others: each may be what ends its workers', async () => {
+  it('are run one at a time, beside other jobs, because each of them may have killed its workers', async () => {
     await abandon(await world.create('suspect', 'suspect', 'suspect'), 2);
     await abandon(await world.create('other', 'other'), 1);
     await world.create('new');
@@ -112,7 +112,7 @@ describe('jobs whose workers were lost, with one try left', () => {
     const process = async (job: VideoJob) => {
       together.add(job);
       crowds.push([...together].map(({ filename }) => filename));
-      // Longer than until the next look at the whole queue, which would find another one.
+      // Meanwhile the worker looks at the whole queue, where it could find another such job.
       if (job.filename === 'suspect') await sleep(700);
       together.delete(job);
       return RESULT;
@@ -128,7 +128,7 @@ describe('jobs whose workers were lost, with one try left', () => {
     }
   });
 
-  it('are claimed apart from other lost jobs, and like others by a service', async () => {
+  it('are claimed separately from other lost jobs by a worker, and together with them by claimJobs', async () => {
     const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
     const claim = { limit: 3, leaseMs: 60_000, workerId: 'worker', maxAttempts };
     await abandon(await world.create('suspect', 'suspect', 'suspect', 'suspect'), 2);
@@ -145,11 +145,11 @@ describe('jobs whose workers were lost, with one try left', () => {
     ]);
   });
 
-  it('follow one another at once', async () => {
+  it('start one directly after the other', async () => {
     await abandon(await world.create(...files(100)), 2);
     const app = await bootWorker(world.harness.url, {}, { maxAttempts, ...NO_POLLS });
     try {
-      // No poll comes: what ends wakes the loop for the next one.
+      // There are no polls. The end of a job wakes the loop for the next one.
       await until(async () => (await world.harness.jobs.countJobs()).completed === 100);
     } finally {
       await app.close();
@@ -157,7 +157,7 @@ describe('jobs whose workers were lost, with one try left', () => {
   });
 });
 
-it('what a lost worker had begun does not wait behind all that is due', async () => {
+it('the job of a lost worker does not wait behind all due jobs', async () => {
   await world.create('lost');
   await world.harness.jobs.claimJobs({ leaseMs: 1_500, workerId: 'gone' });
   await world.create(...files(400));
@@ -170,7 +170,7 @@ it('what a lost worker had begun does not wait behind all that is due', async ()
   const app = await bootWorker(world.harness.url, { process, concurrency: 2 });
   try {
     await until(async () => (await world.harness.jobs.countJobs()).completed === 401);
-    // By when it became due, it is the last.
+    // This job became due last.
     expect(order.indexOf('lost')).toBeLessThan(350);
   } finally {
     await app.close();

@@ -44,14 +44,14 @@ function service(url: string, applicationName: string): Type {
   return Service;
 }
 
-/** Begins the start of an application. @returns what its end is: undefined unless it failed */
+/** Begins the start of an application. @returns a promise for its error; undefined if the start succeeds */
 const begin = (app: INestApplicationContext): Promise<unknown> =>
   app.init().then(
     () => undefined,
     (error: unknown) => error,
   );
 
-// Nest waits for the start of one kind before it closes it, and not for that of the other.
+// Before Nest closes an application, it waits for its start. It does not wait for the start of a module under test.
 const KINDS: [string, (type: Type) => Promise<INestApplicationContext>][] = [
   ['an application', (type) => NestFactory.create(type, { logger: false })],
   [
@@ -67,7 +67,7 @@ it.each(
   KINDS.flatMap(([kind, create]) =>
     [0, 1, 2, 4, 8, 16, 24, 32, 48, 64].map((ms) => [kind, ms, create] as const),
   ),
-)('%s: one that closes %i ms after its start leaves nothing that claims', async (_, ms, create) => {
+)('%s that closes %i ms after its start leaves nothing that claims jobs', async (_, ms, create) => {
   const name = `closing-${ms}`;
   const app = await create(service(onServer(world.harness.url), name));
   const started = begin(app);
@@ -83,7 +83,7 @@ it.each(
   });
 });
 
-it.each(KINDS)('%s: closes while its worker waits for the database', async (_, create) => {
+it.each(KINDS)('%s closes while its worker waits for the database', async (_, create) => {
   const proxy = await Proxy.start(world.harness.url);
   const app = await create(service(proxy.url, 'waiting'));
   await proxy.stop();
@@ -94,7 +94,7 @@ it.each(KINDS)('%s: closes while its worker waits for the database', async (_, c
 });
 
 it.each(['refuses', 'is silent'])(
-  'SIGTERM ends a process whose worker starts while its database %s',
+  'SIGTERM ends a process whose worker starts while the database %s',
   async (how) => {
     const proxy = await Proxy.start(world.harness.url);
     const child = fork(fileURLToPath(new URL('./booting.process.ts', import.meta.url)), {

@@ -42,7 +42,7 @@ const create = async (): Promise<string> => {
 
 const counts = (): Record<string, number> => app!.get(FrameForgeWorker).stats().counts;
 
-/** A gate: callers wait until it is opened. */
+/** A gate at which callers wait until it is opened. */
 function gate(): { opened: Promise<void>; open: () => void } {
   const events = new EventEmitter();
   return {
@@ -94,7 +94,7 @@ describe('the handler of a job that is cancelled', () => {
     expect(app!.get(FrameForgeWorker).stats().hanging.jobs).toBe(0);
   });
 
-  it('is told that the job was deleted, as of a cancellation', async () => {
+  it('is told that the job was deleted, in the same way as of a cancellation', async () => {
     const { contexts, process } = untilAborted();
     await boot({ process }, { leaseMs: 1_000 });
     const jobId = await create();
@@ -112,7 +112,7 @@ describe('the handler of a job that is cancelled', () => {
     ['ends well', async () => RESULT],
     ['ends well in a transaction', async () => async () => RESULT],
     ['fails', () => Promise.reject(new Error('broken'))],
-  ])('%s after the job was deleted: it is counted as cancelled', async (_, end) => {
+  ])('%s after the job was deleted: the run is counted as cancelled', async (_, end) => {
     const { opened, open } = gate();
     let begun = false;
     const process = async (): Promise<JobOutcome> => {
@@ -157,7 +157,7 @@ describe('the handler of a job that is cancelled', () => {
       });
       await expect(inner).rejects.toThrow('on purpose');
     });
-    // The worker has asked: its lease was extended.
+    // The worker has asked the database, because the lease was extended.
     await until(async () => (await h.jobs.getJob(jobId)).availableAt > availableAt);
     expect(contexts[0]!.signal.aborted).toBe(false);
     await jobs.cancelJob(jobId);
@@ -173,7 +173,7 @@ describe('the handler of a job that is cancelled', () => {
     await until(() => contexts.length === 1);
     const { availableAt } = await h.jobs.getJob(jobId);
     const notify = `SELECT pg_notify('frameforge_queue', 'cancelled ' || $1)`;
-    // The listener may not be there yet; once it is, it asks, which extends the lease.
+    // The worker may not listen yet. When it receives the message, it asks the database, which extends the lease.
     await until(async () => {
       await h.dataSource.query(notify, [jobId]);
       return (await h.jobs.getJob(jobId)).availableAt > availableAt;
@@ -189,14 +189,14 @@ describe('the handler of a job that is cancelled', () => {
     ['ends well', async () => RESULT],
     ['throws', () => Promise.reject(new Error('broken'))],
     ['writes in its own transaction', async () => async () => RESULT],
-  ])('heeds no signal and %s: nothing of it is recorded', async (_, end) => {
+  ])('ignores the signal and %s: nothing of it is recorded', async (_, end) => {
     const [started, ending] = [gate(), gate()];
     const process = async (): Promise<JobOutcome> => {
       started.open();
       await ending.opened;
       return end();
     };
-    // No heartbeat comes: its write is what finds out.
+    // There is no heartbeat, so the worker learns of the cancellation when it writes.
     await boot({ process }, { leaseMs: HOUR_MS });
     const jobId = await create();
     await started.opened;
@@ -207,7 +207,7 @@ describe('the handler of a job that is cancelled', () => {
 });
 
 describe('progress', () => {
-  it('is reported while the handler runs, latest value first, and 100 when it is completed', async () => {
+  it('is reported while the handler runs, always the latest value, and is 100 when the job is completed', async () => {
     const seen = gate();
     const process = async (_job: unknown, { progress }: JobContext): Promise<JobOutcome> => {
       for (let step = 0; step <= 4_200; step += 1) progress(step / 100, `frame ${step}`);
@@ -224,13 +224,13 @@ describe('progress', () => {
   });
 
   it.each<[string, [number, string?], [number, string | null]]>([
-    ['what is too much', [250, 'x'], [100, 'x']],
-    ['what is too little', [-1, 'x'], [0, 'x']],
-    ['what is no number', [Number.NaN, 'x'], [0, 'x']],
+    ['a percentage above 100', [250, 'x'], [100, 'x']],
+    ['a percentage below 0', [-1, 'x'], [0, 'x']],
+    ['a percentage that is not a number', [Number.NaN, 'x'], [0, 'x']],
     ['a message that is too long', [7, 'ü'.repeat(300)], [7, 'ü'.repeat(255)]],
     ['a message that cannot be stored', [7, 'a\0b\uD800'], [7, 'ab\uFFFD']],
     ['a message without a character', [7, ''], [7, null]],
-  ])('takes %s without harm', async (_, given, shown) => {
+  ])('accepts %s', async (_, given, shown) => {
     const { contexts, process } = untilAborted();
     await boot({ process });
     const jobId = await create();
@@ -243,7 +243,7 @@ describe('progress', () => {
     await app!.get(JobService).cancelJob(jobId);
   });
 
-  it('of a row that is locked is reported when it no longer is', async () => {
+  it('of a locked row is reported when the lock is gone', async () => {
     const { contexts, process } = untilAborted();
     await boot({ process });
     const jobId = await create();
@@ -258,14 +258,14 @@ describe('progress', () => {
   });
 });
 
-it('a pause is heeded by a worker, and its end wakes it', async () => {
+it('a worker claims nothing during a pause, and the end of the pause wakes it', async () => {
   await h.jobs.pauseProcessing();
   const started: string[] = [];
   const process = async ({ jobId }: { jobId: string }): Promise<JobOutcome> => {
     started.push(jobId);
     return RESULT;
   };
-  // It polls no more after its first claim: what starts was woken.
+  // It does not poll after its first claim, so each later start is due to a wake-up.
   await boot({ process }, { pollMs: 2 ** 30 });
   const jobs = app!.get(JobService);
   const { userId } = await h.user();

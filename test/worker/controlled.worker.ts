@@ -20,11 +20,11 @@ import type { JobOutcome } from '../../src/worker/worker.types.js';
 import type { Ending } from './zombies/schedule.js';
 
 export const MAX_ATTEMPTS = 3;
-/** Longer than a schedule takes: leases end by SQL here. */
+/** This is longer than a schedule takes. Schedules end leases by SQL. */
 export const LEASE_MS = 600_000;
 export const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
 
-/** A promise that is settled from outside. */
+/** A promise that its creator settles. */
 class Gate<T> {
   resolve!: (value: T) => void;
   reject!: (error: Error) => void;
@@ -34,7 +34,7 @@ class Gate<T> {
   });
 }
 
-/** A run of a job in a worker, whose handler does nothing until it is told. */
+/** A run of a job in a worker. Its handler does nothing until the schedule says so. */
 export class Run {
   phase: 'working' | 'writing' | 'over' = 'working';
   readonly lease: Lease;
@@ -60,7 +60,7 @@ export class Run {
     return this.outcome;
   }
 
-  /** Ends the handler. @returns when that is recorded; with `write`, when its first write is done */
+  /** Ends the handler. @returns when the outcome is recorded; with `write`, when its first write is done */
   async end(how: Ending): Promise<RunEnd | undefined> {
     this.phase = how === 'write' ? 'writing' : 'over';
     if (how === 'throw') this.#handler.reject(new Error('it does not work'));
@@ -75,7 +75,7 @@ export class Run {
         await this.#commit.promise;
         return RESULT;
       });
-      // A run that was aborted before never gets to write.
+      // A run that was aborted before this never writes.
       return Promise.race([this.outcome, this.#wrote.promise.then(() => undefined)]);
     }
     return this.outcome;
@@ -87,7 +87,10 @@ export class Run {
     return this.outcome;
   }
 
-  /** Its time is over, while its handler or its own transaction is at work, which then ends well, too late. */
+  /**
+   * Reaches the time limit of the run. Its handler, or its own transaction, is still at work, and then succeeds
+   * too late.
+   */
   reachLimit(): Promise<RunEnd> {
     this.worker.limits.get(this.lease)?.['end']();
     this.phase = 'over';
@@ -96,7 +99,7 @@ export class Run {
     return this.outcome;
   }
 
-  /** Lets it go, if it has not ended. */
+  /** Ends the handler and its transaction if they have not ended. */
   async finish(): Promise<void> {
     if (this.phase === 'working') await this.end('result');
     if (this.phase === 'writing') await this.commit();

@@ -69,11 +69,11 @@ describe('a delivery', () => {
       errorMessage: null,
       sentAt: expect.any(Date),
     });
-    // The same message to the provider, however often it is sent.
+    // The provider gets the same message in each try.
     expect(provider.keys).toEqual([refused.notificationId, refused.notificationId]);
   });
 
-  it('that is out of tries is failed, with the reason', async () => {
+  it('that has no try left is failed, with the reason', async () => {
     provider.state = 'down';
     const deliveryBackoff = { baseMs: 10, maxMs: 20 };
     const options = { pollMs: 20, deliveryBackoff, maxDeliveryAttempts: 3 };
@@ -103,7 +103,7 @@ describe('a delivery', () => {
     expect(provider.keys).toEqual([notificationId, notificationId]);
   });
 
-  it('that is under way at shutdown is broken off, and can go on elsewhere at once', async () => {
+  it('that is running at shutdown is aborted, and another worker can claim it at once', async () => {
     provider.state = 'silent';
     const worker = await world.worker({ provider: provider.url, worker: { shutdownMs: 100 } });
     const [job] = await world.create('sleep:0');
@@ -124,7 +124,7 @@ it('a provider that is down for two days does not use up the tries', () => {
   const waits = Array.from({ length: maxDeliveryAttempts - 1 }, (_, i) =>
     Math.min(...Array.from({ length: 1_000 }, () => backoffMs(i + 1, deliveryBackoff))),
   );
-  // With the least that the jitter can come to.
+  // These are the shortest waits that the jitter allows.
   const least = Array.from({ length: maxDeliveryAttempts - 1 }, (_, i) =>
     Math.min(deliveryBackoff.baseMs * 2 ** i, deliveryBackoff.maxMs),
   ).reduce((sum, ms) => sum + ms / 2, 0);

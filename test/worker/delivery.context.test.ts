@@ -40,7 +40,7 @@ async function delivering(fails: (seen: Seen) => boolean = () => false): Promise
   return seen;
 }
 
-it('a deliverer gets the job as an API shows it', async () => {
+it('a deliverer gets the job in the form that an API shows', async () => {
   const { jobs } = world.harness;
   const [a, b, c] = await jobs.createJobs(
     world.inputs('a', 'b', 'c').map((input) => ({ ...input, parameters: { fps: 2 } })),
@@ -72,7 +72,7 @@ it('a deliverer gets the job as an API shows it', async () => {
   });
 });
 
-it('the job is as it was when it ended so, whatever has become of it since', async () => {
+it('a deliverer gets the job as it was when the run ended, also if it has changed since', async () => {
   const { jobs } = world.harness;
   const [job] = await world.create('a');
   const run = () => jobs.startJob(job!.jobId, { leaseMs: HOUR_MS });
@@ -101,7 +101,7 @@ it('the job is as it was when it ended so, whatever has become of it since', asy
   });
 });
 
-it('a notification that is delivered again begins with its first try', async () => {
+it('a notification that is delivered again starts with its first try', async () => {
   let broken = true;
   const seen = await delivering(() => broken);
   const [job] = await world.create('a');

@@ -7,7 +7,7 @@ import { bootWorker } from './app.js';
 import { Statements } from './statements.js';
 import { World } from './world.js';
 
-/** The claims of a worker, in their order: in turn, or by age. */
+/** The claims of a worker in their order: each in turn or by age. */
 class Claims extends Statements {
   readonly seen: ('turn' | 'age')[] = [];
   private readonly kinds: Map<string, 'turn' | 'age'>;
@@ -26,7 +26,7 @@ class Claims extends Statements {
     if (kind !== undefined) this.seen.push(kind);
   }
 
-  /** How often it went from one way to the other, and how often back. */
+  /** How often the worker changed from turns to age, and how often back. */
   turnsToAge = (): number =>
     this.seen.filter((kind, n) => kind === 'age' && this.seen[n - 1] === 'turn').length;
 }
@@ -43,7 +43,7 @@ afterEach(async () => {
   await world.close();
 });
 
-/** Writes without triggers and checks of foreign keys, which take most of the time of a large write. */
+/** Writes without triggers and checks of foreign keys, because these take most of the time of a large write. */
 const write = (sql: string, parameters: unknown[] = []): Promise<unknown> =>
   world.harness.dataSource.transaction(async (manager) => {
     await manager.query('SET LOCAL session_replication_role = replica');
@@ -57,14 +57,14 @@ const backlog = (userId: string, count: number): Promise<unknown> =>
     [userId, count],
   );
 
-it('a worker in fair order claims by age behind an old snapshot, tries again, and is fair when that is over', async () => {
+it('a worker in fair order claims by age during an old snapshot, tries again, and is fair when the snapshot has ended', async () => {
   const { dataSource, url } = world.harness;
   const [busy, other] = [await world.harness.user(), await world.harness.user()];
-  // So many that a search past them takes several times as long as it may, on any machine.
+  // There are so many that on every machine a search past them takes several times as long as it may.
   await backlog(busy.userId, 400_000);
   await old.query('BEGIN ISOLATION LEVEL REPEATABLE READ');
   await old.query('SELECT FROM video_jobs LIMIT 1');
-  // What is finished leaves its index entries in front of the user's jobs, for as long as somebody may see it.
+  // The index entries of finished jobs stay in front of the user's jobs as long as a snapshot may see them.
   await write(
     `UPDATE video_jobs SET status = 'completed', "startedAt" = now(), "completedAt" = now(),
        "resultUrl" = 's3://frames/1.zip', "frameCount" = 3`,
@@ -78,7 +78,7 @@ it('a worker in fair order claims by age behind an old snapshot, tries again, an
   );
   try {
     await until(() => Promise.resolve(claims.turnsToAge() >= 2));
-    // One search may have met a busy processor: two in a row are needed.
+    // One search may be slow because the processor is busy, so the worker needs two slow searches in a row.
     const first = claims.seen.indexOf('age');
     expect(first).toBeGreaterThanOrEqual(2);
     const fromThen = claims.seen.slice(first);

@@ -10,7 +10,7 @@ import { until } from '../support/until.js';
 import { bootWorker, RESULT } from './app.js';
 import { World } from './world.js';
 
-/** Longer than any test lasts. */
+/** This is longer than any test lasts. */
 const NO_POLLS = { pollMs: 2 ** 30 };
 
 let world: World;
@@ -30,7 +30,7 @@ async function backlog(name: string, count: number): Promise<void> {
 const completed = async (): Promise<number> => (await world.harness.jobs.countJobs()).completed;
 
 describe("a worker with order: 'fair'", () => {
-  it('does a single job soon, behind the backlog of another user', async () => {
+  it('soon runs the only job of a user behind the backlog of another user', async () => {
     await backlog('many', 400);
     await backlog('one', 1);
     const order: string[] = [];
@@ -47,7 +47,7 @@ describe("a worker with order: 'fair'", () => {
     }
   });
 
-  it('does first what a lost worker had begun', async () => {
+  it('first runs the jobs of a lost worker', async () => {
     await backlog('lost', 1);
     const [lost] = await world.harness.jobs.claimJobs({ workerId: 'gone' });
     await world.lapse(lost!);
@@ -67,7 +67,7 @@ describe("a worker with order: 'fair'", () => {
   });
 });
 
-it('a worker with maxRunningPerUser keeps to it, and goes on when a place is free', async () => {
+it('a worker with maxRunningPerUser obeys the limit, and goes on when a place is free', async () => {
   await Promise.all(['a', 'b', 'c'].map((name) => backlog(name, 12)));
   const running: string[] = [];
   let most = 0;
@@ -83,7 +83,7 @@ it('a worker with maxRunningPerUser keeps to it, and goes on when a place is fre
   const app = await bootWorker(
     world.harness.url,
     { process, concurrency: 20 },
-    // No poll comes: what ends wakes the loop for the next one of its user.
+    // There are no polls. The end of a job wakes the loop for the next job of its user.
     { maxRunningPerUser: 2, ...NO_POLLS },
   );
   try {
@@ -95,8 +95,8 @@ it('a worker with maxRunningPerUser keeps to it, and goes on when a place is fre
   }
 });
 
-it('a worker whose search in turn takes long claims by age, until it takes long no more', async () => {
-  // More than claims by age take until it tries again.
+it('a worker whose search in turn takes too long claims by age until the search is fast again', async () => {
+  // There are more jobs than the claims by age take before the worker searches in turn again.
   await backlog('first', 2_000);
   await backlog('second', 2_000);
   const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
@@ -109,7 +109,7 @@ it('a worker whose search in turn takes long claims by age, until it takes long 
   );
   const whose = async (): Promise<Set<string>> =>
     new Set((await claimer.next(4, false)).items.map(({ filename }) => filename));
-  // One may have met a busy processor.
+  // One slow search may be due to a busy processor.
   expect(await whose()).toEqual(new Set(['first', 'second']));
   expect(await whose()).toEqual(new Set(['first', 'second']));
   expect(await whose()).toEqual(new Set(['first']));
@@ -118,7 +118,7 @@ it('a worker whose search in turn takes long claims by age, until it takes long 
   expect(await whose()).toEqual(new Set(['first', 'second']));
 });
 
-it('a worker looks less and less often at users whom somebody else holds for long', async () => {
+it('a worker looks less and less often at users for whom other claims run for a long time', async () => {
   const empty = { items: [], failed: 0, waitedMs: [], more: false, searchMs: 0, passedOver: true };
   let claimed: Awaited<ReturnType<typeof claimInTurn>> = empty;
   const claimer = new FairClaimer(async () => claimed, undefined);

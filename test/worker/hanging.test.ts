@@ -20,10 +20,10 @@ function watched(): { warnings: string[]; logger: LoggerService } {
   return { warnings, logger: { log: silent, error: silent, warn } };
 }
 
-it('deliverers that never settle give their places to others, and are counted and told of once', async () => {
+it('deliverers that never settle give up their places, and are counted and logged once', async () => {
   const ends: (() => void)[] = [];
   const { warnings, logger } = watched();
-  // Both places: each notification's first delivery hangs, whatever its signal says.
+  // The first delivery of each notification hangs and ignores its signal, so both places are taken.
   const deliver = (_: unknown, { attempt }: { attempt: number }): Promise<void> =>
     attempt > 1 ? Promise.resolve() : new Promise((resolve) => ends.push(resolve));
   const options = { deliveryLeaseMs: 1_000, pollMs: 20 };

@@ -19,7 +19,7 @@ afterEach(async () => {
 });
 afterAll(() => world.close());
 
-/** Locks a job in a transaction of somebody else. @returns how to end that */
+/** Locks a job in another transaction. @returns a function that ends the transaction */
 async function lock({ jobId }: { jobId: string }): Promise<() => Promise<void>> {
   const queryRunner = world.harness.dataSource.createQueryRunner();
   await queryRunner.startTransaction();
@@ -30,14 +30,14 @@ async function lock({ jobId }: { jobId: string }): Promise<() => Promise<void>> 
   };
 }
 
-/** Claims jobs of a worker's keeper, in its name. */
+/** Claims jobs in the name of a worker, and gives their leases to its keeper. */
 async function claimed(count: number, keeper: LeaseKeeper, leaseMs: number): Promise<Lease[]> {
   await world.create(...Array.from({ length: count }, () => 'a'));
   const sentAt = performance.now();
   return keeper.add(await worker.jobs.claimJobs({ limit: count, leaseMs }), sentAt);
 }
 
-it('a lease whose row is locked keeps its deadline, and is tried again before the others', async () => {
+it('a lease whose row is locked keeps its deadline, and is extended before the others', async () => {
   const leaseMs = 9_000;
   const keeper = new LeaseKeeper(worker.db, leaseMs, worker.recording, () => {});
   const [locked, free] = (await claimed(2, keeper, leaseMs)) as [Lease, Lease];
@@ -54,7 +54,7 @@ it('a lease whose row is locked keeps its deadline, and is tried again before th
   keeper.clear();
 });
 
-it('a lease that is over, and whose row somebody is about to take, is lost', async () => {
+it('a lease that is over is lost if another worker has locked its row to take it', async () => {
   const [lease] = await claimed(1, worker.keeper, 60_000);
   await world.lapse(lease!.job);
   const unlock = await lock(lease!.job);
@@ -89,12 +89,12 @@ it('extends the leases of more jobs than a call of the service takes', async () 
   expect(worker.keeper.leases).toHaveLength(count);
 });
 
-it('a lease that ends while the event loop is blocked is told as that', async () => {
+it('the error of a lease that ends while the event loop is blocked says so', async () => {
   const leaseMs = 300;
   const lost: Lease[] = [];
   const keeper = new LeaseKeeper(worker.db, leaseMs, worker.recording, (lease) => lost.push(lease));
   const [idle, settling] = (await claimed(2, keeper, leaseMs)) as [Lease, Lease];
-  // Its handler has ended, and what came of it is on its way: the answer tells.
+  // The handler of this run has ended and its outcome is being written. The answer of the database decides.
   settling.settling = true;
   for (const end = performance.now() + 2 * leaseMs; performance.now() < end;);
   await until(() => lost.length > 0);
@@ -106,7 +106,7 @@ it('a lease that ends while the event loop is blocked is told as that', async ()
   keeper.clear();
 });
 
-it('a lease that ends although the event loop works is not told as blocked', async () => {
+it('the error of a lease that ends while the event loop works does not say that it was blocked', async () => {
   const lost: Lease[] = [];
   const keeper = new LeaseKeeper(worker.db, 60_000, worker.recording, (lease) => lost.push(lease));
   const [lease] = await claimed(1, keeper, 60_000);

@@ -12,7 +12,7 @@ beforeAll(async () => {
 });
 afterAll(() => world.close());
 
-it('work beside a pool of the application that is full', async () => {
+it('the lease pool works while the pool of the application is full', async () => {
   const { dataSource } = world.harness;
   const connecting = new OutageWatch(new Logger()).activity('Connecting');
   const own = await openLeasePool(dataSource, 3_000, connecting);
@@ -21,7 +21,7 @@ it('work beside a pool of the application that is full', async () => {
     dataSource.createQueryRunner(),
   );
   try {
-    // A second one that is idle would be as dead as the first when the server vanishes.
+    // One connection is enough. If the server vanishes, a second idle connection would be lost as well.
     expect(own.totalCount).toBe(1);
     const [job] = await world.create('a');
     await Promise.all(holders.map((holder) => holder.connect()));

@@ -15,13 +15,13 @@ it('the jobs of a killed worker are claimed by another when their leases end', a
   const jobs = await world.create('stuck:1', 'stuck:1', 'stuck:1');
   for (const job of jobs) await killed.started(job);
   const other = await world.worker({ worker: { leaseMs } });
-  // Until its leases have been extended at least once.
+  // By then, each lease has been extended at least once.
   await sleep(leaseMs / 2);
   expect(other.all('started')).toEqual([]);
   const killedAt = Date.now();
   killed.kill('SIGKILL');
   for (const job of jobs) {
-    // Promised is the lease and a second. `npm run chaos` measures it at more kills.
+    // The documented time is the lease and one second. `npm run chaos` measures it with more kills.
     const { at } = await other.started(job);
     process.stdout.write(`claimed ${at - killedAt} ms after the kill, at a lease of ${leaseMs}\n`);
     expect(await world.final(job)).toMatchObject({ status: 'completed', attempts: 2 });
@@ -35,7 +35,7 @@ it('an event loop that is blocked for 2 s loses no lease', async () => {
   const jobs = await world.create('sleep:6000', 'sleep:6500');
   for (const job of jobs) await blocked.started(job);
   const thief = await world.worker({ worker });
-  // At two places of the rhythm in which leases are extended.
+  // The event loop is blocked twice, at different times between two extensions.
   blocked.ask({ type: 'block', ms: 2_000 });
   await sleep(2_700);
   blocked.ask({ type: 'block', ms: 2_000 });
@@ -46,7 +46,7 @@ it('an event loop that is blocked for 2 s loses no lease', async () => {
   expect(thief.all('started')).toEqual([]);
 });
 
-it('a slow transaction endangers no lease, even when it and its like hold the whole pool', async () => {
+it('slow transactions endanger no lease, even if they use all connections of the pool', async () => {
   const leaseMs = 2_000;
   const slow = await world.worker({
     concurrency: 4,

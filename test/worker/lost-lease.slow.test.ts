@@ -11,10 +11,10 @@ it('a lease that is lost aborts its run at once, and the outcome is discarded', 
   const [heeding, deaf, kept] = await world.create('wait', 'sleep:3000', 'sleep:3000');
   const stolen = [heeding!, deaf!];
   for (const job of [...stolen, kept!]) await worker.started(job);
-  // Somebody else gets two of the jobs, as after a long pause of this process.
+  // Another worker gets two of the jobs, as after a long pause of this process.
   for (const job of stolen) await world.steal(job);
   for (const { jobId } of stolen) await worker.next('aborted', (event) => event.jobId === jobId);
-  // At once: while those that heed no signal are still at work.
+  // The signal comes at once: the handler that ignores it is still at work.
   expect(worker.all('ended')).toEqual([]);
 
   await worker.next('ended', (event) => event.jobId === deaf!.jobId);

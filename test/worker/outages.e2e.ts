@@ -17,13 +17,13 @@ describe('a database that goes away', () => {
   afterAll(() => world.close());
 
   it.each(['fast', 'immediate'] as const)(
-    'by a stop that is %s is waited out, and told of once',
+    'by a %s stop: the workers wait, and log the outage once',
     async (mode) => {
       const worker = await world.worker({ worker: { listen: true } });
       const jobs = await world.create('sleep:1000', 'write:1000', 'flaky:1');
       for (const job of jobs) await worker.started(job);
       await server.control('stop', mode);
-      // Handlers end meanwhile, and many polls and extensions fail.
+      // Meanwhile, handlers end, and many polls and extensions fail.
       await sleep(7_000);
       expect((await worker.stats()).database).toBe('down');
       expect(worker.hasEnded).toBe(false);
@@ -49,12 +49,13 @@ describe('a database that goes away', () => {
     },
   );
 
-  it('does not hold up the end of the process', async () => {
+  it('does not delay the end of the process', async () => {
     const worker = await world.worker({
       worker: { listen: true, shutdownMs: 500 },
       database: { shutdownTimeoutMs: 500 },
     });
-    // One whose outcome cannot be recorded, one in the middle of its own writes, and one that goes on.
+    // The outcome of the first job cannot be recorded, the second is in the middle of its own writes, and the third
+    // goes on.
     const jobs = await world.create('sleep:1000', 'write:1000', 'deaf');
     for (const job of jobs) await worker.started(job);
     await server.control('stop', 'fast');
@@ -68,8 +69,8 @@ describe('a database that goes away', () => {
   });
 });
 
-// From a freeze on, the connections that are open get no answer, and new ones do: a failover.
-describe('a server that vanishes without a goodbye', () => {
+// A freeze is like a failover: open connections get no answer, and new ones do.
+describe('a server that vanishes without closing its connections', () => {
   let world: World;
   let proxy: Proxy;
   beforeEach(async () => {
@@ -82,7 +83,7 @@ describe('a server that vanishes without a goodbye', () => {
     await world.close();
   });
 
-  it('is given up, and its successor is used, before a lease is lost', async () => {
+  it('is given up, and the new server is used, before a lease is lost', async () => {
     const worker = await world.worker({ worker: { leaseMs: 3_000 } }, proxy.url);
     const [job] = await world.create('sleep:5000');
     await worker.started(job!);
@@ -95,8 +96,8 @@ describe('a server that vanishes without a goodbye', () => {
     expect(worker.logged('error')).toEqual([]);
   });
 
-  it('is listened to no more', async () => {
-    // No poll makes up for what is not heard.
+  it('is replaced as the source of notifications', async () => {
+    // There are no polls, so a job starts only after a NOTIFY.
     const options = { leaseMs: 1_000, pollMs: 2 ** 30, listen: true };
     const worker = await world.worker({ worker: options }, proxy.url);
     await idle(world);
@@ -106,7 +107,7 @@ describe('a server that vanishes without a goodbye', () => {
     expect(await world.final(job!)).toMatchObject({ status: JobStatus.COMPLETED });
   });
 
-  it('does not hold up the end of the process', async () => {
+  it('does not delay the end of the process', async () => {
     const options = { leaseMs: 1_000, shutdownMs: 500, listen: true };
     const database = { shutdownTimeoutMs: 500 };
     const worker = await world.worker({ worker: options, database }, proxy.url);
@@ -118,7 +119,7 @@ describe('a server that vanishes without a goodbye', () => {
   });
 });
 
-/** Until a worker's connections have nothing to do. */
+/** Waits until the connections of a worker are idle. */
 async function idle(world: World): Promise<void> {
   await sleep(500);
   await until(async () => {

@@ -21,9 +21,9 @@ const spoilAndHang = (job: VideoJob): Promise<typeof RESULT> => {
   return new Promise(() => {});
 };
 
-it('what a handler does to its own job harms neither that nor another', async () => {
+it('a handler that changes its job object harms neither this job nor another', async () => {
   const outcomes: Record<string, (job: VideoJob) => Promise<typeof RESULT>> = {
-    // Longer than its lease, so that it has to be extended.
+    // This takes longer than the lease, so that the lease must be extended.
     result: () => sleep(2_500, RESULT),
     other: () => sleep(2_500, RESULT),
     failure: () => Promise.reject(new Error('it does not work')),
@@ -69,7 +69,7 @@ const spoilDelivery = async (notification: NotificationLog, { attempt }: WorkCon
   if (attempt === 1) throw new Error('not yet');
 };
 
-it('what a deliverer does to its own notification harms nothing', async () => {
+it('a deliverer that changes its notification object harms nothing', async () => {
   const deliveryBackoff = { baseMs: 1, maxMs: 1 };
   const app = await bootWorker(
     world.harness.url,
@@ -85,7 +85,7 @@ it('what a deliverer does to its own notification harms nothing', async () => {
   }
 });
 
-it('a job that its handler has changed is given back at shutdown', async () => {
+it('a job whose object its handler has changed is given back at shutdown', async () => {
   const app = await bootWorker(world.harness.url, { process: spoilAndHang }, { shutdownMs: 0 });
   const [job] = await world.create('a');
   await until(() => app.get(FrameForgeWorker).stats().running.jobs === 1);

@@ -70,12 +70,12 @@ const waitingForLocks = async (): Promise<number> =>
   ).length;
 
 describe('a result', () => {
-  it('whose reply is lost after it was written counts once', async () => {
+  it('that is written and whose reply is lost counts once', async () => {
     const [run] = await claim();
     const unlock = await lock(run!.job);
     const outcome = run!.resolve(RESULT);
     await until(async () => (await waitingForLocks()) === 1);
-    // The server has the statement, and will do it; nobody will hear of it.
+    // The server has the statement and will execute it, but its reply will be lost.
     proxy.cut();
     await unlock();
     expect(await outcome).toBe('completed');
@@ -84,7 +84,7 @@ describe('a result', () => {
     expect(await world.errors(run!.job)).toEqual([]);
   });
 
-  it('that comes too late after an outage ends the outage all the same', async () => {
+  it('that comes too late after an outage still ends the outage', async () => {
     const [run] = await claim();
     const unlock = await lock(run!.job, TAKE_OVER);
     const outcome = run!.end('throw');
@@ -97,7 +97,7 @@ describe('a result', () => {
     expect(worker.outage.isDown).toBe(false);
   });
 
-  it('that cannot be written before the worker ends is no failure of the run', async () => {
+  it('that cannot be written before the worker ends does not count as a failure of the run', async () => {
     const [run] = await claim();
     const unlock = await lock(run!.job);
     const outcome = run!.resolve(RESULT);
@@ -114,7 +114,7 @@ describe('a result', () => {
     expect(await world.errors(run!.job)).toEqual([]);
   });
 
-  it('that the database refuses fails its own run only', async () => {
+  it('that the database refuses fails only its own run', async () => {
     const runs = await claim(3);
     const [refused, ...others] = runs;
     await world.harness.dataSource.query(
@@ -133,18 +133,21 @@ describe('a result', () => {
   });
 
   it.each<[string, (outcome: JobOutcome) => JobOutcome]>([
-    ['that is none', (outcome) => outcome],
-    ['of a transaction that is none', (outcome) => async () => outcome as JobResult],
-  ])('%s fails the job at once: the same work would come to the same', async (_, made) => {
-    const [run] = await claim();
-    expect(await run!.resolve(made({ frameCount: -1 } as JobOutcome))).toBe('failed');
-    expect(await world.errors(run!.job)).toEqual([
-      expect.stringMatching(/resultUrl .*; frameCount /),
-    ]);
-  });
+    ['that is not a valid result', (outcome) => outcome],
+    ['of a transaction that is not valid', (outcome) => async () => outcome as JobResult],
+  ])(
+    '%s fails the job at once, because another try would have the same result',
+    async (_, made) => {
+      const [run] = await claim();
+      expect(await run!.resolve(made({ frameCount: -1 } as JobOutcome))).toBe('failed');
+      expect(await world.errors(run!.job)).toEqual([
+        expect.stringMatching(/resultUrl .*; frameCount /),
+      ]);
+    },
+  );
 });
 
-/** @returns the outcome, and how often it was called */
+/** @returns an outcome with own writes, and the number of its calls */
 function writing(job: VideoJob, then: (call: number) => Promise<unknown>) {
   const calls: { count: number; manager?: EntityManager } = { count: 0 };
   const outcome = async (manager: EntityManager): Promise<JobResult> => {
@@ -157,7 +160,7 @@ function writing(job: VideoJob, then: (call: number) => Promise<unknown>) {
   return { calls, outcome };
 }
 
-/** Makes each statement that ends a job, in that status if it is given, fail until it is told to stop. */
+/** Makes each statement fail that ends a job, or that gives it the status. @returns a function that stops this */
 async function sabotage(sqlState: string, status?: string): Promise<() => Promise<unknown>> {
   const which = status === undefined ? `<> 'processing'` : `= '${status}'`;
   const { dataSource: other } = world.harness;
@@ -171,7 +174,7 @@ async function sabotage(sqlState: string, status?: string): Promise<() => Promis
 
 const tried = (): Promise<void> => until(() => worker.outage.isDown);
 
-describe('what the server could not do', () => {
+describe('a statement that the server could not execute', () => {
   const OUTCOMES: [string, (run: Run) => Promise<unknown>, object][] = [
     ['a result', (run) => run.resolve(RESULT), { status: 'completed' }],
     [
@@ -189,7 +192,7 @@ describe('what the server could not do', () => {
     const [run] = await claim();
     const repair = await sabotage(sqlState);
     const outcome = end(run!);
-    // Collisions of transactions are no outage: nobody is told.
+    // A conflict of transactions is not an outage, so nothing is logged.
     if (sqlState !== '40001') await tried();
     await repair();
     await outcome;
@@ -199,9 +202,9 @@ describe('what the server could not do', () => {
     expect(await world.notifications(run!.job)).toHaveLength(isFailure ? 0 : 1);
   });
 
-  it('while the lease was lost is lost, and no failure of the run', async () => {
+  it('while the lease was lost: the run counts as lost, not as failed', async () => {
     const [run] = await claim();
-    // A failure could be recorded.
+    // A failure could be recorded now.
     const repair = await sabotage('57014', 'completed');
     try {
       const outcome = run!.resolve(RESULT);
@@ -235,7 +238,7 @@ describe('a handler that changes its own job', () => {
 });
 
 describe('a transaction with own writes', () => {
-  it('that breaks in the middle is run again, in the same attempt', async () => {
+  it('whose connection breaks in the middle is run again, in the same attempt', async () => {
     const [run] = await claim();
     const { calls, outcome } = writing(run!.job, async (call) => {
       if (call === 1) proxy.cut();
@@ -246,7 +249,7 @@ describe('a transaction with own writes', () => {
     expect(await world.errors(run!.job)).toEqual([]);
   });
 
-  // Each as an application goes on that does not know of the cut.
+  // These are the next steps of an application that has not noticed that the connection broke.
   const nextSteps: [string, (manager: EntityManager, job: VideoJob) => Promise<unknown>][] = [
     ['query', (manager) => manager.query('SELECT 1')],
     [
@@ -305,14 +308,14 @@ describe('a transaction with own writes', () => {
     expect(await world.errors(run!.job)).toEqual([]);
   });
 
-  it('that breaks each time is lost in the end, and no failure of the run', async () => {
+  it('whose connection breaks each time: the run counts as lost in the end, not as failed', async () => {
     const [run] = await claim();
     const { calls, outcome } = writing(run!.job, async () => {
       const { manager } = calls;
       proxy.cut();
       await until(() => manager?.queryRunner?.isReleased === true);
     });
-    // The waits take some 20 s in all.
+    // The waits take about 20 s in all.
     jest.spyOn(worker.outage, 'sleep').mockImplementation(() => setImmediate());
     expect(await run!.resolve(outcome)).toBe('lost');
     expect(calls.count).toBeGreaterThan(1);
@@ -320,16 +323,16 @@ describe('a transaction with own writes', () => {
     expect(await world.errors(run!.job)).toEqual([]);
   });
 
-  it('whose commit was not heard of is not run again', async () => {
+  it('whose commit has no reply is not run again', async () => {
     const { dataSource: other } = world.harness;
-    // A commit that takes as long as somebody holds an advisory lock.
+    // The commit waits as long as another session holds an advisory lock.
     await other.query(`
       CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS
         'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NULL; END';
       CREATE CONSTRAINT TRIGGER slow_commit AFTER INSERT ON own_writes
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait()`);
     const blocker = other.createQueryRunner();
-    // By a transaction: a session is nobody's own behind a pooler.
+    // The lock belongs to a transaction, because behind a pooler clients share sessions.
     await blocker.startTransaction();
     await blocker.query('SELECT pg_advisory_xact_lock(1)');
     try {
@@ -370,7 +373,7 @@ describe('a transaction with own writes', () => {
       expect(warned).toHaveBeenCalledWith(
         expect.stringContaining('the server did not reply to COMMIT within 500 ms'),
       );
-      // The connections that are open belong to a server that is gone.
+      // The open connections belong to a server that has gone.
       proxy.mute = false;
       proxy.cut();
       expect(await ended).toBe('completed');
@@ -381,10 +384,10 @@ describe('a transaction with own writes', () => {
     });
   });
 
-  it('that fails for a reason of its own fails the run, and nothing is written', async () => {
+  it('that fails for another reason fails the run, and nothing is written', async () => {
     const [run] = await claim();
     const { calls, outcome } = writing(run!.job, () =>
-      // fetch reports an error of another service like this.
+      // fetch reports the error of another service in this form.
       Promise.reject(Object.assign(new Error('another service is down'), { code: 'ECONNREFUSED' })),
     );
     expect(await run!.resolve(outcome)).toBe('retried');

@@ -21,7 +21,7 @@ afterEach(async () => {
 });
 afterAll(() => world.close());
 
-it('a worker that ends releases its jobs at once, also behind rows that somebody has locked', async () => {
+it('a worker that ends releases its jobs at once, also if the rows of other jobs are locked', async () => {
   let begun = 0;
   const warnings: string[] = [];
   app = await bootWorker(
@@ -47,7 +47,7 @@ it('a worker that ends releases its jobs at once, also behind rows that somebody
     );
   const released = [{ status: 'pending', attempts: 0, workerId: null }];
   await world.harness.dataSource.transaction(async (manager) => {
-    // A handler in `whileHeld` that has not ended does this.
+    // These locks are like those of a handler in `whileHeld` that has not ended.
     await manager.query('SELECT FROM video_jobs WHERE "jobId" = ANY($1::uuid[]) FOR UPDATE', [
       locked,
     ]);

@@ -25,7 +25,7 @@ const boot = async (retention: RetentionOptions): Promise<INestApplicationContex
   return app;
 };
 
-/** Jobs that ended some days ago. @param delivery - how far their notifications have come */
+/** Creates jobs that ended some days ago. @param delivery - the delivery status of their notifications */
 async function ended(
   status: 'completed' | 'failed',
   days: number,
@@ -55,7 +55,7 @@ async function left(): Promise<string[]> {
   return rows.map(({ filename }) => filename);
 }
 
-it('removes what has had its time, and nothing else', async () => {
+it('removes the jobs whose time is over, and nothing else', async () => {
   await ended('completed', 8, 450);
   await ended('completed', 6);
   await ended('failed', 31);
@@ -71,7 +71,7 @@ it('removes what has had its time, and nothing else', async () => {
   expect(await left()).toEqual(['completed6', 'failed8', 'z']);
 });
 
-it('keeps for ever what it was given no time for, and a job that is still to be told of', async () => {
+it('keeps jobs of a status without a time for ever, and jobs whose notification is still pending', async () => {
   await ended('completed', 8);
   await ended('failed', 4_000);
   await ended('completed', 9, 1, 'pending');
@@ -80,18 +80,18 @@ it('keeps for ever what it was given no time for, and a job that is still to be 
   expect(await left()).toEqual(['completed9', 'failed4000']);
 });
 
-it('one worker removes at a time, and what others hold is passed over', async () => {
+it('only one worker removes jobs at a time, and rows that others have locked are passed over', async () => {
   await ended('completed', 8, 3);
   const { dataSource } = world.harness;
   const [held] = await dataSource.query(`SELECT "jobId" FROM video_jobs LIMIT 1`);
   await dataSource.transaction(async (manager) => {
-    // Another worker holds this lock while its statement runs.
+    // While another worker removes jobs, it holds this lock.
     await manager.query(
       `SELECT pg_advisory_xact_lock(${SWEEP_LOCK}, 'video_jobs'::regclass::oid::integer)`,
     );
     await boot({ completedMs: DAY_MS });
     const [job] = await world.create('new');
-    // It works on jobs meanwhile.
+    // Meanwhile, the worker still runs jobs.
     expect((await world.final(job!)).status).toBe('completed');
     expect(await left()).toHaveLength(4);
   });
@@ -104,7 +104,7 @@ it('one worker removes at a time, and what others hold is passed over', async ()
   });
 });
 
-it('ends with its application, in the midst of a sweep', async () => {
+it('ends with its application, also while it removes jobs', async () => {
   await ended('completed', 8, 3_000);
   const app = await boot({ completedMs: DAY_MS });
   await until(async () => (await left()).length < 3_000);

@@ -35,7 +35,7 @@ const retried = (job: VideoJob): Promise<VideoJob> =>
     return now.status === 'pending' && now.runNumber > 0;
   }).then(() => world.job(job));
 
-/** How long it is until a job is due, in hours, as the database knows it. */
+/** The time until a job is due, in hours, by the clock of the database. */
 async function hoursUntilDue({ jobId }: VideoJob): Promise<number> {
   const [row] = await world.harness.dataSource.query<[{ hours: string }]>(
     `SELECT EXTRACT(EPOCH FROM "availableAt" - statement_timestamp()) / 3600 AS hours
@@ -60,7 +60,7 @@ it('a job is tried again when the handler says, and the attempt does not count',
   await until(() => app?.get(FrameForgeWorker).stats().counts['jobs.retried'] === 1);
 });
 
-it('it may go on for longer than there are attempts', async () => {
+it('a job may be tried again in this way more often than maxAttempts', async () => {
   const attempts: number[] = [];
   await boot((_, { attempt }) => {
     attempts.push(attempt);
@@ -76,7 +76,7 @@ it('it may go on for longer than there are attempts', async () => {
   ]);
 });
 
-it('a message is what the user reads; a counted attempt is limited like every attempt', async () => {
+it('the user reads its message; if the attempt counts, the number of attempts is limited as usual', async () => {
   let first: VideoJob | undefined;
   await boot(({ runNumber }) => {
     throw new RetryJobError({
@@ -103,7 +103,7 @@ it('a message is what the user reads; a counted attempt is limited like every at
   ]);
 });
 
-it('a handler may throw it inside of its own transaction, which then leaves nothing', async () => {
+it('a handler may throw it inside of its own transaction, which is then rolled back', async () => {
   let calls = 0;
   app = await bootWorker(
     world.harness.url,
@@ -135,7 +135,7 @@ it('a delivery is tried again when the deliverer says', async () => {
         if (attempt === 1) throw new RetryJobError({ inMs: 0, message: '429' });
       },
     },
-    // Its backoff would be too long for this test.
+    // The ordinary backoff would be too long for this test.
     { pollMs: 20, deliveryBackoff: { baseMs: HOUR_MS, maxMs: HOUR_MS } },
   );
   const [job] = await world.create('a');
@@ -144,7 +144,7 @@ it('a delivery is tried again when the deliverer says', async () => {
 });
 
 it.each([Number.NaN, Infinity, 2 ** 31, '5', undefined, null, 5n])(
-  'refuses a time that is none: %p',
+  'refuses a wrong time: %p',
   (inMs) => {
     expect(() => new RetryJobError({ inMs: inMs as number })).toThrow(
       /^RetryJobError was given invalid input, and did nothing: inMs must be a number of milliseconds/,
@@ -152,7 +152,7 @@ it.each([Number.NaN, Infinity, 2 ** 31, '5', undefined, null, 5n])(
   },
 );
 
-it('rounds a time up, and takes one that is past for now', () => {
+it('rounds a time up, and a time in the past means now', () => {
   expect(new RetryJobError({ inMs: 0.2 }).inMs).toBe(1);
   expect(new RetryJobError({ inMs: -5 }).inMs).toBe(0);
 });

@@ -76,7 +76,7 @@ const aborted = (signal: AbortSignal): Promise<unknown> =>
 const untilStats = (check: (stats: ReturnType<FrameForgeWorker['stats']>) => boolean) =>
   until(() => check(app!.get(FrameForgeWorker).stats()));
 
-it('a run that takes too long fails, whatever its handler says once it is told', async () => {
+it('a run that takes too long fails, whatever its handler returns after the abort', async () => {
   const reasons: unknown[] = [];
   await boot(
     async ({ filename }, { signal }) => {
@@ -84,7 +84,7 @@ it('a run that takes too long fails, whatever its handler says once it is told',
       reasons.push(reason);
       if (filename === 'rethrows') throw reason;
       if (filename === 'complains') throw new UnrecoverableJobError('I was ended.');
-      // Too late: the job counts as failed from the moment when its signal was aborted.
+      // This is too late: the job counts as failed from the moment when its signal was aborted.
       return filename === 'returns' ? RESULT : () => Promise.resolve(RESULT);
     },
     { concurrency: 4, maxRunMs: 150 },
@@ -106,7 +106,7 @@ it('a run that takes too long fails, whatever its handler says once it is told',
   await untilStats(({ counts, running }) => counts['jobs.failed'] === 4 && running.jobs === 0);
 });
 
-it('is tried again, with the whole time', async () => {
+it('the next try has the whole time again', async () => {
   await boot(
     async ({ runNumber }, { signal }) => {
       if (runNumber === 1) await aborted(signal);
@@ -119,7 +119,7 @@ it('is tried again, with the whole time', async () => {
   expect(await world.final(job!)).toMatchObject({ status: 'completed', runNumber: 2, attempts: 2 });
 });
 
-it('a handler that heeds nothing gives up its place, and nothing of it is recorded', async () => {
+it('a handler that ignores the signal gives up its place, and nothing of it is recorded', async () => {
   const late: (() => void)[] = [];
   const hanging = new Map<string, VideoJob>();
   await boot(
@@ -132,13 +132,13 @@ it('a handler that heeds nothing gives up its place, and nothing of it is record
     { concurrency: 2, maxRunMs: 150 },
   );
   const [a, b, next] = await world.create('a', 'b', 'next');
-  // Both places are taken until they are given up.
+  // Both places are taken until the limit frees them.
   expect(await world.final(next!)).toMatchObject({ status: 'completed' });
   for (const job of [a!, b!]) {
     expect(await world.final(job)).toMatchObject({ status: 'failed', errorMessage: limitOf(job) });
   }
   await untilStats(({ hanging: { jobs }, running }) => jobs === 2 && running.jobs === 0);
-  // Retried, it is in the hands of nobody: what the old run still writes is refused.
+  // After a retry, the write of the old run is still refused.
   await world.harness.jobs.retryJob(a!.jobId);
   await until(() => late.length === 3);
   await expect(world.harness.jobs.completeJob(hanging.get('b')!, RESULT)).rejects.toMatchObject({
@@ -152,7 +152,7 @@ it('a handler that heeds nothing gives up its place, and nothing of it is record
 const write = (manager: EntityManager, { jobId }: VideoJob, runNumber: number): Promise<unknown> =>
   manager.query('INSERT INTO own_writes VALUES ($1, $2)', [jobId, runNumber]);
 
-it('a transaction of its own that goes on is broken, undone, and given back to the pool', async () => {
+it('a transaction that goes on after the limit is ended and rolled back, and its connection leaves the pool', async () => {
   const ends: (() => void)[] = [];
   const afterwards: Promise<unknown>[] = [];
   await boot(
@@ -172,7 +172,7 @@ it('a transaction of its own that goes on is broken, undone, and given back to t
   for (const job of jobs) {
     expect(await world.final(job)).toMatchObject({ status: 'failed', errorMessage: limitOf(job) });
   }
-  // More connections than the pool has were broken: others take their places.
+  // More connections were ended than the pool has. New ones have replaced them.
   expect(await world.harness.dataSource.query('SELECT * FROM own_writes')).toEqual([]);
   ends.forEach((end) => end());
   await until(() => afterwards.length === 3);
@@ -182,7 +182,7 @@ it('a transaction of its own that goes on is broken, undone, and given back to t
   expect(await world.final(again!)).toMatchObject({ status: 'failed' });
 });
 
-it('the time to record what was done does not count', async () => {
+it('the time to record the result does not count', async () => {
   const { dataSource } = world.harness;
   await dataSource.query(
     `CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
@@ -204,7 +204,7 @@ it('the time to record what was done does not count', async () => {
   }
 });
 
-it.each([0, -1, 1.5, Number.NaN, 2 ** 31, '150'])('a limit must be one: %p', async (maxRunMs) => {
+it.each([0, -1, 1.5, Number.NaN, 2 ** 31, '150'])('refuses a wrong limit: %p', async (maxRunMs) => {
   await expect(
     boot(() => Promise.resolve(RESULT), { maxRunMs: maxRunMs as number }),
   ).rejects.toThrow(

@@ -42,7 +42,7 @@ it('no line that a worker logs in its whole life, at any level, has a password, 
 
   const role = `swept_${randomUUID().replaceAll('-', '')}`;
   await dataSource.query(`CREATE ROLE ${role} LOGIN SUPERUSER PASSWORD '${PASSWORD}'`);
-  // On the server itself: a pooler knows no such role.
+  // This connects to the server itself, because the pooler does not know this role.
   const proxy = await Proxy.start(onServer(world.harness.url));
   const url = new URL(proxy.url);
   url.username = role;
@@ -56,7 +56,7 @@ it('no line that a worker logs in its whole life, at any level, has a password, 
         if (filename === 'fails') throw new Error('it does not work');
         if (filename !== 'writes') return RESULT;
         return async (manager) => {
-          // PostgreSQL quotes the row that it refuses. Its parameters are the application's to hide.
+          // The error of PostgreSQL contains the refused row. The application itself must hide its own parameters.
           await manager.query(
             `INSERT INTO users SELECT "userId", username, email, "passwordHash" FROM users`,
           );
@@ -93,7 +93,7 @@ it('no line that a worker logs in its whole life, at any level, has a password, 
     await told('The database works again.');
     const [later] = await create('later');
     expect(await world.final(later!)).toMatchObject({ status: 'completed' });
-    // And the server falls silent, at the end too.
+    // From here to the end, the server does not answer.
     const from = printed.length;
     proxy.freeze();
     await told('is tried again until it works', from);

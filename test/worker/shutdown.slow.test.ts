@@ -29,7 +29,7 @@ describe('SIGTERM', () => {
       worker: { shutdownMs: 200 },
       database: { shutdownTimeoutMs: 100 },
     });
-    // One that heeds the signal, one that does not, and one in the middle of its own writes.
+    // One handler obeys the signal, one does not, and one is in the middle of its own writes.
     const jobs = await world.create('wait', 'deaf', 'write:60000');
     for (const job of jobs) await worker.started(job);
     worker.kill('SIGTERM');

@@ -22,7 +22,7 @@ it('makes no spans before an SDK is registered', async () => {
 describe('the signal of a lease', () => {
   const [first, second] = [new Error('lost'), new Error('late')];
 
-  it('is aborted by the first reason, whenever it is read', () => {
+  it('has the first reason for which it was aborted, whenever it is read', () => {
     const [before, after] = [new LazyAbort(), new LazyAbort()];
     const { signal } = before;
     for (const abort of [before, after]) {

@@ -5,7 +5,7 @@ import { tablesOf } from '../../src/schema/tables.js';
 
 const silent = (): void => {};
 
-/** Counts what a data source sends. */
+/** Counts the statements that a data source sends. */
 export class Statements implements Logger {
   readonly logQueryError = silent;
   readonly logQuerySlow = silent;

@@ -19,7 +19,7 @@ class Reader extends MetricReader {
   protected override async onForceFlush(): Promise<void> {}
   protected override async onShutdown(): Promise<void> {}
 
-  /** The latest value of each series: a number, or how often a histogram was recorded. And the units. */
+  /** The latest value of each series, and the units. The value of a histogram is the number of its records. */
   async read() {
     const { resourceMetrics, errors } = await this.collect();
     const values = new Map<string, number>();
@@ -69,7 +69,7 @@ const span = (attempt: number, outcome: string, ...error: string[]) => ({
   error,
 });
 
-/** Durations in seconds, as the semantic conventions of OpenTelemetry want it. */
+/** Durations in seconds, as the semantic conventions of OpenTelemetry require. */
 const UNITS = {
   'frameforge.jobs.created': '{job}',
   'frameforge.handlers.hanging': '{handler}',
@@ -91,7 +91,7 @@ const UNITS = {
 
 const stuck = (): Promise<never> => new Promise(() => {});
 
-it('counts what happens, and tells it by spans', async () => {
+it('counts events, and makes spans', async () => {
   let refused = false;
   const deliver = async (): Promise<void> => {
     if (refused) return;
@@ -105,7 +105,7 @@ it('counts what happens, and tells it by spans', async () => {
     const jobs = app.get(JobService);
     const [repeated, ...others] = world.inputs('fine', 'flaky', 'broken', 'stuck');
     const { jobId } = await jobs.createJob({ ...repeated!, jobId: crypto.randomUUID() });
-    // A call that is repeated creates nothing.
+    // A repeated call creates nothing, so it does not count.
     await jobs.createJob({ ...repeated!, jobId });
     const [flaky, broken, lost] = await jobs.createJobs(others);
     await until(() => worker.stats().counts['deliveries.sent'] === 3);
@@ -140,7 +140,7 @@ it('counts what happens, and tells it by spans', async () => {
     for (const [name, count] of Object.entries(expected)) {
       expect([name, values.get(`frameforge.${name}`) ?? 0]).toEqual([name, count]);
     }
-    // Each is recorded once for each start, and by its outcome: of a run that was lost none is known.
+    // Each duration is recorded once for each start, with the outcome. A lost run has no outcome.
     const durations = [...values].filter(([name]) => /(run|delivery)\.duration/.test(name));
     expect(Object.fromEntries(durations)).toEqual({
       'frameforge.job.run.duration completed': 2,
@@ -182,7 +182,7 @@ it('counts what happens, and tells it by spans', async () => {
   }
 });
 
-it('reports the queues as they stand, and asks for nothing when the worker has stopped', async () => {
+it('reports the queues, and sends no statement after the worker has stopped', async () => {
   await world.clear();
   const options = { shutdownMs: 0, pollMs: 20 };
   const behaviour = { process: stuck, concurrency: 1, database: { shutdownTimeoutMs: 100 } };
@@ -197,14 +197,14 @@ it('reports the queues as they stand, and asks for nothing when the worker has s
   } finally {
     await app.close();
   }
-  // The database would refuse to be asked.
+  // The database would refuse a statement now.
   expect((await reader.read()).errors).toEqual([]);
 });
 
 const gauge = async (): Promise<number> =>
   (await reader.read()).values.get('frameforge.handlers.hanging notifications') ?? 0;
 
-it('tells how many handlers go on after their lease', async () => {
+it('reports how many handlers go on after their lease', async () => {
   await world.clear();
   expect(await gauge()).toBe(0);
   const ends: (() => void)[] = [];

@@ -23,13 +23,13 @@ class ExtractionParameters {
 @VideoJobProcessor({ concurrency: 2 })
 class Extractor implements VideoJobHandler<ExtractionParameters> {
   process({ filename, parameters }: JobWith<ExtractionParameters>): Promise<JobOutcome> {
-    // Its type is known: this line would not compile with another name.
+    // The type is known, so this line would not compile with another name.
     const result = { ...RESULT, output: { twice: 2 * parameters.framesPerSecond } };
     return Promise.resolve(filename === 'later' ? () => Promise.resolve(result) : result);
   }
 }
 
-it('hands parameters, by their type, to the handler, and keeps what it returns as output', async () => {
+it('passes typed parameters to the handler, and stores what it returns as output', async () => {
   @Module({
     imports: [
       FrameForgeDatabaseModule.forRoot({

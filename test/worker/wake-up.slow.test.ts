@@ -9,7 +9,7 @@ import { bootWorker } from './app.js';
 import type { WorkerProcess } from './worker.process.js';
 import { World } from './world.js';
 
-/** It is longer than any test lasts. So a job that starts was started by a wake-up. */
+/** This is longer than any test lasts, so each job that starts was started by a wake-up. */
 const NO_POLLS = { pollMs: 2 ** 30 };
 
 let world: World;
@@ -19,7 +19,7 @@ beforeAll(async () => {
 afterAll(() => world.close());
 afterEach(() => world.clear());
 
-it('work that comes up in the same process starts without a poll', async () => {
+it('new work of the same process starts without a poll', async () => {
   const delivered: string[] = [];
   const deliver = async ({ jobId }: { jobId: string }): Promise<void> => {
     delivered.push(jobId);
@@ -29,7 +29,7 @@ it('work that comes up in the same process starts without a poll', async () => {
     const jobs = app.get(JobService);
     const [input] = world.inputs('a');
     const created = await jobs.createJob(input!);
-    // The job wakes the loop of jobs, its completion that of deliveries.
+    // The new job wakes the loop of jobs, and its completion wakes the loop of deliveries.
     await until(() => delivered.includes(created.jobId));
     const { jobId } = await jobs.dataSource.transaction(async (manager) => {
       const inside = await jobs.createJob(input!, { manager });
@@ -56,8 +56,8 @@ it('a job that failed starts at once when it is retried by hand', async () => {
   }
 });
 
-it('work that another process creates starts by its NOTIFY, also after the listener lost its connection', async () => {
-  // LISTEN needs a session; NOTIFY does without.
+it('work of another process starts by its NOTIFY, also after the listener has lost its connection', async () => {
+  // LISTEN needs a session of the server. NOTIFY also works through a pooler.
   const server = onServer(world.harness.url);
   const listening = await world.worker({ worker: { ...NO_POLLS, listen: true } }, server);
   const creating = await world.worker({
@@ -74,7 +74,7 @@ it('work that another process creates starts by its NOTIFY, also after the liste
   const jobId = await create();
   expect(await world.final({ jobId })).toMatchObject({ status: 'completed' });
 
-  // This process notifies nobody: the job is found when the listener is back.
+  // This process sends no NOTIFY, so the job is found when the listener is back.
   const [unheard] = await world.create('sleep:0');
   const ended = await query(
     world.harness.url,
@@ -94,7 +94,7 @@ const aborted = (worker: WorkerProcess, { jobId }: VideoJob) =>
   worker.next('aborted', (event) => event.jobId === jobId);
 
 describe('a handler whose job is cancelled in another process is told', () => {
-  it('by its NOTIFY, long before a heartbeat; and by what is asked when the listener is back', async () => {
+  it('by its NOTIFY, long before a heartbeat, and by the check after the listener is back', async () => {
     const options = { pollMs: 20, leaseMs: HOUR_MS, listen: true };
     const listening = await world.worker({ worker: options }, onServer(world.harness.url));
     const cancelling = await world.worker({
@@ -103,12 +103,12 @@ describe('a handler whose job is cancelled in another process is told', () => {
       worker: NO_POLLS,
     });
     const jobs = await world.create('wait', 'wait');
-    // It may not listen yet, and finds them when it does.
+    // The worker may not listen yet. When it does, it finds the cancelled jobs.
     for (const job of jobs) await listening.started(job);
     cancelling.ask({ type: 'cancel', jobId: jobs[0]!.jobId });
     expect((await aborted(listening, jobs[0]!)).reason).toContain('was cancelled');
 
-    // This process notifies nobody.
+    // This process sends no NOTIFY.
     await world.harness.jobs.cancelJob(jobs[1]!.jobId);
     const ended = await query(
       world.harness.url,
@@ -131,7 +131,7 @@ describe('a handler whose job is cancelled in another process is told', () => {
   });
 });
 
-it('many jobs that are created at once make few notifications', async () => {
+it('many jobs that are created at once cause few NOTIFY messages', async () => {
   const app = await bootWorker(
     world.harness.url,
     { database: { notifyWorkers: true }, concurrency: 1 },

@@ -3,19 +3,19 @@ import { OutageWatch } from '../../src/worker/outage.watch.js';
 import { WorkLoop } from '../../src/worker/work.loop.js';
 import type { ClaimedWork, WorkQueue } from '../../src/worker/work.loop.js';
 
-// How the loop handles a queue. Other tests try the real queues with a database.
+// These tests use a queue without a database. Other tests use the real queues.
 
-/** Answers a claim when it is told to, and notes what becomes of the items. */
+/** A queue that answers a claim when the test says so, and records the end of each item. */
 class Queue implements WorkQueue<string> {
   readonly concurrency = 2;
   readonly pollMs = 2 ** 30;
   readonly ran: string[] = [];
   readonly givenBack: string[] = [];
   readonly limits: number[] = [];
-  /** Ends what was run, by name. */
+  /** Ends the run of the item with this name. */
   readonly ends = new Map<string, () => void>();
   answer!: (items: string[]) => void;
-  /** The claim that is under way. */
+  /** The running claim. */
   claimed!: Promise<void>;
   private onClaim: () => void = () => {};
 
@@ -54,7 +54,7 @@ beforeEach(() => {
   loop.start();
 });
 
-it('gives back what was claimed while it was told to stop', async () => {
+it('gives back items that were claimed while it was told to stop', async () => {
   await queue.claimed;
   const stopped = loop.stop();
   queue.answer(['a', 'b']);
@@ -64,11 +64,11 @@ it('gives back what was claimed while it was told to stop', async () => {
   expect(queue.limits).toEqual([2]);
 });
 
-it('claims as many as have ended, and stops when the last has', async () => {
+it('claims as many items as have ended, and stops when the last one has ended', async () => {
   await queue.claimed;
   queue.expectClaim();
   queue.answer(['a', 'b']);
-  // Both places are taken: the next claim comes when one is free.
+  // Both places are taken. The next claim comes when one is free.
   while (queue.ran.length < 2) await Promise.resolve();
   expect(queue.limits).toEqual([2]);
   queue.ends.get('a')?.();
@@ -84,11 +84,11 @@ it('claims as many as have ended, and stops when the last has', async () => {
   expect(queue.givenBack).toEqual([]);
 });
 
-it('looks at once when it is woken while a claim is under way', async () => {
+it('claims again at once when it is woken during a claim', async () => {
   await queue.claimed;
   queue.expectClaim();
   loop.wake();
-  // A job may have been created too late for this claim, and the next poll is far away.
+  // A job may have been created too late for the running claim, and the next poll is far away.
   queue.answer([]);
   await queue.claimed;
   expect(queue.limits).toEqual([2, 2]);
@@ -96,7 +96,7 @@ it('looks at once when it is woken while a claim is under way', async () => {
   await loop.stop();
 });
 
-it('claims no more while the outcomes of twice as many as it works on are being recorded', async () => {
+it('does not claim while it records twice as many outcomes as it has places', async () => {
   const slow: WorkQueue<string> = queue;
   slow.run = (item, onHandled) => {
     onHandled();

@@ -37,7 +37,7 @@ const blockEventLoop = (ms: number): void => {
   for (const end = performance.now() + ms; performance.now() < end;);
 };
 
-/** Writes of the application's own, as `CREATE TABLE own_writes ("jobId" uuid, "runNumber" integer)`. */
+/** Own writes of the application, into `CREATE TABLE own_writes ("jobId" uuid, "runNumber" integer)`. */
 const ownWrite =
   (job: VideoJob, ms: number): JobOutcome =>
   async (manager) => {
@@ -51,21 +51,21 @@ const PROCESSES: Record<
   string,
   (job: VideoJob, how: number, context: WorkContext) => Promise<JobOutcome>
 > = {
-  /** Takes that many ms, whatever the signal says. */
+  /** Takes that many ms, and ignores the signal. */
   sleep: async (_job, ms) => sleep(ms, RESULT),
-  /** Until the signal is aborted. */
+  /** Takes until the signal is aborted. */
   wait: (_job, _how, { signal }) => sleep(2 ** 31 - 1, RESULT, { signal }),
   deaf: never,
-  /** Is stuck at its first tries, as many as that. */
+  /** Hangs in the first tries, that many times. */
   stuck: (_job, tries, { attempt, signal }) =>
     attempt > tries ? Promise.resolve(RESULT) : sleep(2 ** 31 - 1, RESULT, { signal }),
-  /** Until that many ms after SIGTERM. */
+  /** Takes until that many ms after SIGTERM. */
   stopping: (_job, ms) =>
     new Promise((resolve) => {
       process.once('SIGTERM', () => setTimeout(resolve, ms, RESULT));
     }),
   fail: () => Promise.reject(new Error('it does not work')),
-  /** Fails that many times, then it works. */
+  /** Fails that many times, and then succeeds. */
   flaky: (_job, times, { attempt }) =>
     attempt > times ? Promise.resolve(RESULT) : Promise.reject(new Error(`broken ${attempt}`)),
   unrecoverable: () => Promise.reject(new UnrecoverableJobError('no video stream')),
@@ -78,7 +78,7 @@ const PROCESSES: Record<
     blockEventLoop(ms);
     return RESULT;
   },
-  /** Its transaction takes that many ms. */
+  /** Has a transaction of its own that takes that many ms. */
   write: async (job, ms) => ownWrite(job, ms),
 };
 
@@ -101,7 +101,7 @@ class Extractor implements VideoJobHandler {
   }
 }
 
-/** Its provider is an HTTP server, which keeps the idempotency keys that it was given. */
+/** Sends to an HTTP server, which records the idempotency keys that it gets. */
 @Injectable()
 @NotificationDeliverer({ concurrency: config.deliverers ?? 2 })
 class Mailer implements NotificationHandler {

@@ -62,18 +62,18 @@ const errorsOf = async (options: FrameForgeWorkerOptions) => {
   }
 };
 
-describe('what a user reads of an error', () => {
+describe('the error message that a user reads', () => {
   const whole = 'ENOSPC at /var/secret/host-7';
 
   it.each<[string, FrameForgeWorkerOptions, string]>([
-    ['is its message', {}, whole],
+    ['is the message of the error', {}, whole],
     [
-      'is decided by the application',
+      'comes from the application',
       { errorMessage: (error, job) => `${job.filename}: ${(error as Error).message.slice(0, 6)}` },
       'a.mp4: ENOSPC',
     ],
     [
-      'is its message when the application cannot say',
+      'is the message of the error if the function of the application throws',
       {
         errorMessage: () => {
           throw new Error('broken');
@@ -81,7 +81,11 @@ describe('what a user reads of an error', () => {
       },
       whole,
     ],
-    ['is its message when the application says nothing', { errorMessage: () => '\0 ' }, whole],
+    [
+      'is the message of the error if the function of the application returns an empty text',
+      { errorMessage: () => '\0 ' },
+      whole,
+    ],
   ])('%s; listAttemptErrors keeps the whole text', async (_, options, message) => {
     expect(await errorsOf(options)).toEqual([message, whole]);
   });
@@ -119,16 +123,16 @@ it.each<[string, () => object]>([
 
 const silent = (): void => {};
 
-it('a pool that its handlers do not fit in is told of when the worker boots', async () => {
+it('a worker logs at its boot that the pool is too small for its handlers', async () => {
   const warnings: unknown[] = [];
   const logger = { log: silent, error: silent, warn: (text: unknown) => warnings.push(text) };
-  // Beside two deliverers.
+  // The worker also has two deliverers.
   const app = await boot({ concurrency: 2, database: { poolSize: 3 }, logger });
   await app.close();
   expect(warnings).toEqual([expect.stringMatching(/^4 handlers .* the pool has 3 connections/)]);
 });
 
-it('how large a pool must be', () => {
+it('computes how large the pool must be', () => {
   expect(tooSmallPool(h.dataSource, 10)).toBeUndefined();
   expect(tooSmallPool(h.dataSource, 11)).toBe(
     '11 handlers run here at once, and the pool has 10 connections: those that use the database wait ' +
@@ -136,7 +140,7 @@ it('how large a pool must be', () => {
   );
 });
 
-it('tries again, keeps the errors, and gives up', async () => {
+it('tries a job again, keeps the errors, and gives up after the last try', async () => {
   const app = await boot(
     { process: async (_job, { attempt }) => Promise.reject(new Error(`broken ${attempt}`)) },
     { maxAttempts: 3, pollMs: 20 },

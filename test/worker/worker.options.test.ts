@@ -17,7 +17,7 @@ it.each<[unknown, string]>([
   [{ listen: 'false' }, '`listen` must be true or false.'],
   [{ leaseMs: 999 }, '`leaseMs` must be a whole number from 1000 to 2147483647.'],
   [{ leaseMs: 2 ** 31 }, '`leaseMs` must be a whole number from 1000 to 2147483647.'],
-  // Half as much again is what it may wait.
+  // The worker may wait one and a half times pollMs, so the limit is lower.
   [{ pollMs: 2 ** 31 - 1 }, '`pollMs` must be a whole number from 1 to 1431655764.'],
   [{ maxAttempts: '5' }, '`maxAttempts` must be a whole number from 1 to 2147483647.'],
   [
@@ -51,11 +51,11 @@ it.each(
     'retention',
     'dataSource',
   ),
-)('refuses a `%s` of a type that it cannot have, by name', (key) => {
+)('refuses a `%s` of a wrong type, and names it', (key) => {
   expect(refusal({ [key]: Symbol('strange') })).toContain(`\`${key}\` must be`);
 });
 
-it('takes what is left out, or undefined, as the default', () => {
+it('uses the default for an option that is left out or undefined', () => {
   expect(resolveWorkerOptions({ leaseMs: undefined, shutdownMs: 0 })).toMatchObject({
     leaseMs: 30_000,
     shutdownMs: 0,

@@ -6,7 +6,7 @@ import type { FrameForgeDatabaseOptions } from '../../src/database.options.js';
 import type { CreateJobInput } from '../../src/jobs/job.inputs.js';
 import type { FrameForgeWorkerOptions, WorkerStats } from '../../src/worker/index.js';
 
-/** How the service of worker.fixture.ts is set up. */
+/** The settings of the service of worker.fixture.ts. */
 export interface WorkerConfig {
   readonly url: string;
   /** Further options of FrameForgeDatabaseModule. */
@@ -20,7 +20,7 @@ export interface WorkerConfig {
   readonly processes?: boolean;
   /** The address to which notifications are posted. If left out, none are posted. */
   readonly provider?: string;
-  /** A package that is not installed there. */
+  /** A package that the process must see as not installed. */
   readonly without?: string;
 }
 
@@ -121,19 +121,19 @@ export class WorkerProcess {
     return this.next('started', (event) => event.jobId === jobId);
   }
 
-  /** What it has told of one type. */
+  /** All messages of one type. */
   all<T extends WorkerEvent['type']>(type: T): EventOf<T>[] {
     return this.events.filter((event): event is EventOf<T> => event.type === type);
   }
 
-  /** What it has logged at a level. */
+  /** All log lines of a level. */
   logged(level: string): string[] {
     return this.all('log')
       .filter((event) => event.level === level)
       .map(({ text }) => text);
   }
 
-  /** The first event of that type that is so, as soon as it is there. */
+  /** The first event of a type that fulfils the condition, as soon as there is one. */
   next<T extends WorkerEvent['type']>(
     type: T,
     is: (event: EventOf<T>) => boolean = () => true,

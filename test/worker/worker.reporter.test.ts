@@ -45,7 +45,7 @@ const create = async (app: INestApplicationContext, ...filenames: string[]): Pro
   await app.get(JobService).createJobs(inputs);
 };
 
-it('reports at the start that the worker is there, and at the end all that it did', async () => {
+it('reports at the start that the worker exists, and at the end all that it did', async () => {
   const app = await bootWorker(
     h.url,
     {
@@ -90,7 +90,7 @@ it('reports at the start that the worker is there, and at the end all that it di
   expect(last?.minute.getTime()).toBe(Math.floor((last?.minute.getTime() ?? 1) / 60_000) * 60_000);
 });
 
-it('tells how long jobs had been due, also those of lost workers', async () => {
+it('reports how long jobs had been due, also those of lost workers', async () => {
   const { userId } = await h.user();
   const job = await h.jobs.createJob({ userId, filename: 'old', videoUrl: 's3://videos/1' });
   const hours = async (): Promise<void> => {
@@ -131,7 +131,7 @@ it('replaces what it wrote of a minute: a report that is sent twice counts once'
   expect(await sums()).toMatchObject({ completed: 2, ran: 1 });
 });
 
-it('writes later what it could not write, and says so once', async () => {
+it('writes later what it could not write at first, and logs this once', async () => {
   const warnings: string[] = [];
   const { reporter: one, telemetry } = reporter(warnings);
   await h.dataSource.query('ALTER TABLE worker_reports RENAME TO away');

@@ -16,7 +16,7 @@ export class World {
     private readonly userId: string,
   ) {}
 
-  /** @param of - a database that is there already; else one of its own */
+  /** @param of - an existing database; default: a new one */
   static async open(harness?: Harness): Promise<World> {
     const h = harness ?? (await openHarness());
     await h.dataSource.query(
@@ -36,7 +36,7 @@ export class World {
     return worker;
   }
 
-  /** Kills the processes that are left. */
+  /** Kills the processes that still run. */
   async endWorkers(): Promise<void> {
     for (const worker of this.workers.splice(0)) {
       worker.kill('SIGKILL');
@@ -44,7 +44,7 @@ export class World {
     }
   }
 
-  /** Kills the processes that are left, and removes the jobs. */
+  /** Kills the processes that still run, and removes the jobs. */
   async clear(): Promise<void> {
     await this.endWorkers();
     await this.harness.dataSource.query('DELETE FROM video_jobs');
@@ -59,7 +59,7 @@ export class World {
     }));
   }
 
-  /** Creates jobs in this process, where no worker is. */
+  /** Creates jobs in this process, which has no worker. */
   create(...filenames: string[]): Promise<VideoJob[]> {
     return this.harness.jobs.createJobs(this.inputs(...filenames));
   }
@@ -92,7 +92,7 @@ export class World {
 
   /** Listens to a channel, on a connection of its own. */
   async listen(channel: string): Promise<{ received: string[]; end(): Promise<void> }> {
-    // LISTEN needs a session.
+    // LISTEN needs a session of the server.
     const client = new Client({ connectionString: onServer(this.harness.url) });
     const received: string[] = [];
     client.on('notification', ({ payload }) => received.push(payload ?? ''));
@@ -101,7 +101,7 @@ export class World {
     return { received, end: () => client.end() };
   }
 
-  /** Makes a lease be over, as if its worker had been away for long. */
+  /** Ends a lease, as if its worker had been away for a long time. */
   async lapse({ jobId }: { jobId: string }): Promise<void> {
     await this.harness.dataSource.query(
       `UPDATE video_jobs SET "availableAt" = now() - interval '1 s' WHERE "jobId" = $1`,
@@ -109,9 +109,9 @@ export class World {
     );
   }
 
-  /** Makes somebody else hold the job, as after a long pause of its worker. */
+  /** Gives the job to another worker, as after a long pause of its worker. */
   async steal({ jobId }: { jobId: string }): Promise<void> {
-    // In one statement: a heartbeat would extend a lease that is over, and is not taken yet.
+    // This is one statement, because a heartbeat extends a lease that is over and that no other worker has taken.
     await this.harness.dataSource.query(
       `UPDATE video_jobs SET "workerId" = 'thief', "runNumber" = "runNumber" + 1,
          attempts = attempts + 1, "availableAt" = now() + interval '1 minute' WHERE "jobId" = $1`,

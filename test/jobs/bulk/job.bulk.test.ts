@@ -23,7 +23,7 @@ beforeAll(async () => {
   other = await openPeer(h.url);
   make = makers(h);
 });
-// A filter finds the jobs of all users.
+// A filter finds the jobs of all users, so each test begins without jobs.
 beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
 afterEach(async () => {
   expect(await violations(h.dataSource)).toEqual([]);
@@ -52,7 +52,7 @@ const aged = ({ jobId }: VideoJob, created: number, ended: number): Promise<unkn
 const hoursAgo = (hours: number): Date => new Date(Date.now() - hours * HOUR_MS);
 
 describe('retryJobs', () => {
-  it('makes failed jobs pending again, as retryJob does; cancelled ones stay', async () => {
+  it('makes failed jobs pending again, as retryJob does, but not cancelled ones', async () => {
     const [a, b] = [await failed(), await failed()];
     const others = [await make.pending(), await make.leased(), await make.completed()];
     const cancelled = await h.jobs.cancelJob((await make.pending()).jobId);
@@ -109,7 +109,7 @@ describe('retryJobs', () => {
     expect(await statuses(old, mine, yours)).toEqual(['pending', 'pending', 'failed']);
   });
 
-  it('changes thousands, in batches that are transactions of their own', async () => {
+  it('changes thousands of jobs, each batch in a transaction of its own', async () => {
     const { userId } = await h.user();
     const transactions = async (): Promise<number> => {
       const [row] = await h.dataSource.query(
@@ -132,7 +132,7 @@ describe('retryJobs', () => {
     expect(await transactions()).toBe(3);
   });
 
-  it('waits for what others hold, and leaves what they have changed', async () => {
+  it('waits for rows that others have locked, and does not change rows that no longer match then', async () => {
     const jobs = [await failed(), await failed(), await failed()];
     const held = jobs[1]!;
     let outcome: Promise<unknown> | undefined;
@@ -164,7 +164,7 @@ describe('retryJobs', () => {
 });
 
 describe('cancelJobs', () => {
-  it('cancels what is pending or processing, each with its notification', async () => {
+  it('cancels pending and processing jobs, each with its notification', async () => {
     const { userId } = await h.user();
     const pending = await make.pending(userId);
     const leased = await make.leased('worker-1', userId);
@@ -206,7 +206,7 @@ describe('cancelJobs', () => {
     expect(await h.jobs.cancelJobs({ status: 'processing' })).toEqual({ matched: 1, changed: 1 });
   });
 
-  it('has one winner for each job beside completions and claims', async () => {
+  it('for each job, either the cancellation or a simultaneous completion or claim wins', async () => {
     const { userId } = await h.user();
     await h.jobs.createJobs(Array.from({ length: 400 }, () => ({ ...video, userId })));
     const claimed = await h.jobs.claimJobs({ limit: 200, leaseMs: HOUR_MS });
@@ -232,8 +232,8 @@ describe('cancelJobs', () => {
 });
 
 it.each<[string, object]>([
-  ['a key that is there and undefined', { userId: undefined }],
-  ['another, which would mean all', { createdBefore: undefined }],
+  ['a userId that is undefined', { userId: undefined }],
+  ['a time that is undefined, which would mean all jobs', { createdBefore: undefined }],
   ['a dry run that is undefined', { dryRun: undefined }],
   ['a text for a flag', { dryRun: 'true' }],
   ['an unknown key', { user: 'x' }],

@@ -16,7 +16,7 @@ beforeAll(async () => {
   other = await openPeer(h.url);
   make = makers(h);
 });
-// A claim finds every job that is due.
+// A claim finds every job that is due, so each test begins without jobs.
 beforeEach(() => h.dataSource.query('DELETE FROM users'));
 afterEach(async () => {
   expect(await violations(h.dataSource)).toEqual([]);
@@ -40,7 +40,7 @@ describe('cancelJob', () => {
     ['a pending job', () => make.pending(), 1],
     ['a job that a worker holds', () => make.leased(), 2],
     ['a job that was started without a lease', () => make.unleased(), 2],
-  ])('fails %s, under a number of its own, with its notification', async (_, start, runNumber) => {
+  ])('fails %s, in a new run number, with its notification', async (_, start, runNumber) => {
     const job = await start();
     const cancelled = await h.jobs.cancelJob(job.jobId);
     expect(cancelled).toMatchObject({ ...CANCELLED, runNumber, startedAt: job.startedAt });
@@ -60,7 +60,7 @@ describe('cancelJob', () => {
     expect(await stored(h.dataSource, job.jobId)).toMatchObject({ ...CANCELLED, errorMessage });
   });
 
-  it('returns a job that is cancelled already as it is', async () => {
+  it('returns a job that is already cancelled unchanged', async () => {
     const job = await make.leased();
     const first = await h.jobs.cancelJob(job.jobId, { reason: 'first' });
     expect(await h.jobs.cancelJob(job.jobId, { reason: 'second' })).toEqual(first);
@@ -77,7 +77,7 @@ describe('cancelJob', () => {
     expect(await stored(h.dataSource, jobId)).toMatchObject({ cancelledAt: null });
   });
 
-  it("does not find another user's job, nor one that is not there", async () => {
+  it('finds neither a job of another user nor one that does not exist', async () => {
     const job = await make.pending();
     const { userId } = await h.user();
     for (const call of [h.jobs.cancelJob(job.jobId, { userId }), h.jobs.cancelJob(randomUUID())]) {
@@ -91,7 +91,7 @@ describe('cancelJob', () => {
     ['fail', (job) => h.jobs.failJob(job, { errorMessage: 'x' })],
     ['be tried again', (job) => h.jobs.failJob(job, { errorMessage: 'x', retryInMs: 0 })],
     ['be released', (job) => h.jobs.releaseJob(job)],
-  ])('lets no run of before %s', async (_, write) => {
+  ])('after it, an earlier run cannot %s', async (_, write) => {
     for (const job of [await make.leased(), await make.unleased()]) {
       const lost = { code: 'LEASE_LOST', status: 'failed', runNumber: 2, isCancelled: true };
       await h.jobs.cancelJob(job.jobId);
@@ -123,7 +123,7 @@ describe('cancelJob', () => {
     ]);
   });
 
-  it('is undone by a service that knows only the first three tables', async () => {
+  it('can be undone by a service that knows only the first three migrations', async () => {
     const { jobId } = await h.jobs.cancelJob((await make.leased()).jobId);
     await h.dataSource.query(
       `UPDATE video_jobs SET status = 'pending', "startedAt" = NULL, "completedAt" = NULL,
@@ -133,11 +133,12 @@ describe('cancelJob', () => {
     expect(await stored(h.dataSource, jobId)).toMatchObject({ cancelledAt: null, attempts: 0 });
     const start = `UPDATE video_jobs SET status = 'processing', "startedAt" = now() WHERE "jobId" = $1`;
     await h.dataSource.query(start, [jobId]);
-    // Its run goes on under the number of the cancellation, which is reported: the next gets one more.
+    // The other service started the job under the run number of the cancellation. That run has its notification
+    // already, so this cancellation gets the next number.
     expect(await h.jobs.cancelJob(jobId)).toMatchObject({ ...CANCELLED, runNumber: 3 });
   });
 
-  it('cannot be overwritten by a service that does not look', async () => {
+  it('cannot be overwritten by a service that does not check the run number', async () => {
     const { jobId } = await h.jobs.cancelJob((await make.leased()).jobId);
     const completion = h.dataSource.query(
       `UPDATE video_jobs SET status = 'completed', "completedAt" = now() WHERE "jobId" = $1`,
@@ -146,7 +147,7 @@ describe('cancelJob', () => {
     await expect(completion).rejects.toMatchObject({ constraint: 'chk_jobs_cancelled' });
   });
 
-  it('commits with what its caller writes', async () => {
+  it('commits together with the writes of its caller', async () => {
     const job = await make.leased();
     await h.dataSource.transaction(async (manager) => {
       await h.jobs.cancelJob(job.jobId, {}, { manager });
@@ -154,7 +155,7 @@ describe('cancelJob', () => {
         job.userId,
       ]);
       expect(await other.jobs.getJob(job.jobId)).toMatchObject({ status: 'processing' });
-      // The heartbeat waits for nobody, and the lease lasts.
+      // The heartbeat does not wait for the lock, and reports the lease as held.
       expect(await other.jobs.extendLeases([job], { leaseMs: 1 })).toEqual([job.jobId]);
     });
     expect(await other.jobs.getJob(job.jobId)).toMatchObject(CANCELLED);
@@ -172,7 +173,7 @@ async function race(
   return outcomes([first!(), second!()]);
 }
 
-/** Makes a call within the time that the call of the other side takes. */
+/** Makes a call at a random moment while the other call runs. */
 const aMomentLater = <T>(call: () => Promise<T>): Promise<T> => sleep(4 * Math.random()).then(call);
 
 describe(`in ${ROUNDS} races a cancellation`, () => {
@@ -180,7 +181,7 @@ describe(`in ${ROUNDS} races a cancellation`, () => {
   const won = (who: string): unknown => winners.set(who, (winners.get(who) ?? 0) + 1);
   beforeEach(() => winners.clear());
   afterEach(() => {
-    // Both sides have won something, or there was no race.
+    // Each side must have won at least once. Otherwise there was no race.
     expect(winners.size).toBe(2);
   });
 
@@ -202,7 +203,7 @@ describe(`in ${ROUNDS} races a cancellation`, () => {
     }
   });
 
-  it('is not missed by a claim: the job ends cancelled, whoever is first', async () => {
+  it('takes effect beside a claim: the job ends cancelled, whichever call is first', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
       const { jobId } = await make.pending();
       const [, claimed] = await Promise.all([
@@ -220,7 +221,7 @@ describe(`in ${ROUNDS} races a cancellation`, () => {
     }
   });
 
-  it('is not missed when a lease is lost: neither the old run nor the new one can end', async () => {
+  it('takes effect beside the loss of a lease: neither the old run nor the new one can record a result', async () => {
     for (let round = 0; round < ROUNDS; round += 1) {
       const late = await make.leased();
       await lapse(h.dataSource, late);
@@ -247,7 +248,7 @@ describe(`in ${ROUNDS} races a cancellation`, () => {
         () => h.jobs.cancelJob(jobId, { reason: 'again' }),
         () => other.jobs.retryJob(jobId),
       );
-      // A cancellation of what is cancelled does nothing; one after the retry is a new one.
+      // A second cancellation does nothing before the retry. After the retry it is a new cancellation.
       expect([done.length, refused]).toEqual([2, []]);
       const { status, runNumber } = await stored(h.dataSource, jobId);
       won(status);

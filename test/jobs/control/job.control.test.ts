@@ -31,7 +31,7 @@ const invalid = (property: string) => ({ code: 'INVALID_INPUT', problems: [{ pro
 const pauseState = async () => (await h.dataSource.query('SELECT * FROM processing_state'))[0];
 
 describe('reportProgress', () => {
-  it('writes the progress of what is at work, and returns what is', async () => {
+  it('writes the progress of processing jobs, and returns their ids', async () => {
     const [leased, unleased, pending] = [
       await make.leased(),
       await make.unleased(),
@@ -59,7 +59,7 @@ describe('reportProgress', () => {
     ]);
   });
 
-  it('writes nothing of an older run, also where the same worker has the newer one', async () => {
+  it('writes nothing for an older run, also if the same worker has the newer run', async () => {
     const old = await make.leased('worker-1');
     await lapse(h.dataSource, old);
     const [current] = await h.jobs.claimJobs({ workerId: 'worker-1', leaseMs: HOUR_MS });
@@ -71,7 +71,7 @@ describe('reportProgress', () => {
     await expect(held).rejects.toMatchObject({ code: 'LEASE_LOST' });
   });
 
-  it('refuses what is no progress, and the same job twice', async () => {
+  it('refuses a wrong percentage or message, and the same job twice', async () => {
     const job = await make.leased();
     for (const [report, property] of [
       [{ job, percent: 101 }, 'reports.0.percent'],
@@ -88,7 +88,7 @@ describe('reportProgress', () => {
     await expect(call).rejects.toMatchObject({ problems: [{ property: 'reports.1.job.jobId' }] });
   });
 
-  it('is fenced: a run of before writes nothing', async () => {
+  it('is fenced by the run number: an earlier run writes nothing', async () => {
     const job = await make.leased();
     await h.jobs.releaseJob(job);
     await h.jobs.startJob(job.jobId, { leaseMs: HOUR_MS, workerId: 'next' });
@@ -96,7 +96,7 @@ describe('reportProgress', () => {
     expect(await h.jobs.getJob(job.jobId)).toMatchObject({ progress: 0 });
   });
 
-  it('is fenced by the worker, too: it writes nothing of another worker in a run of the same number', async () => {
+  it('is fenced by the worker id: another worker writes nothing with the same run number', async () => {
     const job = await make.leased();
     const mine = { ...job, workerId: 'another' };
     expect(await h.jobs.reportProgress([{ job: mine, percent: 50 }])).toEqual([]);
@@ -115,7 +115,7 @@ describe('reportProgress', () => {
     expect(await h.jobs.getJob(free.jobId)).toMatchObject({ progress: 50 });
   });
 
-  it('is a HOT update, and none if nothing has changed', async () => {
+  it('makes a HOT update, and no update if nothing has changed', async () => {
     // This leaves free space in the page of the row.
     await h.dataSource.query('VACUUM video_jobs');
     const job = await make.leased();
@@ -140,7 +140,7 @@ describe('reportProgress', () => {
     expect(await versionOf()).toBe(version);
   });
 
-  it('begins anew with each run, and stays with a job that failed', async () => {
+  it('starts at 0 in each run, and is kept when the job fails', async () => {
     const job = await make.leased();
     await h.jobs.reportProgress([{ job, percent: 60, message: 'x' }]);
     await h.jobs.failJob(job, { errorMessage: 'disk full' });
@@ -153,7 +153,7 @@ describe('reportProgress', () => {
 });
 
 describe('whileHeld', () => {
-  it('writes only for a run that is held, and returns what the work returns', async () => {
+  it('runs the work only while the job is held, and returns its result', async () => {
     const job = await make.leased();
     const written = await h.dataSource.transaction((manager) =>
       h.jobs.whileHeld(job, manager, async () => {
@@ -209,7 +209,7 @@ describe('whileHeld', () => {
     expect(await cancelled.cancellation).toMatchObject({ refused: ['INVALID_JOB_TRANSITION'] });
   });
 
-  it('needs an open transaction, a function, and a job that is there', async () => {
+  it('needs an open transaction, a function, and a job that exists', async () => {
     const job = await make.leased();
     const { manager } = h.dataSource;
     await expect(h.jobs.whileHeld(job, manager, work)).rejects.toMatchObject(invalid('manager'));
@@ -225,7 +225,7 @@ describe('whileHeld', () => {
 describe('a pause', () => {
   afterEach(() => h.jobs.resumeProcessing());
 
-  it('keeps jobs from being claimed, and nothing else from going on', async () => {
+  it('prevents claims, and nothing else', async () => {
     const [pending, leased] = [await make.pending(), await make.leased()];
     await other.jobs.pauseProcessing({ reason: 'the disk is full' });
     expect(await pauseState()).toMatchObject({
@@ -244,7 +244,7 @@ describe('a pause', () => {
     expect(await pauseState()).toMatchObject({ pausedAt: null, reason: null });
   });
 
-  it('is as long as from the first call, whose reason stays unless another is given', async () => {
+  it('a second pause keeps the time of the first, and its reason unless a new one is given', async () => {
     await h.jobs.pauseProcessing({ reason: 'first' });
     const { pausedAt } = await pauseState();
     await h.jobs.pauseProcessing();
@@ -253,7 +253,7 @@ describe('a pause', () => {
     expect(await pauseState()).toMatchObject({ pausedAt, reason: 'second' });
   });
 
-  it('says so when there is nothing to write it to', async () => {
+  it('says what to do if the row of processing_state is missing', async () => {
     await h.dataSource.query('DELETE FROM processing_state');
     const call = h.jobs.pauseProcessing();
     await expect(call).rejects.toThrow('INSERT INTO processing_state DEFAULT VALUES');

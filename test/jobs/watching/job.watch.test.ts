@@ -37,26 +37,29 @@ describe('watchJob', () => {
   it.each([
     ['in this process', () => h],
     ['in another process', () => other],
-  ])('tells the present state, each change %s, and ends with the final one', async (_, peerOf) => {
-    const { jobs } = peerOf();
-    const { jobId } = await make.pending();
-    const watched = new Watched(h.jobs.watchJob(jobId));
-    await until(() => watched.told.length === 1);
-    const [job] = await jobs.claimJobs({ leaseMs: HOUR_MS });
-    await until(() => watched.told.length === 2);
-    await jobs.reportProgress([{ job: job!, percent: 50, message: 'half' }]);
-    await until(() => watched.told.length === 3);
-    await jobs.completeJob(job!, result);
-    await until(() => watched.isOver);
-    const states = ['pending null', 'processing 0', 'processing 50', 'completed 100'];
-    expect(watched.states).toEqual(states);
-    expect(watched.told[2]).toMatchObject({ progressMessage: 'half' });
-    expect(watched.told[3]).toMatchObject({ jobId, ...result });
-    expect(watched.told[3]).not.toHaveProperty('workerId');
-    expect(watched.error).toBeUndefined();
-  });
+  ])(
+    'emits the present state and each change %s, and ends with the final state',
+    async (_, peerOf) => {
+      const { jobs } = peerOf();
+      const { jobId } = await make.pending();
+      const watched = new Watched(h.jobs.watchJob(jobId));
+      await until(() => watched.told.length === 1);
+      const [job] = await jobs.claimJobs({ leaseMs: HOUR_MS });
+      await until(() => watched.told.length === 2);
+      await jobs.reportProgress([{ job: job!, percent: 50, message: 'half' }]);
+      await until(() => watched.told.length === 3);
+      await jobs.completeJob(job!, result);
+      await until(() => watched.isOver);
+      const states = ['pending null', 'processing 0', 'processing 50', 'completed 100'];
+      expect(watched.states).toEqual(states);
+      expect(watched.told[2]).toMatchObject({ progressMessage: 'half' });
+      expect(watched.told[3]).toMatchObject({ jobId, ...result });
+      expect(watched.told[3]).not.toHaveProperty('workerId');
+      expect(watched.error).toBeUndefined();
+    },
+  );
 
-  it('tells a retry and a cancellation', async () => {
+  it('emits a retry and a cancellation', async () => {
     const job = await make.leased();
     const watched = new Watched(h.jobs.watchJob(job.jobId));
     await until(() => watched.told.length === 1);
@@ -68,7 +71,7 @@ describe('watchJob', () => {
     expect(watched.told[2]?.cancelledAt).toBeInstanceOf(Date);
   });
 
-  it('tells of a transaction in this process when it has committed', async () => {
+  it('emits the change of a transaction in this process after its commit', async () => {
     const job = await make.leased();
     const watched = new Watched(h.jobs.watchJob(job.jobId));
     await until(() => watched.told.length === 1);
@@ -82,14 +85,14 @@ describe('watchJob', () => {
     expect(looks() - before).toBeLessThanOrEqual(2);
   });
 
-  it('tells of a job that is over once, and ends', async () => {
+  it('emits the state of a finished job once, and ends', async () => {
     const { jobId } = await make.failed();
     const watched = new Watched(h.jobs.watchJob(jobId));
     await until(() => watched.isOver);
     expect(watched.states).toEqual(['failed 0']);
   });
 
-  it('tells each of several watchers the present state, whenever it comes', async () => {
+  it('emits the present state to each watcher, whenever it subscribes', async () => {
     const job = await make.leased();
     const first = new Watched(h.jobs.watchJob(job.jobId));
     await until(() => first.told.length === 1);
@@ -102,7 +105,7 @@ describe('watchJob', () => {
   });
 
   it.each<[string, () => Promise<Watched>, object]>([
-    ['that is not there', async () => new Watched(h.jobs.watchJob(randomUUID())), {}],
+    ['that does not exist', async () => new Watched(h.jobs.watchJob(randomUUID())), {}],
     [
       "that is another user's",
       async () =>
@@ -136,12 +139,12 @@ describe('watchJob', () => {
     expect(watched.error).toMatchObject({ code: 'JOB_NOT_FOUND', ...error });
   });
 
-  it('ends when the application does, and with what the database says that no wait mends', async () => {
+  it('ends with the application, and fails with an error of the database that waiting cannot solve', async () => {
     const { jobId } = await make.pending();
     const ending = new Watched(h.jobs.watchJob(jobId));
     endWatching(h.dataSource);
     expect([ending.isOver, ending.error]).toEqual([true, undefined]);
-    // A browser whose stream has ended comes again.
+    // A browser subscribes again when its stream has ended.
     const again = new Watched(h.jobs.watchJob(jobId));
     const all = new Watched(h.jobs.watchJobs({ userId: randomUUID() }));
     expect([again.isOver, all.isOver]).toEqual([true, true]);
@@ -156,7 +159,7 @@ describe('watchJob', () => {
 });
 
 describe('watchJobs', () => {
-  it("tells a user's newest jobs, newest first, and those that come, wherever they do", async () => {
+  it('emits the newest jobs of a user, newest first, and new ones of every process', async () => {
     const { userId } = await h.user();
     const created = await h.jobs.createJobs(times(120, () => ({ ...video, userId })));
     await make.pending();
@@ -170,7 +173,7 @@ describe('watchJobs', () => {
     await until(() => watched.told.length === 102);
     const late = watched.told.slice(100).map(({ jobId }) => jobId);
     expect(late).toEqual([here.jobId, elsewhere.jobId]);
-    // One of the oldest is not among them.
+    // The oldest job is not among the newest.
     await h.jobs.cancelJob(
       created.find(({ jobId }) => newest.every((job) => job.jobId !== jobId))!.jobId,
     );
@@ -187,7 +190,7 @@ describe('watchJobs', () => {
     watched.leave();
   });
 
-  it('tells all that come, also when another process creates thousands between two looks', async () => {
+  it('emits all new jobs, also when another process creates thousands between two reads', async () => {
     const { userId } = await h.user();
     const watched = new Watched(h.jobs.watchJobs({ userId }));
     await h.jobs.createJob({ ...video, userId });
@@ -197,12 +200,12 @@ describe('watchJobs', () => {
     await until(() => watched.told.length > 3_500);
     const told = new Set(watched.told.map(({ jobId }) => jobId));
     expect(jobs.filter(({ jobId }) => !told.has(jobId))).toEqual([]);
-    // The number of statements is neither one for all jobs nor one for each job.
+    // It takes more than one statement, and far fewer than one for each job.
     expect(looks() - before).toBeLessThan(50);
     watched.leave();
   });
 
-  it('tells each of several watchers of a user all that come, whenever they begin', async () => {
+  it('emits all new jobs to each of several watchers of a user, whenever they subscribe', async () => {
     const { userId } = await h.user();
     await h.jobs.createJobs(times(150, () => ({ ...video, userId })));
     const all: Watched[] = [];
@@ -218,19 +221,19 @@ describe('watchJobs', () => {
     for (const watched of all) watched.leave();
   });
 
-  it('does not read the jobs that were there before the newest', async () => {
+  it('does not read jobs that are older than the newest', async () => {
     const { userId } = await h.user();
     await h.jobs.createJobs(times(10_000, () => ({ ...video, userId })));
     const before = looks();
     const watched = new Watched(h.jobs.watchJobs({ userId }));
     await until(() => watched.told.length === 100);
     await sleep(1_500);
-    // One look finds the newest, one reads them, and then there is one each second.
+    // One statement finds the newest jobs, one reads them, and then there is one each second.
     expect(looks() - before).toBeLessThanOrEqual(6);
     watched.leave();
   });
 
-  it("tells no other user's jobs, whatever a message says", async () => {
+  it('emits no job of another user, also if a message names one', async () => {
     const { userId } = await h.user();
     const server = await openPeer(onServer(h.url));
     const end = letWatchersListen(server.dataSource, () => {});
@@ -250,13 +253,13 @@ describe('watchJobs', () => {
     await server.close();
   });
 
-  it('ends with an error without a user', async () => {
+  it('ends with an error if no user is given', async () => {
     const watched = new Watched(h.jobs.watchJobs({} as never));
     expect(watched.error).toMatchObject({ code: 'INVALID_INPUT' });
   });
 });
 
-it('a thousand watchers share one statement a second, and those that have left cost none', async () => {
+it('a thousand watchers share one statement a second, and watchers that have left cost none', async () => {
   const { userId } = await h.user();
   const jobs = await h.jobs.createJobs(times(500, () => ({ ...video, userId })));
   const all = [...jobs, ...jobs].map(({ jobId }) => new Watched(h.jobs.watchJob(jobId)));
@@ -271,7 +274,7 @@ it('a thousand watchers share one statement a second, and those that have left c
   expect(looks()).toBe(after);
 });
 
-it('a look sends the columns of a thousand jobs at the most, and of all others what is to come', async () => {
+it('a read sends the columns of at most a thousand jobs, and of the others that they are still to come', async () => {
   const { userId } = await h.user();
   const jobs = await h.jobs.createJobs(times(2_500, () => ({ ...video, userId })));
   const gone = randomUUID();
@@ -291,7 +294,7 @@ it('a look sends the columns of a thousand jobs at the most, and of all others w
   expect(after.filter(({ kind }) => kind === 'job')).toMatchObject([{ jobId: gone }]);
 });
 
-it('who leaves while a look is under way costs no more', async () => {
+it('a watcher that leaves during a read costs nothing afterwards', async () => {
   const { userId } = await h.user();
   const first = await h.jobs.createJob({ ...video, userId });
   for (let round = 0; round < 20; round += 1) {
@@ -299,7 +302,7 @@ it('who leaves while a look is under way costs no more', async () => {
     await sleep(round);
     watched.leave();
   }
-  // Both watch the same job, and the first who hears of it ends the other.
+  // Both watch the same job. The first one that gets the event ends the other one.
   const [one, two] = [h.jobs.watchJob(first.jobId), h.jobs.watchJob(first.jobId)];
   await firstValueFrom(merge(one, two));
   await sleep(100);
@@ -308,7 +311,7 @@ it('who leaves while a look is under way costs no more', async () => {
   expect(looks()).toBe(before);
 });
 
-it('what another process changes is told by its NOTIFY, without a poll', async () => {
+it('a change by another process is emitted by its NOTIFY, without a poll', async () => {
   // LISTEN needs a session.
   const listening = await openPeer(onServer(h.url));
   const warnings: unknown[] = [];
@@ -320,7 +323,7 @@ it('what another process changes is told by its NOTIFY, without a poll', async (
   let job = await make.leased();
   const watched = new Watched(listening.jobs.watchJob(job.jobId));
   await until(async () => (await listeners()) === 1 && watched.told.length > 0);
-  // From here on nothing is looked at that nobody has told of: there are no polls.
+  // From here on there are no polls, so a job is read only after a NOTIFY about it.
   watchOn(listening.dataSource, listening.jobs.preparedStatements)['nextFullLook'] = Infinity;
   for (let step = 1; step <= 20; step += 1) {
     const told = watched.told.length;

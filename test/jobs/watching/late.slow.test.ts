@@ -17,7 +17,7 @@ afterAll(async () => {
   await h.close();
 });
 
-it('tells a job that was created in a transaction of another process that took long', async () => {
+it('emits a job that another process created in a long transaction', async () => {
   const { userId } = await h.user();
   const watched = new Watched(h.jobs.watchJobs({ userId }));
   const later = async (): Promise<void> => {
@@ -28,7 +28,7 @@ it('tells a job that was created in a transaction of another process that took l
   await later();
   const { jobId } = await other.dataSource.transaction(async (manager) => {
     const created = await other.jobs.createJob({ ...video, userId }, { manager });
-    // This simulates a transaction that began ten minutes ago.
+    // The times in the row are as if the transaction had begun ten minutes ago.
     await manager.query(
       `UPDATE video_jobs SET "createdAt" = "createdAt" - interval '10 minutes' WHERE "jobId" = $1`,
       [created.jobId],

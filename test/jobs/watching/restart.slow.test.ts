@@ -27,7 +27,7 @@ afterAll(async () => {
   await h.close();
 });
 
-it('a thousand watchers see the final states that came while the server restarted', async () => {
+it('a thousand watchers receive the final states that were written while the server restarted', async () => {
   const { userId } = await h.user();
   await h.jobs.createJobs(times(WATCHERS, () => ({ ...video, userId })));
   const jobs = await other.jobs.claimJobs({ limit: WATCHERS, leaseMs: HOUR_MS });
@@ -39,10 +39,10 @@ it('a thousand watchers see the final states that came while the server restarte
     const verdicts = await other.jobs.completeJobs(part.map((job) => ({ job, result })));
     expect(verdicts.filter((verdict) => 'error' in verdict)).toEqual([]);
   };
-  // Before any of their next looks, while the server is away for them, and after it.
+  // Jobs are completed before the next read of the watchers, and after the restart.
   await completions(jobs.slice(0, 300));
   await server.control('stop', 'immediate');
-  // At least one look finds nobody.
+  // At least one read finds no server.
   await sleep(1_500);
   expect(all.some(({ isOver, error }) => isOver && error !== undefined)).toBe(false);
   await server.control('start');

@@ -10,7 +10,7 @@ import { openHarness } from '../../support/harness.js';
 import type { Call, Ending, Schedule, Step } from './schedule.js';
 import { LEASE_MS, MAX_ATTEMPTS, RESULT, Run, Worker } from '../controlled.worker.js';
 
-/** The state that a job must have, by the rules of the design. */
+/** The state that a job must have by the rules. */
 interface ModelJob {
   readonly jobId: string;
   status: JobStatus;
@@ -29,10 +29,10 @@ export interface Tally {
   claims: number;
   /** Claims of jobs that another run held. */
   steals: number;
-  /** Writes of runs that held their job no more. */
+  /** Writes of runs that no longer held their job. */
   lateWrites: number;
   writes: number;
-  /** Runs whose time was over. */
+  /** Runs that reached their time limit. */
   limits: number;
   cancellations: number;
 }
@@ -97,7 +97,7 @@ export class SchedulePlayer {
         await this.take(step);
         await this.compare();
       }
-      // Whatever still runs ends now: most of it is late.
+      // All runs that have not ended end now. Most of them are late.
       for (const run of this.runs) {
         if (run.phase === 'working') await this.end(run, 'result');
         if (run.phase === 'writing') await this.commit(run);
@@ -172,12 +172,15 @@ export class SchedulePlayer {
     const rows = await this.h.jobs.listJobs({ status: 'failed' } as never);
     const failed = new Set(rows.jobs.map(({ jobId }) => jobId));
     const ended = spent.filter(({ jobId }) => failed.has(jobId));
-    // With a limit it depends on the order how many of those without a try left were found.
+    // If the claim was full, it depends on the order how many jobs without a try left it has found.
     if (claimed.length < limit) equal(ended.length, spent.length, 'jobs failed by a claim');
     for (const job of ended) this.settle(job, 'failed');
   }
 
-  /** A lease that is over, and was not taken yet, is as good as before. One that was taken ends here. */
+  /**
+   * Extends the leases of a worker. A lease that is over and not taken is extended. A run whose lease was taken
+   * ends.
+   */
   private async heartbeat(worker: Worker): Promise<void> {
     await worker.heartbeat();
     const working = this.runs.filter((run) => run.worker === worker && run.phase !== 'over');
@@ -238,7 +241,7 @@ export class SchedulePlayer {
     run.phase = 'over';
     const job = this.jobOf(run);
     const next = this.next(job, how);
-    // The run has been recorded so already: to its worker that is a reply that was lost. No write.
+    // This outcome of the run is already recorded. The worker takes this for a lost reply and writes nothing.
     const own = job.status === next || job.status === 'completed';
     const repeated = job.holder !== run && job.run === run.job.runNumber && own;
     if (repeated) return;
@@ -296,7 +299,7 @@ export class SchedulePlayer {
     if (call === 'release') job.attempts -= 1;
   }
 
-  /** The rule: a write is accepted if, and only if, its run holds the job. */
+  /** Applies the rule that a write is accepted if, and only if, its run holds the job. */
   private judge(run: Run, accepted: boolean): boolean {
     const holds = this.jobOf(run).holder === run;
     this.tally.writes += 1;
@@ -312,7 +315,7 @@ export class SchedulePlayer {
     }
   }
 
-  /** The database holds what the rules say, and nothing else. */
+  /** Checks that the database contains what the rules require, and nothing else. */
   private async compare(): Promise<void> {
     const rows = await this.h.dataSource.query<Record<string, unknown>[]>(
       `SELECT j."jobId", j.status, j."runNumber" AS run, j.attempts, j."workerId",

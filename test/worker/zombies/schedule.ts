@@ -9,7 +9,10 @@ export type Ending = (typeof ENDINGS)[number];
 export const CALLS = ['complete', 'fail', 'retryLater', 'release', 'extend', 'progress'] as const;
 export type Call = (typeof CALLS)[number];
 
-/** Jobs, workers and runs go by number; a run's is that of its claim in the schedule, from the latest. */
+/**
+ * Jobs, workers and runs have numbers. The number of a run counts the claims of the schedule back from the
+ * latest one.
+ */
 export type Step =
   | { readonly do: 'claim'; readonly worker: number; readonly limit: number }
   /** The lease of a job is over: its worker is stalled. */
@@ -19,13 +22,13 @@ export type Step =
   | { readonly do: 'heartbeat'; readonly worker: number }
   | { readonly do: 'end'; readonly run: number; readonly how: Ending }
   | { readonly do: 'commit'; readonly run: number }
-  /** All that a worker has at work end in the same moment, and are recorded in one batch. */
+  /** All runs of a worker end at the same moment, and are recorded in one batch. */
   | { readonly do: 'endAll'; readonly worker: number; readonly how: Ending }
-  /** The time of a run is over: what it still does is too late. */
+  /** A run reaches its time limit. What it still does is too late. */
   | { readonly do: 'limit'; readonly run: number }
   /** A worker that shuts down gives a job back. */
   | { readonly do: 'release'; readonly run: number }
-  /** A call of the service with the run's handle, past its worker. */
+  /** A call of the service with the handle of the run, not by its worker. */
   | { readonly do: 'call'; readonly run: number; readonly call: Call }
   /** A user cancels a job. */
   | { readonly do: 'cancel'; readonly job: number }
@@ -45,7 +48,7 @@ const step = <T extends Step>(values: { [K in keyof T]: Arbitrary<T[K]> }): Arbi
   record(values) as unknown as Arbitrary<T>;
 const is = <T extends string>(name: T): Arbitrary<T> => constant(name);
 
-/** Mostly claims of what others hold, and late ends. */
+/** Most steps are claims of jobs that others hold, and late ends. */
 export const schedules: Arbitrary<Schedule> = record({
   jobs: integer({ min: 1, max: 3 }),
   steps: array(

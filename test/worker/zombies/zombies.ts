@@ -3,13 +3,13 @@ import { SchedulePlayer } from './schedule.player.js';
 import type { Tally } from './schedule.player.js';
 import { schedules } from './schedule.js';
 
-/** Players play at the same time, each on a database of its own. */
+/** How many players play at the same time, each on a database of its own. */
 const PLAYERS = 4;
 
 /**
  * Plays generated schedules of stalls, steals and late writes.
  *
- * @throws if one ends otherwise than by the rules, with the smallest such schedule and its seed
+ * @throws if a schedule breaks the rules; the error has the smallest such schedule and its seed
  */
 export async function playSchedules(count: number, seed: number): Promise<Tally> {
   const players = await Promise.all(Array.from({ length: PLAYERS }, () => SchedulePlayer.open()));
