@@ -490,6 +490,14 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
   });
 
+  it.each(['GET', 'HEAD', 'PUT', 'PATCH', 'DELETE'])('has no action by %s', async (method) => {
+    const { jobId } = await makers(h).failed();
+    const { url } = await boot(h.url, adapter);
+    const action = `${url}/frameforge/api/actions/retry?jobIds=${jobId}`;
+    expect((await fetch(action, { method, headers: SAME })).status).toBe(404);
+    expect(await h.jobs.getJob(jobId)).toMatchObject({ status: 'failed' });
+  });
+
   it('carries out actions only if the option for actions is on', async () => {
     const { jobId } = await makers(h).failed();
     const { url } = await boot(h.url, adapter, { console: { actions: false } });

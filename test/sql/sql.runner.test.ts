@@ -6,7 +6,11 @@ import {
   TransactionConflictError,
 } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
+import { NotificationService } from '../../src/notifications/notification.service.js';
+import type { ServiceOptions } from '../../src/sql/sql.runner.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
+import { JobStatistics } from '../../src/statistics/job.statistics.js';
+import { UserService } from '../../src/users/user.service.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
@@ -80,6 +84,44 @@ describe('a server that goes silent', () => {
       expect(error['message']).toContain('a write may have been done');
       // The silent connection is not used again.
       expect(await jobs.countJobs()).toMatchObject({ processing: 0 });
+    } finally {
+      await dataSource.destroy();
+      await proxy.stop();
+    }
+  });
+
+  it.each<[string, (dataSource: DataSource, options: ServiceOptions) => () => Promise<unknown>]>([
+    [
+      'UserService',
+      (...args) => {
+        const users = new UserService(...args);
+        return () => users.findForLogin({ username: 'ada' });
+      },
+    ],
+    [
+      'NotificationService',
+      (...args) => {
+        const notifications = new NotificationService(...args);
+        return () => notifications.listNotifications();
+      },
+    ],
+    [
+      'JobStatistics',
+      (...args) => {
+        const statistics = new JobStatistics(...args);
+        return () => statistics.now();
+      },
+    ],
+  ])('is given up by %s, too', async (_, callOf) => {
+    const proxy = await Proxy.start(h.url);
+    const dataSource = await open({}, proxy.url);
+    try {
+      const call = callOf(dataSource, { replyTimeoutMs: 200 });
+      await call();
+      proxy.freeze();
+      const error = await failureOf(call());
+      expect(error).toBeInstanceOf(DatabaseUnavailableError);
+      expect(error['message']).toContain('the server did not reply within 200 ms');
     } finally {
       await dataSource.destroy();
       await proxy.stop();

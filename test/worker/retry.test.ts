@@ -156,3 +156,19 @@ it('rounds a time up, and a time in the past means now', () => {
   expect(new RetryJobError({ inMs: 0.2 }).inMs).toBe(1);
   expect(new RetryJobError({ inMs: -5 }).inMs).toBe(0);
 });
+
+it('a handler that always fails runs as often as maxAttempts says, and its last error ends the job', async () => {
+  let runs = 0;
+  await boot(() => {
+    runs += 1;
+    throw new Error(`error of run ${runs}`);
+  }, 2);
+  const [job] = await world.create('a');
+  await until(async () => (await world.job(job!)).status === 'failed');
+  expect(await world.job(job!)).toMatchObject({
+    attempts: 2,
+    runNumber: 2,
+    errorMessage: 'error of run 2',
+  });
+  expect(runs).toBe(2);
+});
