@@ -4,12 +4,12 @@ import { MAX_LIMIT } from '../input/defaults.js';
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import {
+  ABOUT_LOST,
   claimStep,
   FOUND_COLUMNS,
   isOpen,
-  lostFirst,
-  NO_TRY_LEFT,
-  PLACES_LEFT,
+  lostCte,
+  NONE_LOST,
 } from './job.claiming.sql.js';
 
 /** One statement passes over at most this many users who have no job that can be claimed now. */
@@ -38,8 +38,9 @@ const running = (t: Tables, userId: string, most: string): string => `(
  * @param after - the user after whom the walk begins
  * @param most - the walk ends after this many users whose turn has come
  * @param isTurn - whether a user's turn has come; `j` is the row of the user's oldest job
+ * @param open - whether anything may be claimed at all
  */
-function walk(t: Tables, after: string, most: string, isTurn: string): string {
+function walk(t: Tables, after: string, most: string, isTurn: string, open = isOpen(t)): string {
   const next = (where: string): string => `(
       SELECT j."userId", ${isTurn} AS "isTurn"
       FROM ${t.videoJobs} j
@@ -59,7 +60,7 @@ function walk(t: Tables, after: string, most: string, isTurn: string): string {
     WHERE w."turn" < w."most" AND ${goesOn}`;
   return `ahead AS (
     SELECT ${after} AS "userId", false AS "isTurn", 0 AS "turn", 0 AS "passed", ${most} AS "most"
-    WHERE ${isOpen(t)}
+    WHERE ${open}
     UNION ALL${onward('ahead', '')}
   ), behind AS (
     SELECT f."userId", f."isTurn", a."turn" + f."isTurn"::integer AS "turn",
@@ -80,11 +81,6 @@ const END_OF_WALK = `(
       FROM walked ORDER BY "turn" + "passed" DESC LIMIT 1
     )`;
 
-/** The time from the begin of the statement until all rows of a CTE are found, in ms. */
-const untilFound = (cte: string): string =>
-  `(SELECT EXTRACT(EPOCH FROM clock_timestamp() - statement_timestamp())::double precision * 1000
-      + 0 * count(*) FROM ${cte})`;
-
 /**
  * A CTE for a claim in turn. It reads the CTE `turns`, which has "userId", "turn" and "quota". For each user
  * it finds and locks the oldest due jobs, up to the user's quota.
@@ -94,9 +90,9 @@ const untilFound = (cte: string): string =>
  * comparison of rows ends the scan at the first job that is not due. The inner limit tells the planner that
  * there are few rows. Only the rows that the outer limit lets through are locked.
  */
-const oldestOfEach = (t: Tables, name: string): string =>
-  `${name} AS MATERIALIZED (
-    SELECT o.*, turns."turn"
+const oldestOfEach = (t: Tables): string =>
+  `found AS MATERIALIZED (
+    SELECT o.*
     FROM turns CROSS JOIN LATERAL (
       SELECT * FROM (
         SELECT ${FOUND_COLUMNS}
@@ -110,43 +106,44 @@ const oldestOfEach = (t: Tables, name: string): string =>
       ) AS first
       LIMIT turns."quota"
     ) AS o
+    ORDER BY turns."turn", o."availableAt"
   )`;
-
-const ORDER = ['turn', 'availableAt'];
 
 /** Divides the number of rows equally between the users. The first users get the remainder. */
 const share = (look: string, users: string): string => `(${look} - "turn" + ${users}) / ${users}`;
 
-/** CTEs that find the oldest jobs of one user after the other. The last CTE is `name`. $5 the user before the first. */
-const inTurn = (t: Tables, name: string, look: string): string =>
-  `${walk(t, '$5::uuid', look, IS_DUE)}, turns AS (
+/** CTEs that find the oldest jobs of one user after the other. $5 the user before the first, $6 how many to look for. */
+const inTurn = (t: Tables, open?: string): string =>
+  `${walk(t, '$5::uuid', '$6::integer', IS_DUE, open)}, turns AS (
     SELECT "userId", "turn", ${share('"most"', '"users"')} AS "quota"
     FROM walked CROSS JOIN (SELECT max("turn") AS "users" FROM walked) AS counted
     WHERE "isTurn"
-  ), ${oldestOfEach(t, name)}`;
+  ), ${oldestOfEach(t)}`;
 
 const WALKED = { walked: { type: 'json', value: END_OF_WALK } };
+
+/** The time from the begin of the statement until all rows are found, in ms. The count waits for them. */
+const SEARCH_MS = {
+  searchMs: {
+    type: 'double precision',
+    value: `EXTRACT(EPOCH FROM clock_timestamp() - statement_timestamp())::double precision * 1000
+      + 0 * count(*)`,
+  },
+};
 
 /**
  * Claims pending jobs that are due, of one user after the other. $5 the user after whom it begins, $6 how
  * many jobs to look for. Each user gets an equal share of $6. With fewer users, the shares are larger.
  */
 export const claimInTurn = (t: Tables): Statement =>
-  claimStep(t, {
-    found: `RECURSIVE ${inTurn(t, 'found', '$6::integer')}`,
-    order: ORDER,
-    lost: NO_TRY_LEFT,
-    about: {
-      ...WALKED,
-      searchMs: { type: 'double precision', value: untilFound('found') },
-    },
-  });
+  claimStep(t, { found: `RECURSIVE ${inTurn(t)}`, about: { ...WALKED, ...SEARCH_MS } });
 
-/** Claims first the jobs whose leases have ended, and then pending jobs in fair order. */
-export const claimAnyInTurn = (t: Tables): Statement => {
-  const step = lostFirst(t, inTurn(t, 'due', PLACES_LEFT), ORDER);
-  return claimStep(t, { ...step, found: `RECURSIVE ${step.found}`, about: WALKED });
-};
+/** Claims as `claimInTurn` does, but nothing if the lease of any job has ended: that job goes first. */
+export const claimInTurnUnlessLost = (t: Tables): Statement =>
+  claimStep(t, {
+    found: `RECURSIVE ${lostCte(t)}, ${inTurn(t, `${isOpen(t)} AND ${NONE_LOST}`)}`,
+    about: { ...WALKED, ...ABOUT_LOST },
+  });
 
 /**
  * The first of two statements of one transaction. It locks users whose turn it is, so that no other claim
@@ -185,7 +182,5 @@ export const claimOfLockedUsers = (t: Tables): Statement =>
       $7::integer - ${running(t, 'u."userId"', '$7::integer')}
     ) AS "quota"
     FROM unnest((SELECT $5::uuid[])) WITH ORDINALITY AS u("userId", "turn")
-  ), ${oldestOfEach(t, 'found')}`,
-    order: ORDER,
-    lost: NO_TRY_LEFT,
+  ), ${oldestOfEach(t)}`,
   });

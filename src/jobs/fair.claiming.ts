@@ -1,13 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { MAX_LIMIT } from '../input/defaults.js';
-import { waitedOf } from '../sql/claim.js';
-import type { Claimed } from '../sql/claim.js';
+import type { Claimed, Step } from '../sql/claim.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 import type { VideoJob } from '../schema/entities/index.js';
 import * as statements from './fair.claiming.sql.js';
-import { toClaimedJobs } from './job.claiming.js';
+import { claimLostThen, failSpent, toClaimedJobs } from './job.claiming.js';
 import type { Begun, Claim } from './job.claiming.js';
 import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
@@ -30,10 +29,7 @@ export interface ClaimedInTurn extends Omit<Claimed<VideoJob>, 'dueUntil'> {
 }
 
 /** The result of one step of a claim in turn. */
-interface Step {
-  readonly jobs: VideoJob[];
-  readonly failed: number;
-  readonly waitedMs: readonly number[];
+interface StepInTurn extends Pick<Step<VideoJob>, 'items' | 'waitedMs' | 'spent'> {
   /** The last user that the step visited; null if no user has a pending job. */
   readonly walkedTo: string | null;
   readonly sawAllUsers: boolean;
@@ -50,7 +46,7 @@ interface Step {
 type Walked = readonly [userId: string, turns: number, passed: number, enough: number] | null;
 
 /** Looks for `look` jobs of the users after `lastUser`, and claims up to `claim.limit` of them. */
-type TakeStep = (claim: Claim, lastUser: string, look: number) => Promise<Step>;
+type TakeStep = (claim: Claim, lastUser: string, look: number) => Promise<StepInTurn>;
 
 /**
  * Claims pending jobs that are due, of one user after the other, each user's oldest jobs first. All users
@@ -68,12 +64,22 @@ export async function claimInTurn(
     : goRound(db, upTo(db, maxRunningPerUser), claim, rotation);
 }
 
-/** Claims jobs whose leases have ended, and then pending jobs as `claimInTurn` does. */
-export const claimAnyInTurn = (
+/** Claims first jobs whose leases have ended, and then pending jobs as `claimInTurn` does. */
+export async function claimAnyInTurn(
   db: SqlRunner,
   claim: Claim,
   rotation: Rotation,
-): Promise<ClaimedInTurn> => goRound(db, anyNumber(db, statements.claimAnyInTurn), claim, rotation);
+): Promise<VideoJob[]> {
+  let lost = false;
+  const see = (about: AboutStep): void => {
+    lost ||= about.lost ?? false;
+  };
+  const step = anyNumber(db, statements.claimInTurnUnlessLost, see);
+  const { items } = await goRound(db, step, claim, rotation);
+  // A lease may have ended between two steps of this claim.
+  if (!lost || items.length > 0) return items;
+  return claimLostThen(db, claim, (rest) => claimInTurn(db, rest, rotation));
+}
 
 async function goRound(
   db: SqlRunner,
@@ -81,13 +87,18 @@ async function goRound(
   claim: Claim,
   rotation: Rotation,
 ): Promise<ClaimedInTurn> {
-  const claimed = await takeSteps(step, claim, rotation);
+  const claimed = await takeSteps(db, step, claim, rotation);
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
 }
 
-async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Promise<ClaimedInTurn> {
+async function takeSteps(
+  db: SqlRunner,
+  step: TakeStep,
+  claim: Claim,
+  rotation: Rotation,
+): Promise<ClaimedInTurn> {
   const items: VideoJob[] = [];
   const waitedMs: number[] = [];
   let [failed, searchMs, more, passedOver] = [0, 0, false, false];
@@ -97,26 +108,27 @@ async function takeSteps(step: TakeStep, claim: Claim, rotation: Rotation): Prom
   for (let look = claim.limit; ;) {
     try {
       const took = await step({ ...claim, limit: claim.limit - items.length }, lastUser, look);
-      items.push(...took.jobs);
+      items.push(...took.items);
       waitedMs.push(...took.waitedMs);
-      failed += took.failed;
       more ||= took.mayHaveMore;
       passedOver ||= took.passedOver;
       searchMs = Math.max(searchMs, took.searchMs);
+      const hasFoundSpent = took.spent.length > 0;
+      if (hasFoundSpent) failed += await failSpent(db, claim, took.spent);
       const places = claim.limit - items.length;
       // If places are left, it has visited every user whose turn it was.
-      const last = (places === 0 ? lastServed(took.jobs) : took.walkedTo) ?? lastUser;
+      const last = (places === 0 ? lastServed(took.items) : took.walkedTo) ?? lastUser;
       const wasEverywhere = took.sawAllUsers || isPassed(begin, lastUser, last);
       rotation.lastUser = lastUser = last;
       if (places === 0) return { items, waitedMs, failed, searchMs, passedOver, more: true };
-      const mayFindMore = took.mayHaveMore || took.failed > 0;
+      const mayFindMore = took.mayHaveMore || hasFoundSpent;
       if (wasEverywhere && !mayFindMore) {
         return { items, waitedMs, failed, searchMs, passedOver, more: more && !took.sawAllUsers };
       }
       // It ends after one more round over all users that finds nothing.
       if (mayFindMore) begin = last;
       // A longer look passes thousands of jobs without a try left in a handful of statements.
-      look = took.failed > 0 ? Math.min(4 * look, MAX_LIMIT) : places;
+      look = hasFoundSpent ? Math.min(8 * look, MAX_LIMIT) : places;
     } catch (error) {
       // The caller gets the jobs that are claimed already. The next claim meets the error again.
       if (items.length === 0) throw error;
@@ -130,19 +142,22 @@ const isPassed = (user: string, from: string, to: string): boolean =>
   from < to ? from < user && user <= to : user > from || user <= to;
 
 const anyNumber =
-  (db: SqlRunner, statement: (t: Tables) => Statement): TakeStep =>
+  (
+    db: SqlRunner,
+    statement: (t: Tables) => Statement,
+    see?: (about: AboutStep) => void,
+  ): TakeStep =>
   async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
     const values = [limit, leaseMs, workerId, maxAttempts, lastUser, look];
     const rows = await db.run<Row>('claimJobs', statement, values);
-    const [about, jobs] = toClaimedJobs<AboutStep>(rows, workerId);
+    const [about, step] = toClaimedJobs<AboutStep>(rows, workerId);
+    see?.(about);
     const [walkedTo = null, turns = 0] = about.walked ?? [];
     return {
-      jobs,
-      failed: about.failed,
-      waitedMs: waitedOf(about),
+      ...step,
       walkedTo,
       sawAllUsers: hasSeenAll(about.walked),
-      mayHaveMore: hasGotAll(jobs, look, turns),
+      mayHaveMore: hasGotAll(step.items, look, turns),
       searchMs: about.searchMs ?? 0,
       passedOver: false,
     };
@@ -151,6 +166,7 @@ const anyNumber =
 interface AboutStep extends Begun {
   readonly walked: Walked;
   readonly searchMs?: number;
+  readonly lost?: boolean;
 }
 
 const hasSeenAll = (walked: Walked): boolean =>
@@ -189,18 +205,17 @@ const upTo =
       const { users = [], walked = null } = turn ?? {};
       const [walkedTo = null, turns = 0] = walked ?? [];
       const isCut = users.length === limit;
-      const step = {
+      const turnsOfStep = {
         walkedTo: isCut ? (users.at(-1) ?? null) : walkedTo,
         sawAllUsers: !isCut && hasSeenAll(walked),
         passedOver: !isCut && users.length < turns,
         searchMs: 0,
       };
       if (users.length === 0) {
-        return { ...step, jobs: [], failed: 0, waitedMs: [], mayHaveMore: false };
+        return { ...turnsOfStep, items: [], spent: [], waitedMs: [], mayHaveMore: false };
       }
       const values = [limit, leaseMs, workerId, maxAttempts, users, look, maxRunningPerUser];
       const rows = await run<Row>(statements.claimOfLockedUsers, values);
-      const [about, jobs] = toClaimedJobs(rows, workerId);
-      const mayHaveMore = hasGotAll(jobs, look, users.length);
-      return { ...step, jobs, failed: about.failed, waitedMs: waitedOf(about), mayHaveMore };
+      const [, step] = toClaimedJobs(rows, workerId);
+      return { ...turnsOfStep, ...step, mayHaveMore: hasGotAll(step.items, look, users.length) };
     });

@@ -1,3 +1,4 @@
+import { aboutFound } from '../sql/claim.sql.js';
 import { arrays, columns, NEW_ID, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
@@ -60,146 +61,97 @@ export const CLAIMED_COLUMNS = [
   'parameters',
 ] as const;
 
-/** Sets a column of a claimed job: to `run` for a new run, or to `end` if the job has no try left and fails. */
-const set = (column: string, run: string, end = `"${column}"`): string =>
-  `"${column}" = CASE WHEN "attempts" < $4::integer THEN ${run} ELSE ${end} END`;
-
 /** One step of a claim: which jobs it takes, and in which order. */
 export interface ClaimStep {
-  /** CTEs that lock rows. The last CTE, `found`, has "jobId", "runNumber", "workerId", "availableAt", "spent". */
+  /** CTEs that find and lock rows. The last CTE, `found`, has {@link FOUND_COLUMNS}, in the order of the queue. */
   readonly found: string;
-  /** The columns of `found` by which jobs are taken and returned. */
-  readonly order: readonly string[];
-  /** The error message of a job that has no try left, if it has no earlier one. */
-  readonly lost: string;
   /** A further CTE that stores something about the claimed rows. */
   readonly noted?: string;
   /** Further columns of the first row: their names, types and expressions. */
   readonly about?: Readonly<Record<string, { readonly type: string; readonly value: string }>>;
 }
 
-/** The columns of a found job, in any order of claiming. $4 maxAttempts. */
-export const FOUND_COLUMNS = `"jobId", "runNumber", "workerId", "availableAt", "attempts" >= $4::integer AS "spent"`;
+/** The columns of a found job. $4 maxAttempts. */
+export const FOUND_COLUMNS = `"jobId", "availableAt", "attempts" >= $4::integer AS "spent"`;
 
 /** Whether workers may claim jobs: processing is not paused. */
 export const isOpen = (t: Tables): string =>
   `(SELECT "pausedAt" FROM ${t.processingState}) IS NULL`;
 
 /**
- * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts. Every job that it finds
- * without a try left fails, and gets its notification. Of the other jobs up to `limit` begin a new run.
- * The first row is about the claim itself. Then come the claimed jobs, in order.
+ * One step of a claim. $1 limit, $2 lease in ms, $3 workerId, $4 maxAttempts. It begins a new run of the first
+ * jobs that it finds, up to `limit`. It leaves out jobs without a try left, and names them: `failSpent` fails
+ * them. The first row is about the claim itself. Then come the claimed jobs, in any order.
  *
- * `= ANY(ARRAY(...))` uses the primary key where `UPDATE ... FROM` falls back to a sequential scan.
- * Plain `FOR UPDATE` would also skip jobs for which somebody inserts a notification. The last join is a
- * FULL join on purpose. PostgreSQL expects a few rows on both sides, and might choose a nested loop, which
- * compares each row with each. It cannot run a FULL join as a nested loop.
+ * `= ANY(ARRAY(...))` uses the primary key where `UPDATE ... FROM` falls back to a sequential scan. No join and
+ * no sort puts the jobs in order: for a claim of one job, starting a larger plan takes longer than its work.
  */
 export const claimStep = (
   t: Tables,
-  { found, order, lost, noted = '', about = {} }: ClaimStep,
+  { found, noted = '', about = {} }: ClaimStep,
 ): Statement => sql`
-  WITH ${found}, taken AS MATERIALIZED (
-    SELECT * FROM found WHERE "spent"
-    UNION ALL
-    (SELECT * FROM found WHERE NOT "spent" ORDER BY ${columns(order, 'found')} LIMIT $1::integer)
-  ), moved AS (
+  WITH ${found}, moved AS (
     UPDATE ${t.videoJobs} j
-    SET ${[
-      UNCHANGED,
-      set('status', `'processing'`, `'failed'`),
-      set('startedAt', NOW),
-      set('completedAt', 'NULL', NOW),
-      set('availableAt', LEASE_END),
-      set('runNumber', '"runNumber" + 1'),
-      set('workerId', '$3::varchar', 'NULL'),
-      set('attempts', '"attempts" + 1'),
-      set('progress', '0'),
-      set('progressMessage', 'NULL'),
-      set('resultUrl', 'NULL'),
-      set('frameCount', 'NULL'),
-      set('output', 'NULL'),
-      set('errorMessage', '"errorMessage"', lost),
-    ].join(',\n      ')}
-    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM taken))
-    RETURNING ${columns(CLAIMED_COLUMNS, 'j')}, "status"
-  ), notified AS (
-    INSERT INTO ${t.notificationLog}
-      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
-        "availableAt")
-    SELECT ${NEW_ID}, m."jobId", 'failure', u."email", m."runNumber", ${NOW}, ${NOW}
-    FROM moved m JOIN ${t.users} u ON u."userId" = m."userId"
-    WHERE m."status" = 'failed'
-    ON CONFLICT ("jobId", "runNumber") DO NOTHING
+    SET ${UNCHANGED},
+      "status" = 'processing',
+      "startedAt" = ${NOW},
+      "completedAt" = NULL,
+      "availableAt" = ${LEASE_END},
+      "runNumber" = "runNumber" + 1,
+      "workerId" = $3::varchar,
+      "attempts" = "attempts" + 1,
+      "progress" = 0,
+      "progressMessage" = NULL,
+      "resultUrl" = NULL,
+      "frameCount" = NULL,
+      "output" = NULL
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found WHERE NOT "spent" LIMIT $1::integer))
+    RETURNING ${columns(CLAIMED_COLUMNS, 'j')}
   )${noted}
   SELECT ${NOW} AS "startedAt", ${LEASE_END} AS "leaseEnd",
-    (SELECT count(*)::integer FROM found) AS "found",
-    (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
-    (SELECT max("availableAt") FROM taken) AS "lastDue",
-    (SELECT array_agg((EXTRACT(EPOCH FROM statement_timestamp() - "availableAt") * 1000)::bigint)
-      FROM taken WHERE NOT "spent") AS "waited",
     ${[
+      aboutFound('"jobId"'),
       ...Object.entries(about).map(([name, { value }]) => `${value} AS "${name}"`),
       ...CLAIMED_COLUMNS.map((name) => `NULL AS "${name}"`),
     ].join(', ')}
+  FROM found
   UNION ALL
-  SELECT * FROM (
-    SELECT NULL::timestamptz, NULL::timestamptz, NULL::integer, NULL::integer, NULL::timestamptz,
-      NULL::bigint[],
-      ${[
-        ...Object.values(about).map(({ type }) => `NULL::${type}`),
-        columns(CLAIMED_COLUMNS, 'm'),
-      ].join(', ')}
-    FROM taken FULL JOIN moved m ON m."jobId" = taken."jobId"
-    WHERE taken."spent" IS NOT TRUE
-    ORDER BY ${columns(order, 'taken')}, m."jobId"
-  ) AS claimed`;
+  SELECT NULL, NULL, NULL, NULL, NULL, ${[
+    ...Object.values(about).map(({ type }) => `NULL::${type}`),
+    columns(CLAIMED_COLUMNS, 'm'),
+  ].join(', ')}
+  FROM moved m`;
 
-/**
- * A CTE that finds and locks the oldest due jobs in one partial index.
- *
- * @param due - which jobs: the predicate of their index
- * @param limit - how many
- */
-const oldest = (t: Tables, name: string, due: string, limit: string): string =>
-  `${name} AS MATERIALIZED (
-    SELECT ${FOUND_COLUMNS}
+/** Finds and locks the oldest due jobs in one partial index. $6 how many. @param due - the predicate of the index */
+const oldest = (t: Tables, due: string, select = FOUND_COLUMNS): string =>
+  `found AS MATERIALIZED (
+    SELECT ${select}
     FROM ${t.videoJobs}
     WHERE ${due}
       AND "availableAt" <= statement_timestamp()
+      AND "availableAt" >= $5::timestamptz
       AND ${isOpen(t)}
     ORDER BY "availableAt"
-    LIMIT ${limit}
+    LIMIT $6::integer
     FOR NO KEY UPDATE SKIP LOCKED
   )`;
 
-const DUE_FROM = `"availableAt" >= $5::timestamptz`;
-
-/** The parameters of a step with one part: $5 is the time from which jobs are due, $6 how many to take. */
-const oldestFrom = (t: Tables, due: string): Pick<ClaimStep, 'found' | 'order'> => ({
-  found: oldest(t, 'found', `${due} AND ${DUE_FROM}`, '$6::integer'),
-  order: ['availableAt'],
-});
-
-/** The error message of a job that has no try left and whose lease has ended. */
-const WORKER_WAS_LOST = `format('Gave up after attempt %s: its worker was lost.', "attempts")`;
-
-/** A CTE that writes an error row for each run whose worker was lost. @param taken - the claimed jobs of such runs */
-const noteLost = (t: Tables, taken: string): string => `, noted AS (
+/** Writes an error row for each job of a CTE whose worker was lost. @param jobs - the CTE, and a condition */
+const noteLost = (t: Tables, jobs: string): string => `, noted AS (
     INSERT INTO ${t.jobAttemptErrors} ("jobId", "runNumber", "workerId", "errorMessage", "createdAt")
     SELECT "jobId", "runNumber", "workerId", ${LOST_RUN}, ${NOW}
-    FROM ${taken}
+    FROM ${jobs}
     ON CONFLICT DO NOTHING
   )`;
 
+/** Claims jobs whose leases have ended. $5 only jobs whose leases ended since this time, $6 how many to look at. */
 const claimLeased = (t: Tables, condition: string): Statement =>
   claimStep(t, {
-    ...oldestFrom(t, `${IS_LEASED} AND ${condition}`),
-    lost: WORKER_WAS_LOST,
-    noted: noteLost(t, 'taken'),
+    found: oldest(t, `${IS_LEASED} AND ${condition}`, `${FOUND_COLUMNS}, "runNumber", "workerId"`),
+    noted: noteLost(t, 'found WHERE "jobId" IN (SELECT "jobId" FROM moved)'),
   });
 
-/** Claims the jobs whose leases have ended. With $7, it leaves out jobs with exactly that number of attempts. */
+/** With $7, it leaves out jobs with exactly that number of attempts. */
 export const claimLost = (t: Tables): Statement =>
   claimLeased(t, `"attempts" IS DISTINCT FROM $7::integer`);
 
@@ -207,52 +159,71 @@ export const claimLost = (t: Tables): Statement =>
 export const claimLastTries = (t: Tables): Statement =>
   claimLeased(t, `"attempts" = $4::integer - 1`);
 
-/** The error message of a pending job that has no try left. */
-export const NO_TRY_LEFT = `COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts"))`;
-
-/** Claims the pending jobs that are due. */
+/** Claims the pending jobs that are due. $5 only jobs that are due since this time, $6 how many to look at. */
 export const claimPending = (t: Tables): Statement =>
-  claimStep(t, { ...oldestFrom(t, IS_PENDING), lost: NO_TRY_LEFT });
-
-/** The number of pending jobs that `lostFirst` still has room for. */
-export const PLACES_LEFT = `(SELECT "left" FROM places)`;
+  claimStep(t, { found: oldest(t, IS_PENDING) });
 
 /**
- * A step with two parts. First it takes up to $6 jobs whose leases have ended. If it found fewer, it fills
- * the rest with pending jobs.
- *
- * @param pending - CTEs that find up to `PLACES_LEFT` pending jobs; the last CTE is `due`
- * @param order - the columns of `due` by which pending jobs are taken
- * @param condition - a further condition for the jobs whose leases have ended
+ * A CTE that looks whether the lease of any job has ended. It does not use EXISTS, because EXISTS ignores the
+ * order, so that the planner may read the table.
  */
-export const lostFirst = (
-  t: Tables,
-  pending: string,
-  order: readonly string[],
-  condition = '',
-): ClaimStep => {
-  const found = ['jobId', 'runNumber', 'workerId', 'availableAt', 'spent'];
-  const added = order.filter((name) => !found.includes(name));
-  return {
-    found: `${oldest(t, 'lost', `${IS_LEASED}${condition}`, '$6::integer')},
-  places AS MATERIALIZED (
-    SELECT $6::integer - count(*)::integer AS "left" FROM lost
-  ), ${pending}, found AS MATERIALIZED (
-    SELECT ${columns([...found, ...added], 'due')}, 2 AS "part" FROM due
-    UNION ALL
-    SELECT ${[columns(found, 'lost'), ...added.map(() => '0')].join(', ')}, 1 FROM lost
-  )`,
-    order: ['part', ...order],
-    lost: `CASE "status" WHEN 'processing' THEN ${WORKER_WAS_LOST} ELSE ${NO_TRY_LEFT} END`,
-    noted: noteLost(t, 'taken WHERE "part" = 1'),
-  };
+export const lostCte = (t: Tables): string => `lost AS MATERIALIZED (
+    SELECT (
+      SELECT true FROM ${t.videoJobs}
+      WHERE ${IS_LEASED} AND "availableAt" <= statement_timestamp()
+      ORDER BY "availableAt" LIMIT 1
+    ) AS "any"
+  )`;
+
+/** Whether `lostCte` found no job. */
+export const NONE_LOST = `(SELECT "any" FROM lost) IS NULL`;
+
+/** A column of the first row: whether `lostCte` found a job. */
+export const ABOUT_LOST = {
+  lost: { type: 'boolean', value: `(SELECT "any" FROM lost) IS NOT NULL` },
 };
 
-/** Claims jobs whose leases have ended and pending jobs, each by age. $5 only jobs due since this time, $6 how many. */
-export const claimAny = (t: Tables): Statement => {
-  const pending = oldest(t, 'due', `${IS_PENDING} AND ${DUE_FROM}`, PLACES_LEFT);
-  return claimStep(t, lostFirst(t, pending, ['availableAt'], ` AND ${DUE_FROM}`));
-};
+/** Claims pending jobs as `claimPending` does, but none if the lease of any job has ended: that job goes first. */
+export const claimUnlessLost = (t: Tables): Statement =>
+  claimStep(t, {
+    found: `${lostCte(t)}, ${oldest(t, `${IS_PENDING} AND ${NONE_LOST}`)}`,
+    about: ABOUT_LOST,
+  });
+
+/**
+ * $1 jobIds, $2 maxAttempts. Fails due jobs that have no try left, each with its notification. It passes over
+ * locked jobs, and over jobs that have moved. Returns how many it failed. The check of the status is inside a
+ * CASE: with plain conditions the planner would read an index of the status.
+ */
+export const failSpent = (t: Tables): Statement => sql`
+  WITH found AS MATERIALIZED (
+    SELECT "jobId", "status", "runNumber", "workerId"
+    FROM ${t.videoJobs}
+    WHERE "jobId" = ANY((SELECT $1::uuid[])::uuid[]) AND "attempts" >= $2::integer
+      AND "availableAt" <= statement_timestamp()
+      AND CASE "status" WHEN 'pending' THEN true WHEN 'processing' THEN "workerId" IS NOT NULL END
+      AND ${isOpen(t)}
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), failed AS (
+    UPDATE ${t.videoJobs} j
+    SET ${UNCHANGED},
+      "status" = 'failed',
+      "completedAt" = ${NOW},
+      "workerId" = NULL,
+      "errorMessage" = CASE "status"
+        WHEN 'processing' THEN format('Gave up after attempt %s: its worker was lost.', "attempts")
+        ELSE COALESCE("errorMessage", format('Gave up after attempt %s.', "attempts")) END
+    WHERE "jobId" = ANY(ARRAY(SELECT "jobId" FROM found))
+    RETURNING j."jobId", j."userId", j."runNumber"
+  ), notified AS (
+    INSERT INTO ${t.notificationLog}
+      ("notificationId", "jobId", "notificationType", "recipientEmail", "runNumber", "createdAt",
+        "availableAt")
+    SELECT ${NEW_ID}, f."jobId", 'failure', u."email", f."runNumber", ${NOW}, ${NOW}
+    FROM failed f JOIN ${t.users} u ON u."userId" = f."userId"
+    ON CONFLICT ("jobId", "runNumber") DO NOTHING
+  )${noteLost(t, `found WHERE "status" = 'processing'`)}
+  SELECT count(*)::integer AS "count" FROM failed`;
 
 /**
  * Arrays: $1 jobId, $2 runNumber, $3 workerId. $4 lease in ms.

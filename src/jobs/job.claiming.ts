@@ -1,5 +1,5 @@
-import { claimPastFailed } from '../sql/claim.js';
-import type { Claimed, ClaimRow } from '../sql/claim.js';
+import { claimPastSpent, toStep } from '../sql/claim.js';
+import type { Claimed, ClaimRow, Step } from '../sql/claim.js';
 import { hydrate } from '../sql/hydrate.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
@@ -48,15 +48,20 @@ export const claimPending = (
   dueFrom: DueFrom = null,
 ): Promise<Claimed<VideoJob>> => take(db, statements.claimPending, claim, dueFrom);
 
-/** Claims in one statement: first jobs whose leases have ended, then pending jobs. */
-export const claimAny = (db: SqlRunner, claim: Claim): Promise<Claimed<VideoJob>> =>
-  take(db, statements.claimAny, claim, null);
-
 /**
- * Claims first jobs whose leases have ended, and then pending jobs, where one statement cannot do both.
- *
- * @param pending - claims pending jobs
+ * Claims first jobs whose leases have ended, and then pending jobs. Mostly no lease has ended: then one statement
+ * finds that out, and claims the pending jobs.
  */
+export async function claimAny(db: SqlRunner, claim: Claim): Promise<VideoJob[]> {
+  let lost = false;
+  const see = (about: Begun): void => {
+    lost ||= (about as BegunUnlessLost).lost;
+  };
+  const { items } = await take(db, statements.claimUnlessLost, claim, null, [], see);
+  return lost ? claimLostThen(db, claim, (rest) => claimPending(db, rest)) : items;
+}
+
+/** Claims first jobs whose leases have ended, and then pending jobs. @param pending - claims pending jobs */
 export async function claimLostThen(
   db: SqlRunner,
   claim: Claim,
@@ -77,18 +82,38 @@ export async function claimLostThen(
 async function take(
   db: SqlRunner,
   statement: (t: Tables) => Statement,
-  { limit, leaseMs, workerId, maxAttempts }: Claim,
+  claim: Claim,
   dueFrom: DueFrom,
   more: readonly unknown[] = [],
+  see?: (about: Begun) => void,
 ): Promise<Claimed<VideoJob>> {
+  const { limit, leaseMs, workerId, maxAttempts } = claim;
   const from = dueFrom?.toISOString() ?? '-infinity';
-  const claimed = await claimPastFailed(limit, async (places, look) => {
-    const values = [places, leaseMs, workerId, maxAttempts, from, look, ...more];
-    return toClaimedJobs(await db.run<Row>('claimJobs', statement, values), workerId);
-  });
+  const claimed = await claimPastSpent(
+    limit,
+    async (places, look) => {
+      const values = [places, leaseMs, workerId, maxAttempts, from, look, ...more];
+      const rows = await db.run<Row>('claimJobs', statement, values);
+      const [about, step] = toClaimedJobs(rows, workerId);
+      see?.(about);
+      return step;
+    },
+    (spent) => failSpent(db, claim, spent),
+  );
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
+}
+
+/** Fails the jobs that a claim found without a try left. @returns how many */
+export async function failSpent(
+  db: SqlRunner,
+  { maxAttempts }: Claim,
+  spent: readonly string[],
+): Promise<number> {
+  const values = [spent, maxAttempts];
+  const [row] = await db.run<{ count: number }>('claimJobs', statements.failSpent, values);
+  return row?.count ?? 0;
 }
 
 /** A lease that is still held, or that a cancellation or a deletion has ended. A lease with a locked row is not extended. */
@@ -122,13 +147,21 @@ export interface Begun extends ClaimRow {
   readonly leaseEnd: Date;
 }
 
+interface BegunUnlessLost extends Begun {
+  /** Whether the lease of a job had ended, so that no pending job was claimed. */
+  readonly lost: boolean;
+}
+
 /** The result of a claim's statement: the values of the whole claim, and the jobs in their new runs. */
 export function toClaimedJobs<About extends Begun>(
   [about, ...rows]: readonly Row[],
   workerId: string,
-): readonly [About, VideoJob[]] {
+): readonly [About, Step<VideoJob>] {
   const begun = about as unknown as About;
-  return [begun, rows.map((row) => toClaimedJob(row, begun, workerId))];
+  const jobs = new Map(
+    rows.map((row) => [row['jobId'] as string, toClaimedJob(row, begun, workerId)]),
+  );
+  return [begun, toStep(begun, jobs)];
 }
 
 /** A job in its new run. Values that all jobs of a claim share are sent and read only once. */

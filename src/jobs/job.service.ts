@@ -331,11 +331,9 @@ export class JobService {
       maxAttempts: maxAttempts ?? DEFAULT_MAX_ATTEMPTS,
     };
     if (maxRunningPerUser === undefined) {
-      const { items } =
-        order === 'fair'
-          ? await claimAnyInTurn(this.db, claim, this.rotation)
-          : await claimAny(this.db, claim);
-      return items;
+      return order === 'fair'
+        ? claimAnyInTurn(this.db, claim, this.rotation)
+        : claimAny(this.db, claim);
     }
     if (order === 'age') {
       const message = `needs order 'fair': leave the order out, or the limit`;

@@ -1,4 +1,4 @@
-import { claimPastFailed } from '../sql/claim.js';
+import { claimPastSpent, toStep } from '../sql/claim.js';
 import type { Claimed, ClaimRow } from '../sql/claim.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
@@ -7,6 +7,8 @@ import type { NotificationLog } from '../schema/entities/index.js';
 import { toNotification } from './notification.row.js';
 import type { Row } from './notification.row.js';
 import * as statements from './notification.sql.js';
+
+const OPERATION = 'claimNotifications';
 
 /** How many notifications to claim, for how long, and how many tries each one has. */
 interface Terms {
@@ -42,10 +44,18 @@ export function claim<T>(
   read: (row: Row) => T,
 ): Promise<Claimed<T>> {
   const from = dueFrom?.toISOString() ?? '-infinity';
-  return claimPastFailed(limit, async (places, look) => {
-    const values = [places, leaseMs, maxAttempts, from, look];
-    const operation = 'claimNotifications';
-    const [about, ...rows] = await db.run<Row>(operation, statement, values);
-    return [about as unknown as ClaimRow, rows.map(read)] as const;
-  });
+  return claimPastSpent(
+    limit,
+    async (places, look) => {
+      const values = [places, leaseMs, maxAttempts, from, look];
+      const [about, ...rows] = await db.run<Row>(OPERATION, statement, values);
+      const items = new Map(rows.map((row) => [row['notificationId'] as string, read(row)]));
+      return toStep(about as unknown as ClaimRow, items);
+    },
+    async (spent) => {
+      const values = [spent, maxAttempts];
+      const [row] = await db.run<{ count: number }>(OPERATION, statements.failSpent, values);
+      return row?.count ?? 0;
+    },
+  );
 }

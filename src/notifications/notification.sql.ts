@@ -1,3 +1,4 @@
+import { aboutFound } from '../sql/claim.sql.js';
 import { columns, NEW_ID, NOW, page, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
@@ -92,15 +93,11 @@ export const listNotifications =
       after,
     );
 
-/** Sets a column of a claimed notification: to `delivery`, or to `end` if it has no try left and fails. */
-const set = (column: string, delivery: string, end = `"${column}"`): string =>
-  `"${column}" = CASE WHEN ${TRIES} < $3::integer THEN ${delivery} ELSE ${end} END`;
-
 /**
  * $1 limit, $2 lease in ms, $3 maxAttempts, $4 only notifications due since this time, $5 how many to look at.
- * It works like one step of a claim of jobs. Notifications without a try left become failed. The first row is
- * about the claim. Then come the claimed notifications, those that have waited longest first. If the lease of a
- * delivery ended without an outcome, the delivery is counted as a retry here.
+ * It works like one step of a claim of jobs: `failSpent` fails what it leaves out. The first row is about the
+ * claim. Then come the claimed notifications, in any order. If the lease of a delivery ended without an outcome,
+ * the delivery is counted as a retry here.
  *
  * @param jobColumns - columns of the notifications' jobs to return; their names get the prefix `job.`
  */
@@ -114,36 +111,43 @@ const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
     ORDER BY "availableAt"
     LIMIT $5::integer
     FOR NO KEY UPDATE SKIP LOCKED
-  ), taken AS MATERIALIZED (
-    SELECT * FROM found WHERE "spent"
-    UNION ALL
-    (SELECT * FROM found WHERE NOT "spent" ORDER BY "availableAt" LIMIT $1::integer)
   ), moved AS (
     UPDATE ${t.notificationLog} n
-    SET ${[
-      set('deliveryStatus', '"deliveryStatus"', `'failed'`),
-      set('deliveryNumber', '"deliveryNumber" + 1'),
-      set('retryCount', `GREATEST("retryCount", ${TRIES})`),
-      set('availableAt', `${NOW} + make_interval(secs => $2::double precision / 1000)`),
-      set('errorMessage', '"errorMessage"', LOST_DELIVERY),
-    ].join(',\n      ')}
-    WHERE "notificationId" = ANY(ARRAY(SELECT "notificationId" FROM taken))
+    SET "deliveryNumber" = "deliveryNumber" + 1,
+      "retryCount" = GREATEST("retryCount", ${TRIES}),
+      "availableAt" = ${NOW} + make_interval(secs => $2::double precision / 1000)
+    WHERE "notificationId" = ANY(ARRAY(
+      SELECT "notificationId" FROM found WHERE NOT "spent" LIMIT $1::integer))
     RETURNING ${notification}
   )
-  SELECT (SELECT count(*)::integer FROM found) AS "found",
-    (SELECT count(*)::integer FROM taken WHERE "spent") AS "failed",
-    (SELECT max("availableAt") FROM taken) AS "lastDue", ${NOW} AS "startedAt",
+  SELECT ${NOW} AS "startedAt", ${aboutFound('"notificationId"')},
     ${NOTIFICATION_COLUMNS.map((name) => `NULL AS "${name}"`).join(', ')}
     ${jobColumns.map((name) => `, NULL AS "job.${name}"`).join('')}
+  FROM found
   UNION ALL
-  SELECT * FROM (
-    SELECT NULL::integer, NULL::integer, NULL::timestamptz, NULL::timestamptz,
-      ${columns(NOTIFICATION_COLUMNS, 'm')}${jobColumns.map((name) => `, j."${name}"`).join('')}
-    FROM taken FULL JOIN moved m ON m."notificationId" = taken."notificationId"
-    ${jobColumns.length === 0 ? '' : jobOf(t, jobColumns)}
-    WHERE taken."spent" IS NOT TRUE
-    ORDER BY taken."availableAt", m."notificationId"
-  ) AS claimed`;
+  SELECT NULL, NULL, NULL, NULL,
+    ${columns(NOTIFICATION_COLUMNS, 'm')}${jobColumns.map((name) => `, j."${name}"`).join('')}
+  FROM moved m ${jobColumns.length === 0 ? '' : jobOf(t, jobColumns)}`;
+
+/**
+ * $1 notificationIds, $2 maxAttempts. Fails due notifications that have no try left. It passes over locked ones,
+ * and over those that have changed. Returns how many it failed.
+ */
+export const failSpent = (t: Tables): Statement => sql`
+  WITH found AS MATERIALIZED (
+    SELECT "notificationId"
+    FROM ${t.notificationLog}
+    WHERE "notificationId" = ANY((SELECT $1::uuid[])::uuid[]) AND ${TRIES} >= $2::integer
+      AND CASE WHEN "deliveryStatus" = 'pending' THEN "availableAt" <= statement_timestamp() END
+    FOR NO KEY UPDATE SKIP LOCKED
+  ), failed AS (
+    UPDATE ${t.notificationLog}
+    SET "deliveryStatus" = 'failed',
+      "errorMessage" = ${LOST_DELIVERY}
+    WHERE "notificationId" = ANY(ARRAY(SELECT "notificationId" FROM found))
+    RETURNING 1
+  )
+  SELECT count(*)::integer AS "count" FROM failed`;
 
 /** Reads the job of each notification by its key. The OFFSET keeps the planner from joining the whole table. */
 const jobOf = (t: Tables, jobColumns: readonly string[]): string => `

@@ -5,62 +5,96 @@ const LATE_COMMIT_MS = 100;
 
 /** What a claim of a queue took. */
 export interface Claimed<T> {
-  /** What was claimed, as it waited. */
+  /** What was claimed, in the order of the queue. */
   readonly items: T[];
-  /** How many had no try left, and ended in this claim. */
+  /** How many had no try left, and were failed by this claim. */
   readonly failed: number;
-  /** It did not see the end of what is due: there may be more. */
+  /** Whether the claim did not see the end of what is due, so that there may be more. */
   readonly more: boolean;
-  /** What was due before this time was looked at, but for what nobody could see or take just then. */
+  /** Nothing was due before this time, except rows that nobody could see or take just then. */
   readonly dueUntil: Date;
-  /** For how long, in ms, each of them had been due, where the queue tells. */
+  /** For how long, in ms, each item had been due. */
   readonly waitedMs: readonly number[];
 }
 
-/** The first row that a claim's statement returns. */
+/** The first row that the statement of a claim returns. Arrays are in PostgreSQL's text form. */
 export interface ClaimRow {
-  /** How many rows were looked at. */
-  readonly found: number;
-  readonly failed: number;
-  /** The latest time at which one of those that it took was due; null when it took none. */
-  readonly lastDue: Date | null;
-  /** For how long those that were claimed had been due, in ms, as an array of PostgreSQL. */
-  readonly waited?: string | null;
   /** When the statement began. */
   readonly startedAt: Date;
+  /** The ids of the rows that it found, in the order of the queue; null if it found none. */
+  readonly found: string | null;
+  /** For how long each of them had been due, in ms. */
+  readonly waited: string | null;
+  /** The ids of those that have no try left: it did not claim them. */
+  readonly spent: string | null;
 }
 
-/** For how long what a statement claimed had been due, in ms. */
-export const waitedOf = ({ waited }: Pick<ClaimRow, 'waited'>): number[] =>
-  waited ? waited.slice(1, -1).split(',').map(Number) : [];
+/** What one statement claimed. */
+export interface Step<T> {
+  readonly startedAt: Date;
+  readonly items: T[];
+  readonly waitedMs: number[];
+  /** The ids of the rows that have no try left. */
+  readonly spent: readonly string[];
+  /** How many rows it found. */
+  readonly found: number;
+  /** For how long, in ms, the last of the items and of the spent rows had been due. */
+  readonly lastWaitedMs: number | undefined;
+}
+
+const entries = (array: string | null): string[] => (array ? array.slice(1, -1).split(',') : []);
 
 /**
- * Claims, and goes on while rows without a try left stood in the way, looking at more each time: behind
- * thousands of these it takes a handful of statements, and not one for each.
+ * Puts the rows of a claim's statement into the order of the queue. PostgreSQL returns them in any order.
+ *
+ * @param about - the first row
+ * @param claimed - the items by their ids
+ */
+export function toStep<T>(about: ClaimRow, claimed: ReadonlyMap<string, T>): Step<T> {
+  const step = { startedAt: about.startedAt, items: [] as T[], waitedMs: [] as number[] };
+  const [ids, waited, spent] = [entries(about.found), entries(about.waited), entries(about.spent)];
+  const isSpent = new Set(spent);
+  let lastWaitedMs: number | undefined;
+  for (const [index, id] of ids.entries()) {
+    const item = claimed.get(id);
+    if (item === undefined && !isSpent.has(id)) continue;
+    lastWaitedMs = Number(waited[index]);
+    if (item === undefined) continue;
+    step.items.push(item);
+    step.waitedMs.push(lastWaitedMs);
+  }
+  return { ...step, spent, found: ids.length, lastWaitedMs };
+}
+
+/**
+ * Claims, and goes on while rows without a try left stand in the way. It fails them, and looks at more rows
+ * each time: behind thousands of them it takes a few statements, and not one for each.
  *
  * @param limit - how many to claim at the most
- * @param claim - one statement, which claims up to `limit` of as many rows as it looks at; the row about
- *   it, and what it claimed
+ * @param claim - one statement, which looks at `look` rows and claims up to `limit` of them
+ * @param fail - fails rows that have no try left; returns how many
  */
-export async function claimPastFailed<T>(
+export async function claimPastSpent<T>(
   limit: number,
-  claim: (limit: number, look: number) => Promise<readonly [ClaimRow, T[]]>,
+  claim: (limit: number, look: number) => Promise<Step<T>>,
+  fail: (spent: readonly string[]) => Promise<number>,
 ): Promise<Claimed<T>> {
   const items: T[] = [];
   const waitedMs: number[] = [];
   let failed = 0;
   let dueUntil = new Date(0);
-  for (let look = limit; ; look = Math.min(4 * look, MAX_LIMIT)) {
+  for (let look = limit; ; look = Math.min(8 * look, MAX_LIMIT)) {
     try {
-      const [row, claimed] = await claim(limit - items.length, look);
-      items.push(...claimed);
-      waitedMs.push(...waitedOf(row));
-      failed += row.failed;
-      const sawAll = row.found < look && row.found === row.failed + claimed.length;
-      const before = row.startedAt.getTime() - LATE_COMMIT_MS;
-      const lastDue = row.lastDue ?? dueUntil;
-      dueUntil = sawAll ? new Date(Math.max(before, lastDue.getTime())) : lastDue;
-      if (sawAll || row.failed === 0 || items.length === limit) {
+      const step = await claim(limit - items.length, look);
+      items.push(...step.items);
+      waitedMs.push(...step.waitedMs);
+      const { spent, found, lastWaitedMs } = step;
+      if (spent.length > 0) failed += await fail(spent);
+      const sawAll = found < look && found === spent.length + step.items.length;
+      const startedAt = step.startedAt.getTime();
+      const lastDue = lastWaitedMs === undefined ? dueUntil.getTime() : startedAt - lastWaitedMs;
+      dueUntil = new Date(sawAll ? Math.max(startedAt - LATE_COMMIT_MS, lastDue) : lastDue);
+      if (sawAll || spent.length === 0 || items.length === limit) {
         return { items, failed, more: !sawAll, dueUntil, waitedMs };
       }
     } catch (error) {

@@ -154,7 +154,7 @@ export class SchedulePlayer {
     );
     const { workerId } = worker.jobs;
     const claim = { limit, leaseMs: LEASE_MS, maxAttempts: MAX_ATTEMPTS, workerId };
-    const { items: claimed } = await claimAny(this.db, claim);
+    const claimed = await claimAny(this.db, claim);
     const spent = due.filter(({ attempts }) => attempts >= MAX_ATTEMPTS);
     const claimable = Math.min(limit, due.length - spent.length);
     equal(claimed.length, claimable, 'jobs claimed by a claim');
