@@ -114,7 +114,7 @@ async function takeSteps(
       passedOver ||= took.passedOver;
       searchMs = Math.max(searchMs, took.searchMs);
       const hasFoundSpent = took.spent.length > 0;
-      if (hasFoundSpent) failed += await failSpent(db, claim, took.spent);
+      if (hasFoundSpent) failed += await failSpent(db, claim.maxAttempts, took.spent);
       const places = claim.limit - items.length;
       // If places are left, it has visited every user whose turn it was.
       const last = (places === 0 ? lastServed(took.items) : took.walkedTo) ?? lastUser;

@@ -82,12 +82,11 @@ export async function claimLostThen(
 async function take(
   db: SqlRunner,
   statement: (t: Tables) => Statement,
-  claim: Claim,
+  { limit, leaseMs, workerId, maxAttempts }: Claim,
   dueFrom: DueFrom,
   more: readonly unknown[] = [],
   see?: (about: Begun) => void,
 ): Promise<Claimed<VideoJob>> {
-  const { limit, leaseMs, workerId, maxAttempts } = claim;
   const from = dueFrom?.toISOString() ?? '-infinity';
   const claimed = await claimPastSpent(
     limit,
@@ -98,7 +97,7 @@ async function take(
       see?.(about);
       return step;
     },
-    (spent) => failSpent(db, claim, spent),
+    (spent) => failSpent(db, maxAttempts, spent),
   );
   announce(db.dataSource, 'notifications', claimed.failed, undefined);
   announceMoved(db.dataSource, undefined, () => claimed.items);
@@ -108,7 +107,7 @@ async function take(
 /** Fails the jobs that a claim found without a try left. @returns how many */
 export async function failSpent(
   db: SqlRunner,
-  { maxAttempts }: Claim,
+  maxAttempts: number,
   spent: readonly string[],
 ): Promise<number> {
   const values = [spent, maxAttempts];

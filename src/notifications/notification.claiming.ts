@@ -52,10 +52,17 @@ export function claim<T>(
       const items = new Map(rows.map((row) => [row['notificationId'] as string, read(row)]));
       return toStep(about as unknown as ClaimRow, items);
     },
-    async (spent) => {
-      const values = [spent, maxAttempts];
-      const [row] = await db.run<{ count: number }>(OPERATION, statements.failSpent, values);
-      return row?.count ?? 0;
-    },
+    (spent) => failSpent(db, maxAttempts, spent),
   );
+}
+
+/** Fails the notifications that a claim found without a try left. @returns how many */
+export async function failSpent(
+  db: SqlRunner,
+  maxAttempts: number,
+  spent: readonly string[],
+): Promise<number> {
+  const values = [spent, maxAttempts];
+  const [row] = await db.run<{ count: number }>(OPERATION, statements.failSpent, values);
+  return row?.count ?? 0;
 }

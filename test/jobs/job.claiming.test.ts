@@ -1,6 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { jest } from '@jest/globals';
+import { failSpent } from '../../src/jobs/job.claiming.js';
 import { VideoJob } from '../../src/schema/entities/index.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
 import {
@@ -223,6 +226,47 @@ describe('claimJobs', () => {
     expect(await h.jobs.listAttemptErrors(jobId)).toHaveLength(5);
     await h.jobs.retryJob(jobId);
     expect(await h.jobs.claimJobs()).toMatchObject([{ jobId, attempts: 1, runNumber: 6 }]);
+  });
+
+  it('does not fail what has changed since it was found without a try left', async () => {
+    const retried = await make.pending();
+    const [scheduled, running, unleased, completed, locked, spent] = [
+      await make.pending(),
+      await make.leased(),
+      await make.unleased(),
+      await make.completed(),
+      await make.pending(),
+      await make.pending(),
+    ];
+    const changed = [scheduled, running, unleased, completed, locked, spent].map(
+      (job) => job.jobId,
+    );
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5 WHERE "jobId" = ANY($1)', [
+      changed,
+    ]);
+    await h.dataSource.query(
+      `UPDATE video_jobs SET "availableAt" = now() + interval '1 day' WHERE "jobId" = $1`,
+      [scheduled.jobId],
+    );
+    const found = [retried.jobId, ...changed];
+    const rest = found.filter((jobId) => jobId !== spent.jobId);
+    const all = (): Promise<VideoJob[]> =>
+      Promise.all(rest.map((jobId) => stored(h.dataSource, jobId)));
+    const before = await all();
+    const db = new SqlRunner(h.dataSource, preparedByDefault());
+    await h.jobs.pauseProcessing();
+    expect(await failSpent(db, 5, found)).toBe(0);
+    await h.jobs.resumeProcessing();
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(`SELECT 1 FROM video_jobs WHERE "jobId" = $1 FOR NO KEY UPDATE`, [
+        locked.jobId,
+      ]);
+      expect(await withoutWaiting(h.dataSource, failSpent(db, 5, found))).toBe(1);
+    });
+    expect(await all()).toEqual(before);
+    expect(await notificationsOf(h.dataSource, spent.jobId)).toMatchObject([
+      { notificationType: 'failure' },
+    ]);
   });
 
   it('passes over rows that somebody has locked, without waiting', async () => {

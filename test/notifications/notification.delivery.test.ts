@@ -1,9 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { jest } from '@jest/globals';
+import { failSpent } from '../../src/notifications/notification.claiming.js';
 import { NotificationLog } from '../../src/schema/entities/index.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
-import { HOUR_MS, lapseDelivery, makers, openPeer } from '../jobs/fixtures.js';
+import { HOUR_MS, lapseDelivery, makers, openPeer, withoutWaiting } from '../jobs/fixtures.js';
 import type { Peer } from '../jobs/fixtures.js';
 
 let h: Harness;
@@ -121,6 +124,36 @@ describe('claimNotifications', () => {
       `SELECT count(*)::integer AS "count" FROM notification_log WHERE "deliveryStatus" = 'failed'`,
     );
     expect(failed.count).toBe(3000);
+  });
+
+  it('does not fail what has changed since it was found without a try left', async () => {
+    const fresh = await logged();
+    const [leased, sent, locked, spent] = [
+      await logged(),
+      await logged(),
+      await logged(),
+      await logged(),
+    ];
+    const set = (values: string, { notificationId }: NotificationLog): Promise<unknown> =>
+      h.dataSource.query(`UPDATE notification_log SET ${values} WHERE "notificationId" = $1`, [
+        notificationId,
+      ]);
+    for (const one of [leased, sent, locked, spent]) await set('"deliveryNumber" = 5', one);
+    await set(`"availableAt" = now() + interval '1 day'`, leased);
+    await set(`"deliveryStatus" = 'sent', "sentAt" = now()`, sent);
+    const rest = [fresh, leased, sent, locked];
+    const before = await Promise.all(rest.map(stored));
+    const found = [...rest, spent].map(({ notificationId }) => notificationId);
+    const db = new SqlRunner(h.dataSource, preparedByDefault());
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query(
+        `SELECT 1 FROM notification_log WHERE "notificationId" = $1 FOR NO KEY UPDATE`,
+        [locked.notificationId],
+      );
+      expect(await withoutWaiting(h.dataSource, failSpent(db, 5, found))).toBe(1);
+    });
+    expect(await Promise.all(rest.map(stored))).toEqual(before);
+    expect(await stored(spent)).toMatchObject({ deliveryStatus: 'failed' });
   });
 
   it('gives a delivery five tries by default, and keeps the last error', async () => {
