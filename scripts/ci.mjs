@@ -73,7 +73,7 @@ const STAGES = [
     minutes: 20,
   },
   {
-    name: "the console in Debian's Chromium",
+    name: "the console and the site of the documentation in Debian's Chromium",
     command: ['npm', '--silent', 'run', 'test:browser'],
     minutes: 10,
   },

@@ -76,13 +76,47 @@ function linkToRepository(markdown: MarkdownRenderer): void {
   });
 }
 
+/** A picture whose name ends with `-light` is shown in the light theme, and the one with `-dark` in the dark theme. */
+function showPictureOfTheme(markdown: MarkdownRenderer): void {
+  const { image } = markdown.renderer.rules;
+  if (image === undefined) throw new Error('VitePress has no rule for images.');
+  markdown.renderer.rules.image = (...args) => {
+    const [tokens, index, , env] = args;
+    const token = tokens[index];
+    const light = token?.attrGet('src') ?? '';
+    const dark = light.replace('-light.', '-dark.');
+    const folder = posix.dirname(String(env.relativePath));
+    if (dark === light || !existsSync(posix.join(docs, folder, dark))) return image(...args);
+    return [light, dark]
+      .map((src, theme) => {
+        token?.attrSet('src', src);
+        token?.attrSet('class', theme === 0 ? 'only-light' : 'only-dark');
+        return image(...args);
+      })
+      .join('');
+  };
+}
+const CSS = '.dark .only-light, html:not(.dark) .only-dark { display: none }';
+
+const base = process.env.DOCS_BASE ?? '/';
+
 export default defineConfig({
   title: 'FrameForge database',
   description: 'Jobs, notifications and migrations for NestJS on PostgreSQL.',
-  base: process.env.DOCS_BASE ?? '/',
+  base,
+  head: [
+    ['link', { rel: 'icon', href: `${base}icon.svg` }],
+    ['style', {}, CSS],
+  ],
   srcExclude: ['node_modules/**'],
   lastUpdated: false,
-  markdown: { config: linkToRepository, theme: { light: 'github-light', dark: 'github-dark' } },
+  markdown: {
+    config: (markdown) => {
+      linkToRepository(markdown);
+      showPictureOfTheme(markdown);
+    },
+    theme: { light: 'github-light', dark: 'github-dark' },
+  },
   themeConfig: {
     search: { provider: 'local' },
     outline: [2, 3],
