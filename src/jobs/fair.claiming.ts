@@ -76,7 +76,7 @@ export async function claimAnyInTurn(
   };
   const step = anyNumber(db, statements.claimInTurnUnlessLost, see);
   const { items } = await goRound(db, step, claim, rotation);
-  // A lease may have ended between two steps of this claim.
+  // A lease may have ended between two statements of this claim.
   if (!lost || items.length > 0) return items;
   return claimLostThen(db, claim, (rest) => claimInTurn(db, rest, rotation));
 }

@@ -58,7 +58,9 @@ export async function claimAny(db: SqlRunner, claim: Claim): Promise<VideoJob[]>
     lost ||= (about as BegunUnlessLost).lost;
   };
   const { items } = await take(db, statements.claimUnlessLost, claim, null, [], see);
-  return lost ? claimLostThen(db, claim, (rest) => claimPending(db, rest)) : items;
+  // A lease may have ended between two statements of this claim.
+  if (!lost || items.length > 0) return items;
+  return claimLostThen(db, claim, (rest) => claimPending(db, rest));
 }
 
 /** Claims first jobs whose leases have ended, and then pending jobs. @param pending - claims pending jobs */

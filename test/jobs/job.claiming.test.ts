@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { jest } from '@jest/globals';
-import { failSpent } from '../../src/jobs/job.claiming.js';
+import { claimAnyInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
+import { claimAny, failSpent } from '../../src/jobs/job.claiming.js';
+import type { Claim } from '../../src/jobs/job.claiming.js';
 import { VideoJob } from '../../src/schema/entities/index.js';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
@@ -226,6 +228,37 @@ describe('claimJobs', () => {
     expect(await h.jobs.listAttemptErrors(jobId)).toHaveLength(5);
     await h.jobs.retryJob(jobId);
     expect(await h.jobs.claimJobs()).toMatchObject([{ jobId, attempts: 1, runNumber: 6 }]);
+  });
+
+  it.each<[string, (db: SqlRunner, claim: Claim) => Promise<VideoJob[]>]>([
+    ['age', claimAny],
+    ['fair', (db, claim) => claimAnyInTurn(db, claim, new Rotation())],
+  ])('keeps what it has claimed when a lease ends meanwhile, by %s', async (_, claimOne) => {
+    const { userId } = await h.user();
+    const leased = await make.leased();
+    const [spent, first, second] = [
+      await make.pending(userId),
+      await make.pending(userId),
+      await make.pending(userId),
+    ];
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5 WHERE "jobId" = $1', [
+      spent.jobId,
+    ]);
+    const db = new SqlRunner(h.dataSource, preparedByDefault());
+    // The claim goes on after the job without a try left. By then the lease has ended.
+    const run = db.run.bind(db);
+    let statements = 0;
+    jest.spyOn(db, 'run').mockImplementation(async (...args) => {
+      const rows = await run(...args);
+      statements += 1;
+      if (statements === 1) await lapse(h.dataSource, leased);
+      return rows as never[];
+    });
+    const claim = { limit: 2, leaseMs: HOUR_MS, workerId: 'w', maxAttempts: 5 };
+    expect(ids(await claimOne(db, claim))).toEqual([first.jobId]);
+    expect(statements).toBe(3);
+    expect(await stored(h.dataSource, first.jobId)).toMatchObject({ status: 'processing' });
+    expect(ids(await h.jobs.claimJobs())).toEqual([leased.jobId, second.jobId]);
   });
 
   it('does not fail what has changed since it was found without a try left', async () => {
