@@ -2,7 +2,8 @@
 // A test that is skipped or not written yet counts as failed, because it proves nothing.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
 import { run, Tally } from './tally.mjs';
 
 const directory = mkdtempSync(join(tmpdir(), 'frameforge-jest-'));
@@ -12,7 +13,8 @@ try {
   const args = ['test', '--', '--json', `--outputFile=${outputFile}`, ...process.argv.slice(2)];
   const { code } = await run(['npm', '--silent', 'run', ...args]);
   const result = JSON.parse(readFileSync(outputFile, 'utf8'));
-  tally.add('tests', { passed: result.numPassedTests, failed: result.numFailedTests });
+  const reasons = result.testResults.flatMap(failuresOf);
+  tally.add('tests', { passed: result.numPassedTests, failed: result.numFailedTests, reasons });
   tally.add('test files that did not run', { passed: 0, failed: result.numRuntimeErrorTestSuites });
   const skipped = result.numPendingTests + result.numTodoTests;
   tally.add('tests that were skipped', { passed: 0, failed: skipped });
@@ -24,3 +26,20 @@ try {
   rmSync(directory, { recursive: true, force: true });
 }
 tally.end();
+
+/** A line for each test of a file that failed, or one for the file if it did not run. */
+function failuresOf({ name, message, status, assertionResults }) {
+  const file = relative(process.cwd(), name);
+  const failed = assertionResults.filter((test) => test.status === 'failed');
+  if (failed.length === 0) return status === 'failed' ? [`Failed: ${file}: ${short(message)}`] : [];
+  return failed.map(
+    ({ fullName, failureMessages }) =>
+      `Failed: ${file}: ${fullName}: ${short(failureMessages.join(' '))}`,
+  );
+}
+
+/** A message in one line, without its stack and the colours. */
+function short(message) {
+  const [said] = stripVTControlCharacters(message).split(/\n\s+at /);
+  return said.replaceAll(/\s+/g, ' ').trim().slice(0, 500);
+}
