@@ -54,6 +54,7 @@ it.each([
     const work = async ({ jobs }: (typeof peers)[number]): Promise<void> => {
       while (performance.now() < end) {
         const [job] = await jobs.claimJobs({ limit: 1, maxRunningPerUser: CAP });
+        // Claiming and recording take a small part of the time, also on a busy machine.
         await sleep(job === undefined ? 10 : 100 + Math.random() * 100);
         if (job === undefined) continue;
         await jobs.completeJob(job, result);
