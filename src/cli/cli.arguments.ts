@@ -62,7 +62,7 @@ Options:
   --ended-from <time>, --ended-before <time>  for retry: when the jobs failed
   --reason <text>            for cancel: the text that the users of the jobs read
   --older-than <time>        for prune: remove jobs that ended before then
-  --yes                      for adopt, retry, cancel, redeliver, prune: do it, instead of only counting
+  --yes                      for adopt, retry, cancel, redeliver, prune: make the changes, instead of only showing them
   -h, --help                 show this`;
 
 /**

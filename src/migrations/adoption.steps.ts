@@ -123,7 +123,7 @@ export const extraColumns = ({ columns }: FirstTable, found: readonly FoundColum
 
 /** Replaces an unknown type of notification by the type that the job's status tells. */
 const KINDS: Step = {
-  words: `where "notificationType" is another word than 'success' and 'failure', set it to 'success' if the job is completed, or else to 'failure'`,
+  words: `where "notificationType" is neither 'success' nor 'failure', set it to 'success' if the job is completed, and otherwise to 'failure'`,
   sql: `
     UPDATE notification_log n SET "notificationType" =
       CASE (SELECT "status"::text FROM video_jobs j WHERE j."jobId" = n."jobId")
