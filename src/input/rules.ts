@@ -98,9 +98,14 @@ export const instant: Rule = {
   name: 'instant',
   message: 'must be a Date from 1970 to 9999; in JSON, as 2030-01-31T12:00:00Z',
   openApi: { type: () => Date },
-  accepts: (value) =>
-    isDate(value) && value.getTime() >= 0 && value.getTime() < Date.UTC(10_000, 0, 1),
+  accepts: isInstant,
+  // A call may wait for others that share its statement, and its caller may change the date meanwhile.
+  copy: (value) => (isInstant(value) ? new Date(value) : undefined),
 };
+
+function isInstant(value: unknown): value is Date {
+  return isDate(value) && value.getTime() >= 0 && value.getTime() < Date.UTC(10_000, 0, 1);
+}
 
 export function oneOf(values: readonly string[]): Rule {
   return {

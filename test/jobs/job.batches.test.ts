@@ -85,6 +85,28 @@ describe('creations at once', () => {
     }
   });
 
+  it('are not affected by a date that a caller changes after its call', async () => {
+    const [a, b, c] = await users(3);
+    const due = new Date('2030-01-31T12:00:00Z');
+    const calls = [a, b, c].map((user, index) =>
+      h.jobs.createJob({
+        ...video,
+        userId: user!.userId,
+        ...(index === 1 ? { availableAt: due } : {}),
+      }),
+    );
+    const list = h.jobs.createJobs([{ ...video, userId: a!.userId, availableAt: due }]);
+    due.setTime(Number.NaN);
+    const made = [...(await Promise.all(calls)), ...(await list)];
+    for (const { jobId, availableAt } of made) {
+      expect((await h.jobs.getJob(jobId)).availableAt).toEqual(availableAt);
+    }
+    expect([made[1], made[3]]).toMatchObject([
+      { availableAt: new Date('2030-01-31T12:00:00Z') },
+      { availableAt: new Date('2030-01-31T12:00:00Z') },
+    ]);
+  });
+
   it('fail one by one for unknown users', async () => {
     const [user] = await users(1);
     const unknown = randomUUID();
