@@ -1,12 +1,11 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { DataSource } from 'typeorm';
 import type { ResolvedOptions } from './database.options.js';
-import { misread } from './database.url.js';
+import { requireNothingMisread } from './connection/host.options.js';
 import { ConfigurationError } from './errors.js';
 import { JobService } from './jobs/job.service.js';
 import { DEFAULT_URL_SCHEMES } from './jobs/url.schemes.js';
 import { NotificationService } from './notifications/notification.service.js';
-import type { PostgresOptions } from './peers/typeorm.internals.js';
 import { frameForgeEntities } from './schema/entities/index.js';
 import { preparedByDefault } from './sql/prepared-by-default.js';
 import { JobStatistics } from './statistics/job.statistics.js';
@@ -69,12 +68,7 @@ export function serviceOn(
 }
 
 function requireEntities(dataSource: DataSource): void {
-  const problems = misread(dataSource.options as PostgresOptions);
-  if (problems.length > 0) {
-    throw new ConfigurationError(
-      `The data source that FrameForgeDatabaseModule is to use: ${problems.join('; ')}.`,
-    );
-  }
+  requireNothingMisread(dataSource);
   const missing = frameForgeEntities.filter((entity) => !dataSource.hasMetadata(entity));
   if (missing.length > 0) {
     throw new ConfigurationError(

@@ -132,19 +132,28 @@ function sslOf(parameters: URLSearchParams): boolean | null | undefined {
 /**
  * Finds options that TypeORM would ignore or misread, for a data source that the application has opened.
  */
-export function misread({ url, schema, ssl }: PostgresOptions): string[] {
-  const problems: string[] = [];
-  if (ssl !== undefined && typeof ssl !== 'boolean' && typeof ssl !== 'object') {
-    problems.push(`\`ssl\` is '${String(ssl)}', which counts as on: give true, false or { ca }`);
-  }
-  const named = isPostgresUrl(url) ? new URL(url).searchParams.get('schema') : null;
-  if (named !== null && named !== schema) {
-    problems.push(
-      `the URL names the schema '${named}', which TypeORM does not read: use \`schema\``,
-    );
-  }
-  return problems;
+export function misread({ schema, replication, ...single }: PostgresOptions): string[] {
+  const servers: Server[] = replication ? [replication.master, ...replication.slaves] : [single];
+  const problems = servers.flatMap(({ url, ssl }) => {
+    const isMisread = ssl !== undefined && typeof ssl !== 'boolean' && typeof ssl !== 'object';
+    const named = schemasOf(url).filter((name) => name !== schema);
+    return [
+      ...(isMisread
+        ? [`\`ssl\` is '${String(ssl)}', which counts as on: give true, false or { ca }`]
+        : []),
+      ...named.map(
+        (name) => `the URL names the schema '${name}', which TypeORM does not read: use \`schema\``,
+      ),
+    ];
+  });
+  return [...new Set(problems)];
 }
+
+/** What says how to reach one server. */
+type Server = Pick<PostgresOptions, 'url' | 'ssl'>;
+
+const schemasOf = (url: unknown): string[] =>
+  isPostgresUrl(url) ? new URL(url).searchParams.getAll('schema') : [];
 
 /** Whether a value is a port, as a number or as digits, because configuration services return strings. */
 export function isPort(value: unknown): boolean {

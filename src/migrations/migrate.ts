@@ -1,6 +1,7 @@
 import { Logger } from '@nestjs/common';
 import type { DataSource } from 'typeorm';
 import type { BootLogger } from '../connection/boot.logger.js';
+import { requireNothingMisread } from '../connection/host.options.js';
 import type { BootOptions } from '../database.options.js';
 import { MigrationError } from '../errors.js';
 import { fromDriver } from '../errors.driver.js';
@@ -24,7 +25,8 @@ export interface MigrateOptions {
  *
  * @param dataSource - an initialized data source, with `frameForgeMigrations` among its migrations
  * @throws MigrationError if a migration fails, or another replica holds the lock for too long
- * @throws ConfigurationError if the role may not change the schema
+ * @throws ConfigurationError if the role may not change the schema, or the URL of the data source names a schema,
+ *   which TypeORM does not read
  * @throws DatabaseUnavailableError if the connection breaks; run it again
  * @example
  * TypeOrmModule.forRootAsync({
@@ -45,6 +47,7 @@ export async function migrate(
     migrationsLockTimeoutMs: lockTimeoutMs,
     requireCurrentSchema: false,
   };
+  requireNothingMisread(dataSource);
   try {
     await bringUpToDate(dataSource, options, logger);
   } catch (error) {

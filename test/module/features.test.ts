@@ -3,15 +3,17 @@ import type { INestApplication, ModuleMetadata, Type } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import { getDataSourceToken, TypeOrmModule } from '@nestjs/typeorm';
 import { Client } from 'pg';
-import type { DataSource, EntitySubscriberInterface } from 'typeorm';
-import { Column, Entity, EventSubscriber, PrimaryGeneratedColumn } from 'typeorm';
+import type { EntitySubscriberInterface } from 'typeorm';
+import { Column, DataSource, Entity, EventSubscriber, PrimaryGeneratedColumn } from 'typeorm';
 import { FrameForgeDatabaseModule } from '../../src/database.module.js';
 import type { FrameForgeFeatureOptions } from '../../src/database.module.js';
-import { DatabaseUnavailableError } from '../../src/errors.js';
+import { ConfigurationError, DatabaseUnavailableError } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
 import { WAKE_UP_CHANNEL } from '../../src/jobs/wake-up.sender.js';
+import { migrate } from '../../src/migrations/migrate.js';
 import { poolsOf } from '../../src/peers/typeorm.internals.js';
 import { frameForgeEntities, VideoJob } from '../../src/schema/entities/index.js';
+import { frameForgeMigrations } from '../../src/schema/migrations/index.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
 import { Proxy } from '../support/proxy.js';
@@ -204,11 +206,58 @@ describe('wake-ups', () => {
   });
 });
 
-it('a schema in the URL of a data source, which TypeORM ignores, is refused by name', async () => {
-  const url = `${h.url}${h.url.includes('?') ? '&' : '?'}schema=app`;
-  await expect(boot([theirs({ url }), FrameForgeDatabaseModule.forFeature()])).rejects.toThrow(
-    "the URL names the schema 'app', which TypeORM does not read: use `schema`.",
-  );
+const inSchema = (): string => `${h.url}${h.url.includes('?') ? '&' : '?'}schema=app`;
+
+describe('a schema in the URL of a data source, which TypeORM ignores, is refused by name', () => {
+  const refusal = "the URL names the schema 'app', which TypeORM does not read: use `schema`.";
+  const addresses: [where: string, options: () => object][] = [
+    ['the URL', () => ({ url: inSchema() })],
+    [
+      'the URL of a master',
+      () => ({ url: undefined, replication: { master: { url: inSchema() }, slaves: [] } }),
+    ],
+    [
+      'the URL of a slave',
+      () => ({
+        url: undefined,
+        replication: { master: { url: h.url }, slaves: [{ url: inSchema() }] },
+      }),
+    ],
+  ];
+
+  it.each(addresses)('by forFeature: %s', async (_, options) => {
+    const imports = [theirs(options()), FrameForgeDatabaseModule.forFeature()];
+    await expect(boot(imports)).rejects.toThrow(refusal);
+    await expect(boot([theirs({ ...options(), schema: 'public' }), imports[1]!])).rejects.toThrow(
+      refusal,
+    );
+  });
+
+  it.each(addresses)('by migrate(): %s', async (_, options) => {
+    const given = { url: h.url, entities: frameForgeEntities, migrations: frameForgeMigrations };
+    const dataSource = new DataSource({ type: 'postgres', ...given, ...options() } as never);
+    await dataSource.initialize();
+    try {
+      await expect(migrate(dataSource)).rejects.toThrow(refusal);
+      await expect(migrate(dataSource)).rejects.toBeInstanceOf(ConfigurationError);
+    } finally {
+      await dataSource.destroy();
+    }
+  });
+
+  it('is no matter where `schema` says so, too', async () => {
+    const schema = 'app';
+    await h.dataSource.query(`CREATE SCHEMA IF NOT EXISTS "${schema}"`);
+    const given = { entities: frameForgeEntities, migrations: frameForgeMigrations };
+    const dataSource = new DataSource({ type: 'postgres', url: inSchema(), schema, ...given });
+    await dataSource.initialize();
+    try {
+      await migrate(dataSource, { logger: { log() {}, warn() {} } });
+      expect(await dataSource.getRepository(VideoJob).count()).toBe(0);
+    } finally {
+      await dataSource.destroy();
+    }
+  });
 });
 
 describe('an entity class of the application with the name of an entity of this package', () => {
