@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { MAX_LIMIT } from '../input/defaults.js';
+import { addNew } from '../sql/claim.js';
 import type { Claimed, Step } from '../sql/claim.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
@@ -9,7 +10,6 @@ import * as statements from './fair.claiming.sql.js';
 import { claimLostThen, failSpent, toClaimedJobs } from './job.claiming.js';
 import type { Begun, Claim } from './job.claiming.js';
 import { announceMoved } from './job.changes.js';
-import { announce } from './job.events.js';
 import type { Row } from './job.row.js';
 
 /** A claim looks for this many more users than it needs, because other claims may have locked some. */
@@ -88,7 +88,6 @@ async function goRound(
   rotation: Rotation,
 ): Promise<ClaimedInTurn> {
   const claimed = await takeSteps(db, step, claim, rotation);
-  announce(db.dataSource, 'notifications', claimed.failed, undefined);
   announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
 }
@@ -101,6 +100,7 @@ async function takeSteps(
 ): Promise<ClaimedInTurn> {
   const items: VideoJob[] = [];
   const waitedMs: number[] = [];
+  const asked = new Set<string>();
   let [failed, searchMs, more, passedOver] = [0, 0, false, false];
   // Other claims of this process move the rotation meanwhile, so this claim keeps its own position.
   let lastUser = rotation.lastUser;
@@ -113,8 +113,8 @@ async function takeSteps(
       more ||= took.mayHaveMore;
       passedOver ||= took.passedOver;
       searchMs = Math.max(searchMs, took.searchMs);
-      const hasFoundSpent = took.spent.length > 0;
-      if (hasFoundSpent) failed += await failSpent(db, claim.maxAttempts, took.spent);
+      if (took.spent.length > 0) failed += await failSpent(db, claim.maxAttempts, took.spent);
+      const hasFoundSpent = addNew(asked, took.spent);
       const places = claim.limit - items.length;
       // If places are left, it has visited every user whose turn it was.
       const last = (places === 0 ? lastServed(took.items) : took.walkedTo) ?? lastUser;

@@ -265,6 +265,6 @@ export const extendLeases = (t: Tables): Statement => sql`
 /** No parameter. Counts the due jobs, and says how long the job that waits longest has been due. */
 export const jobQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
-    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::bigint AS "ageMs"
+    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min(GREATEST("availableAt", 'epoch'))) * 1000, 0)::bigint AS "ageMs"
   FROM ${t.videoJobs}
   WHERE ((${IS_PENDING}) OR (${IS_LEASED})) AND "availableAt" <= statement_timestamp()`;

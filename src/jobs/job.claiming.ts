@@ -101,7 +101,6 @@ async function take(
     },
     (spent) => failSpent(db, maxAttempts, spent),
   );
-  announce(db.dataSource, 'notifications', claimed.failed, undefined);
   announceMoved(db.dataSource, undefined, () => claimed.items);
   return claimed;
 }
@@ -114,7 +113,9 @@ export async function failSpent(
 ): Promise<number> {
   const values = [spent, maxAttempts];
   const [row] = await db.run<{ count: number }>('claimJobs', statements.failSpent, values);
-  return row?.count ?? 0;
+  const failed = row?.count ?? 0;
+  announce(db.dataSource, 'notifications', failed, undefined);
+  return failed;
 }
 
 /** A lease that is still held, or that a cancellation or a deletion has ended. A lease with a locked row is not extended. */

@@ -242,6 +242,6 @@ export const redeliverLocked = (t: Tables): string => `kept AS MATERIALIZED (
 /** No parameter. Counts the due deliveries, and says how long the delivery that waits longest has been due. */
 export const deliveryQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
-    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min("availableAt")) * 1000, 0)::bigint AS "ageMs"
+    COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min(GREATEST("availableAt", 'epoch'))) * 1000, 0)::bigint AS "ageMs"
   FROM ${t.notificationLog}
   WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()`;

@@ -9,7 +9,10 @@ export interface Claimed<T> {
   readonly items: T[];
   /** How many had no try left, and were failed by this claim. */
   readonly failed: number;
-  /** Whether the claim did not see the end of what is due, so that there may be more. */
+  /**
+   * Whether the claim did something, and did not see the end of what is due, so that there may be more. A claim
+   * that did nothing would do nothing again at once.
+   */
   readonly more: boolean;
   /** Nothing was due before this time, except rows that nobody could see or take just then. */
   readonly dueUntil: Date;
@@ -38,7 +41,10 @@ export interface Step<T> {
   readonly spent: readonly string[];
   /** How many rows it found. */
   readonly found: number;
-  /** For how long, in ms, the last of the items and of the spent rows had been due. */
+  /**
+   * For how long, in ms, the last row had been due that the statement dealt with: it claimed that row and each
+   * row before it, or names it as spent. undefined if there is no such row.
+   */
   readonly lastWaitedMs: number | undefined;
 }
 
@@ -55,20 +61,30 @@ export function toStep<T>(about: ClaimRow, claimed: ReadonlyMap<string, T>): Ste
   const [ids, waited, spent] = [entries(about.found), entries(about.waited), entries(about.spent)];
   const isSpent = new Set(spent);
   let lastWaitedMs: number | undefined;
+  let isLeftOut = false;
   for (const [index, id] of ids.entries()) {
     const item = claimed.get(id);
-    if (item === undefined && !isSpent.has(id)) continue;
-    lastWaitedMs = Number(waited[index]);
+    isLeftOut ||= item === undefined && !isSpent.has(id);
+    const waitedMs = Number(waited[index]);
+    if (!isLeftOut) lastWaitedMs = waitedMs;
     if (item === undefined) continue;
     step.items.push(item);
-    step.waitedMs.push(lastWaitedMs);
+    step.waitedMs.push(waitedMs);
   }
   return { ...step, spent, found: ids.length, lastWaitedMs };
 }
 
+/** Adds ids to those that were asked for. @returns whether one of them is new */
+export function addNew(asked: Set<string>, ids: readonly string[]): boolean {
+  const before = asked.size;
+  for (const id of ids) asked.add(id);
+  return asked.size > before;
+}
+
 /**
  * Claims, and goes on while rows without a try left stand in the way. It fails them, and looks at more rows
- * each time: behind thousands of them it takes a few statements, and not one for each.
+ * each time: behind thousands of them it takes a few statements, and not one for each. It ends if it meets
+ * only such rows as it has tried to fail before: a trigger of the host may prevent that.
  *
  * @param limit - how many to claim at the most
  * @param claim - one statement, which looks at `look` rows and claims up to `limit` of them
@@ -81,6 +97,7 @@ export async function claimPastSpent<T>(
 ): Promise<Claimed<T>> {
   const items: T[] = [];
   const waitedMs: number[] = [];
+  const asked = new Set<string>();
   let failed = 0;
   let dueUntil = new Date(0);
   for (let look = limit; ; look = Math.min(8 * look, MAX_LIMIT)) {
@@ -94,8 +111,9 @@ export async function claimPastSpent<T>(
       const startedAt = step.startedAt.getTime();
       const lastDue = lastWaitedMs === undefined ? dueUntil.getTime() : startedAt - lastWaitedMs;
       dueUntil = new Date(sawAll ? Math.max(startedAt - LATE_COMMIT_MS, lastDue) : lastDue);
-      if (sawAll || spent.length === 0 || items.length === limit) {
-        return { items, failed, more: !sawAll, dueUntil, waitedMs };
+      if (sawAll || items.length === limit || !addNew(asked, spent)) {
+        const more = !sawAll && items.length + failed > 0;
+        return { items, failed, more, dueUntil, waitedMs };
       }
     } catch (error) {
       // What is claimed is claimed, and the next claim meets the error again.

@@ -42,7 +42,7 @@ export const countNotifications = forEach(Object.values(DeliveryStatus), (status
 );
 
 const due = (table: string, predicate: string): Statement => sql`
-  SELECT count(*)::integer AS "count", min("availableAt") AS "oldest"
+  SELECT count(*)::integer AS "count", min(GREATEST("availableAt", 'epoch')) AS "oldest"
   FROM (
     SELECT "availableAt" FROM ${table}
     WHERE ${predicate} AND "availableAt" <= statement_timestamp()

@@ -1,0 +1,124 @@
+import { claimAnyInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
+import { claimAny, claimPending } from '../../src/jobs/job.claiming.js';
+import type { Claim } from '../../src/jobs/job.claiming.js';
+import { onQueueEvent } from '../../src/jobs/job.events.js';
+import { claimNotifications } from '../../src/notifications/notification.claiming.js';
+import type { VideoJob } from '../../src/schema/entities/index.js';
+import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
+import { SqlRunner } from '../../src/sql/sql.runner.js';
+import type { Harness } from '../support/harness.js';
+import { openHarness } from '../support/harness.js';
+import { HOUR_MS, makers, video } from './fixtures.js';
+
+let h: Harness;
+let db: SqlRunner;
+let make: ReturnType<typeof makers>;
+beforeAll(async () => {
+  h = await openHarness();
+  db = new SqlRunner(h.dataSource, preparedByDefault());
+  make = makers(h);
+});
+// A claim finds every job that is due, so each test begins without jobs.
+beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
+afterAll(() => h.close());
+
+const terms: Claim = { limit: 1, leaseMs: HOUR_MS, workerId: 'w', maxAttempts: 5 };
+const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId);
+
+/** Makes pending jobs of one user, each due one second after the one before. */
+async function queue(...attempts: number[]): Promise<string[]> {
+  const { userId } = await h.user();
+  const jobs = await h.jobs.createJobs(attempts.map(() => ({ ...video, userId })));
+  await h.dataSource.query(
+    `UPDATE video_jobs j SET attempts = a, "availableAt" = now() - interval '1 h' + i * interval '1 s'
+     FROM unnest($1::uuid[], $2::integer[]) WITH ORDINALITY AS u(id, a, i) WHERE j."jobId" = id`,
+    [ids(jobs), attempts],
+  );
+  return ids(jobs);
+}
+
+it('the next claim begins with a job that this one found and did not take, before a job that it failed', async () => {
+  const [, first, second] = await queue(5, 0, 0, 5);
+  const { items, failed, dueUntil } = await claimPending(db, terms);
+  expect([ids(items), failed]).toEqual([[first], 2]);
+  expect(ids((await claimPending(db, terms, dueUntil)).items)).toEqual([second]);
+});
+
+it('claims jobs and notifications that have been due for ever', async () => {
+  const job = await make.pending();
+  const [claimed] = (
+    await h.dataSource.query(`UPDATE video_jobs SET "availableAt" = '-infinity' RETURNING "jobId"`)
+  )[0] as VideoJob[];
+  expect(claimed!.jobId).toBe(job.jobId);
+  expect(ids(await h.jobs.claimJobs())).toEqual([job.jobId]);
+  const failed = await make.failed();
+  await h.dataSource.query(`UPDATE notification_log SET "availableAt" = '-infinity'`);
+  const { items } = await claimNotifications(db, { limit: 5, leaseMs: 1, maxAttempts: 5 });
+  expect(ids(items)).toEqual([failed.jobId]);
+});
+
+it.each<[string, (db: SqlRunner, claim: Claim) => Promise<VideoJob[]>]>([
+  ['age', claimAny],
+  ['fair', (runner, claim) => claimAnyInTurn(runner, claim, new Rotation())],
+])('ends where a trigger of the host keeps jobs from being failed, by %s', async (_, claim) => {
+  const { userId } = await h.user();
+  await h.dataSource.query(
+    `INSERT INTO video_jobs ("userId", filename, "videoUrl", attempts)
+     SELECT $1, 'a.mp4', 's3://videos/a.mp4', 5 FROM generate_series(1, 1001)`,
+    [userId],
+  );
+  await h.dataSource.query(
+    `CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+     CREATE TRIGGER veto BEFORE UPDATE ON video_jobs FOR EACH ROW EXECUTE FUNCTION veto()`,
+  );
+  let statements = 0;
+  const counting: SqlRunner = Object.create(db, {
+    run: {
+      value: (...args: Parameters<SqlRunner['run']>) => {
+        statements += 1;
+        if (statements > 50) throw new Error('The claim does not end.');
+        return db.run(...args);
+      },
+    },
+  });
+  try {
+    expect(await claim(counting, terms)).toEqual([]);
+  } finally {
+    await h.dataSource.query('DROP TRIGGER veto ON video_jobs; DROP FUNCTION veto');
+  }
+});
+
+it('a claim that took nothing although something is due does not ask to be repeated at once', async () => {
+  await make.pending();
+  await h.dataSource.query(
+    `CREATE FUNCTION veto() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+     CREATE TRIGGER veto BEFORE UPDATE ON video_jobs FOR EACH ROW EXECUTE FUNCTION veto()`,
+  );
+  try {
+    expect(await claimPending(db, terms)).toMatchObject({ items: [], more: false });
+  } finally {
+    await h.dataSource.query('DROP TRIGGER veto ON video_jobs; DROP FUNCTION veto');
+  }
+});
+
+it('wakes the deliverers for the jobs that it has failed, also if the claim itself fails then', async () => {
+  const [spent] = await queue(5, 0);
+  const events: string[] = [];
+  const stop = onQueueEvent(h.dataSource, ({ queue: name, count }) =>
+    events.push(`${count} ${name}`),
+  );
+  let statements = 0;
+  const breaking: SqlRunner = Object.create(db, {
+    run: {
+      value: (...args: Parameters<SqlRunner['run']>) => {
+        statements += 1;
+        if (statements > 2) throw new Error('The connection was lost.');
+        return db.run(...args);
+      },
+    },
+  });
+  await expect(claimPending(breaking, terms)).rejects.toThrow('The connection was lost.');
+  stop();
+  expect(await h.jobs.getJob(spent!)).toMatchObject({ status: 'failed' });
+  expect(events).toEqual(['1 notifications']);
+});
