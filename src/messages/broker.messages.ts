@@ -18,7 +18,7 @@ export interface VideoProcessingMessage {
   readonly filename: string;
   /** Where the video is. */
   readonly videoUrl: string;
-  /** What to do, as the application defines it. */
+  /** The parameters of the job, as the application defines them. */
   readonly parameters: Readonly<Record<string, unknown>> | null;
 }
 
@@ -40,7 +40,7 @@ export interface VideoEventMessage {
   readonly frameCount: number | null;
   /** Why the latest run failed; null when none did. */
   readonly errorMessage: string | null;
-  /** What came of the job, as the application defines it. */
+  /** The output of the job, as the application defines it. */
   readonly output: Readonly<Record<string, unknown>> | null;
   /** When the job was created, started or ended, by its status. For a job that waits for its next try: when it was created. */
   readonly occurredAt: string;
