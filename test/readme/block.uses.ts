@@ -127,7 +127,7 @@ export const USES: Record<string, Record<string, string>> = {
     'Cancelling 1': `
     assert.ok((await jobs.getJob(jobId)).cancelledAt);`,
 
-    'Writes of your own, while the run is held 1': `
+    'Your own writes, only while the run is held 1': `
     assert.deepEqual(await dataSource.query('SELECT "jobId" FROM thumbnails'), [
       { jobId: job.jobId },
     ]);`,
