@@ -14,35 +14,11 @@ import {
   serverEnvironment,
   temporaryDirectory,
 } from './cluster.directory.js';
+import { checkOptions, type EmbeddedPostgresOptions } from './embedded.options.js';
 import { type Exit, findProgram, Guardian } from './guardian.js';
 import { Client } from './pg.client.js';
 import { removeAbandoned } from './scratch.directory.js';
 import { chooseAccount } from './server.account.js';
-
-/** Options of {@link startEmbeddedPostgres}. */
-export interface EmbeddedPostgresOptions {
-  /**
-   * The directory that keeps the data from one start to the next; created when missing. The password
-   * of the database is kept in it too, readable by its owner only. Default: a temporary directory,
-   * removed when the server stops.
-   */
-  dataDir?: string;
-  /**
-   * The database that `url` names; created when missing. Up to 63 letters, digits, `_` and `-`.
-   * Default `frameforge`.
-   */
-  database?: string;
-  /** The TCP port on 127.0.0.1. Default: a free one. */
-  port?: number;
-  /**
-   * Settings of the server, as in postgresql.conf. Default: `max_connections` 200; with a temporary
-   * directory also `fsync`, `synchronous_commit` and `full_page_writes` off, which is fast and loses
-   * data only if the machine crashes. The port and the addresses are not settings here.
-   */
-  settings?: Record<string, string | number | boolean>;
-  /** How long the start may take, in milliseconds. Default 60,000. */
-  timeoutMs?: number;
-}
 
 /** A running PostgreSQL server that belongs to this process. */
 export interface EmbeddedPostgres {
@@ -78,16 +54,12 @@ export async function startPostgresIn(
   base: string | undefined,
   options: EmbeddedPostgresOptions,
 ): Promise<EmbeddedPostgres> {
+  checkOptions(options);
   const { dataDir, database = 'frameforge', settings = {}, timeoutMs = 60_000 } = options;
-  if (!/^[\w-]{1,63}$/.test(database)) {
-    throw new ConfigurationError(
-      `The database name "${database}" is not 1 to 63 letters, digits, "_" or "-": choose another.`,
-    );
-  }
   const [native, program] = [findNativeFolder(), findProgram()];
   const home = dataDir === undefined ? undefined : absolute(dataDir);
   const account = chooseAccount(home && join(home, 'pgdata'));
-  const temporary = base ?? temporaryDirectory(account);
+  const temporary = absolute(base ?? temporaryDirectory(account));
   await removeAbandoned(temporary, native, account);
   const places = choosePlaces(home, temporary, account);
   const guardian = new Guardian(
@@ -106,7 +78,8 @@ export async function startPostgresIn(
     const port = await startServer(binaries.postgres, cluster, places, guardian, options);
     const url = new URL(`postgres://${SUPERUSER}:${cluster.password}@127.0.0.1:${port}/postgres`);
     // The server has no TLS unless the settings enable it. PGSSLMODE of the shell must not ask for it.
-    if (settings['ssl'] === undefined) url.searchParams.set('sslmode', 'disable');
+    if (/^(off|false|no|0)$/i.test(String(settings['ssl'] ?? 'off')))
+      url.searchParams.set('sslmode', 'disable');
     await ensureDatabase(url.href, database);
     guardian.unref();
     url.pathname = database;
@@ -232,12 +205,20 @@ async function findFreePort(): Promise<number> {
 /** Creates the database if it is missing. The options are not empty, because `pg` would then read PGOPTIONS. */
 async function ensureDatabase(url: string, database: string): Promise<void> {
   const client = new Client({ connectionString: url, options: ' ' });
-  await client.connect();
+  // A server that crashes meanwhile must not end this process. The statement fails, and says why.
+  client.on('error', () => {});
   try {
+    await client.connect();
     const found = await client.query('SELECT FROM pg_database WHERE datname = $1', [database]);
     if (found.rowCount === 0) {
       await client.query(`CREATE DATABASE ${client.escapeIdentifier(database)}`);
     }
+  } catch (cause) {
+    throw new ConfigurationError(
+      `The embedded PostgreSQL has started, but its database ${database} could not be made: ` +
+        `${(cause as Error).message}.`,
+      { cause },
+    );
   } finally {
     await client.end();
   }

@@ -1,5 +1,2 @@
-export {
-  startEmbeddedPostgres,
-  type EmbeddedPostgres,
-  type EmbeddedPostgresOptions,
-} from './embedded.server.js';
+export type { EmbeddedPostgresOptions } from './embedded.options.js';
+export { startEmbeddedPostgres, type EmbeddedPostgres } from './embedded.server.js';

@@ -19,6 +19,7 @@ import { Client } from 'pg';
 import { ConfigurationError } from '../../src/errors.js';
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded/index.js';
 import { query } from '../support/query.js';
+import { until } from '../support/until.js';
 
 const servers: EmbeddedPostgres[] = [];
 let home: string;
@@ -81,6 +82,65 @@ describe('a temporary server', () => {
 
   it('refuses a database name that a url could not carry', async () => {
     await expect(start({ database: 'a/b?c' })).rejects.toThrow(/"a\/b\?c"/);
+  });
+
+  it.each<[options: unknown, problem: string]>([
+    [5, 'its options must be an object'],
+    [{ dataDirectory: 'x' }, '`dataDirectory` is not an option here'],
+    [{ timeoutMs: 2 ** 40 }, '`timeoutMs` must be a whole number of milliseconds from 1 to'],
+    [{ timeoutMs: '60000' }, '`timeoutMs` must be a whole number of milliseconds from 1 to'],
+    [{ port: 0 }, '`port` must be a whole number from 1 to 65535'],
+    [{ port: 70_000 }, '`port` must be a whole number from 1 to 65535'],
+    [{ dataDir: 5 }, '`dataDir` must be a text that is not empty'],
+    [{ dataDir: '' }, '`dataDir` must be a text that is not empty'],
+    [{ database: 5 }, '`database` must be 1 to 63 letters'],
+    [{ settings: 'fsync=on' }, '`settings` must be an object'],
+    [{ settings: { work_mem: undefined } }, '`settings` has work_mem, which is no text, number'],
+    [{ settings: { Port: 5432 } }, '`settings` has Port: use the option `port`'],
+    [{ settings: { listen_addresses: '*' } }, '`settings` has listen_addresses: the server'],
+    [{ settings: { unix_socket_directories: '/tmp' } }, '`settings` has unix_socket_directories:'],
+  ])('refuses %j, by name', async (options, problem) => {
+    const starting = start(options as object);
+    await expect(starting).rejects.toThrow(ConfigurationError);
+    await expect(starting).rejects.toThrow(problem);
+  });
+
+  it('is reached with a PGSSLMODE in the shell, also if its settings say that TLS is off', async () => {
+    const { env } = process;
+    process.env = { ...env, PGSSLMODE: 'require' };
+    try {
+      const server = await start({ settings: { ssl: 'off' } });
+      expect(await query(server.url, 'SELECT 1 AS one')).toEqual([{ one: 1 }]);
+    } finally {
+      process.env = env;
+    }
+  });
+
+  it('tells of a server that crashes while it makes the database, and ends no process', async () => {
+    const dataDir = join(home, 'data');
+    const settings = { max_prepared_transactions: 1 };
+    const first = await start({ dataDir, settings });
+    // Outlives the server, and lets nobody make a database.
+    await query(
+      first.url,
+      `BEGIN; LOCK pg_database IN SHARE MODE; PREPARE TRANSACTION 'in the way'`,
+    );
+    await first.stop();
+    const starting = start({ dataDir, settings, database: 'another' });
+    const refused = expect(starting).rejects.toThrow(/Connection terminated unexpectedly/);
+    const url = new URL(first.url);
+    await until(async () => {
+      url.port = existsSync(lockFile())
+        ? (readFileSync(lockFile(), 'utf8').split('\n')[3] ?? '')
+        : '';
+      const waiting = await query(
+        url.href,
+        `SELECT FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND wait_event_type = 'Lock'`,
+      ).catch(() => []);
+      return waiting.length > 0;
+    });
+    process.kill(serverPid(), 'SIGQUIT');
+    await refused;
   });
 
   it('stops although clients are connected', async () => {
