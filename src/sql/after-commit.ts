@@ -1,13 +1,13 @@
 import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { dataSourceOf, subscribe } from '../peers/typeorm.internals.js';
 
-/** What waits for the end of a query runner's transaction. */
+/** The callbacks that wait for the end of the transaction of a query runner. */
 const waiting = new WeakMap<QueryRunner, (() => void)[]>();
 const watched = new WeakSet<DataSource>();
 
 /**
- * Calls back when what was written through a manager is visible to others: at the commit of its
- * transaction, never if that is rolled back, and at once if there is none.
+ * Calls back when the writes of a manager are visible to others: at the commit of its transaction, or at once if there
+ * is no transaction. It never calls back if the transaction is rolled back.
  */
 export function afterCommit(manager: EntityManager | undefined, callback: () => void): void {
   const queryRunner = manager?.queryRunner;
@@ -18,7 +18,7 @@ export function afterCommit(manager: EntityManager | undefined, callback: () => 
   waiting.set(queryRunner, callbacks);
 }
 
-/** Follows the ends of a data source's transactions. A released savepoint is not an end. */
+/** A subscriber that sees the end of each transaction of a data source. A released savepoint is not an end. */
 function watch(dataSource: DataSource): void {
   if (watched.has(dataSource)) return;
   watched.add(dataSource);

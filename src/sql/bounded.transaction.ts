@@ -3,13 +3,13 @@ import { DatabaseUnavailableError } from '../errors.js';
 import { cutOff } from '../peers/pg.internals.js';
 import type { PgClient } from '../peers/pg.internals.js';
 
-/** What TypeORM sends by itself. */
+/** The statements that TypeORM sends by itself. */
 type Word = 'BEGIN' | 'ROLLBACK' | 'COMMIT';
 
 /**
- * Runs an application's own work in a transaction of TypeORM's, which waits for the replies to its BEGIN,
- * COMMIT and ROLLBACK for ever. Here a connection that has no reply in time is cut off. What `work` sends
- * by itself has no such bound.
+ * Runs the application's own work in a transaction of TypeORM. TypeORM waits for the replies to its BEGIN, COMMIT and
+ * ROLLBACK for ever. This function ends the connection if such a reply does not come in time. The statements that
+ * `work` sends have no such limit.
  *
  * @param operation - what is being done, as the subject of the error's message
  * @param timeoutMs - how long one reply may take, in ms
@@ -47,7 +47,7 @@ export async function boundedTransaction<T>(
     });
   } catch (error) {
     const [text] = unanswered;
-    // Of a rollback the reason is told, whether or not it was answered.
+    // After a rollback the error has the reason of the rollback, whether the server has answered or not.
     if (text === undefined || text === 'ROLLBACK') throw error;
     const cause = new Error(`the server did not reply to ${text} within ${timeoutMs} ms`);
     const outcome = text === 'COMMIT' ? 'unknown' : 'not done';

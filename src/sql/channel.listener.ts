@@ -7,24 +7,24 @@ import { processOf } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { reply } from './reply.js';
 
-/** Follows whether listening works, and says how long to wait before the next try. */
+/** Is told whether listening works, and decides how long to wait before the next try. */
 export interface Listening {
-  /** What is being done, as the subject of an error's message. */
+  /** The subject of the messages of errors, such as `Listening`. */
   readonly what: string;
   succeeded(): void;
-  /** Waits before the next try; it may reject once nobody wants another. */
+  /** Waits before the next try. It may reject if no further try is wanted. */
   wait(error: unknown): Promise<void>;
-  /** Sends a message to the channel on another connection, to see whether it arrives. */
+  /** Sends a message to the channel on another connection, to test whether it arrives. */
   send?(message: string): Promise<unknown>;
-  /** Is told once if no message can arrive, because a pooler is between that keeps no session. */
+  /** Is called once if no message can arrive, because a pooler that keeps no session is in between. */
   deaf?(): void;
 }
 
-/** How long a message to oneself may take, in ms. */
+/** How long a message from this process to itself may take, in ms. */
 const PROBE_MS = 2_000;
 const PROBE = 'probe ';
 
-/** Listens for the `NOTIFY` of other processes, on a connection that it opens again when it breaks. */
+/** Listens for the `NOTIFY` of other processes. If the connection breaks, it opens another one. */
 export class ChannelListener {
   private readonly stopping = new AbortController();
   private loop: Promise<void> = Promise.resolve();
@@ -32,9 +32,9 @@ export class ChannelListener {
 
   /**
    * @param checkMs - how often to ask whether the server is still there, and how long it may take to
-   *   answer: one that vanished without a goodbye is as silent as one that has nothing to tell
-   * @param onMessage - is given the payload of each message
-   * @param onListening - is told each time that listening begins: what came before was not heard
+   *   answer: a server that has vanished is as silent as a server without messages
+   * @param onMessage - gets the payload of each message
+   * @param onListening - is called each time that listening begins; messages before that were missed
    */
   constructor(
     private readonly pool: PgPool,
@@ -66,7 +66,7 @@ export class ChannelListener {
     }
   }
 
-  /** Until it is stopped. @throws when the connection breaks */
+  /** Listens until it is stopped. @throws when the connection breaks */
   private async listen(client: PgClient): Promise<void> {
     const { signal } = this.stopping;
     const over = new AbortController();
@@ -90,12 +90,12 @@ export class ChannelListener {
         throw new DatabaseUnavailableError(this.listening.what, { cause });
       }
     } finally {
-      // Nobody else shall get it: it listens, or it is broken.
+      // No other caller may get this connection, because it listens or is broken.
       client.release(true);
     }
   }
 
-  /** Whether a pooler is between, which has made up the process that it named; asked once. */
+  /** Whether a pooler is in between. A pooler makes up the process id that it names. It is asked only once. */
   private async isPooled(client: PgClient): Promise<boolean> {
     if (this.wasProbed || this.listening.send === undefined) return false;
     this.wasProbed = true;
@@ -105,7 +105,7 @@ export class ChannelListener {
     return ![undefined, pid].includes(processOf(client));
   }
 
-  /** Looks whether messages arrive through a pooler. */
+  /** Tests whether messages arrive through a pooler. */
   private async probe(client: PgClient): Promise<void> {
     const message = `${PROBE}${randomUUID()}`;
     let isHeard = false;

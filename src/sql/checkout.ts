@@ -6,15 +6,15 @@ import { clientsOf, connectFrom, isInTransaction, isOpening } from '../peers/pg.
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { holdersOf } from '../peers/typeorm.internals.js';
 
-/** Which of this package's methods uses a connection. */
+/** The method of this package that uses a connection. */
 const users = new WeakMap<PgClient, string>();
 
 /**
- * Takes a connection from a pool. One that somebody gave back in an open transaction is ended, and
- * another one taken: what is written on it would wait for a commit that nobody makes.
+ * Takes a connection from a pool. If a program has returned a connection in an open transaction, this ends it and
+ * takes another one, because nobody would commit the writes on it.
  *
- * @param timeoutMs - how long to wait for one at the most
- * @throws DatabaseUnavailableError if there is none; if all are in use it says by what
+ * @param timeoutMs - how long to wait for a connection
+ * @throws DatabaseUnavailableError if no connection is free; the message says what uses the connections
  */
 export async function checkOut(
   operation: string,
@@ -33,7 +33,7 @@ export async function checkOut(
   }
 }
 
-/** Gives a connection back, or ends it if it cannot be trusted any more. */
+/** Gives a connection back to the pool, or ends it if its state is not known. */
 export function giveBack(client: PgClient, isBroken: boolean): void {
   users.delete(client);
   client.release(isBroken || isInTransaction(client));
@@ -60,7 +60,8 @@ function take(
     }, timeoutMs);
     const stopWaiting = connectFrom(pool, (error, client) => {
       clearTimeout(timer);
-      // In a turn of its own: the pool gives it to the next one at once, who may be late, too, and so on.
+      // This runs as a separate microtask. If it ran here, the pool would give the connection to the next caller in
+      // this call, and if that one has given up too, the calls would nest without end.
       if (isLate) queueMicrotask(() => client?.release());
       else if (error === undefined || error === null) resolve(client as PgClient);
       else if (isFull(pool) && error.message === NO_CONNECTION_FREE) reject(full(error));
@@ -69,11 +70,11 @@ function take(
   });
 }
 
-/** Whether all connections that the pool may have are open, as opposed to being opened. */
+/** Whether the pool has all connections that it may have, and none of them is still being opened. */
 const isFull = (pool: PgPool): boolean =>
   pool.totalCount >= pool.options.max && !clientsOf(pool).some(isOpening);
 
-/** Such as: all 10 connections (6 in transactions of the application, 4 by claimJobs). */
+/** Describes the use of a pool, such as: all 10 connections (6 in transactions of the application, 4 by claimJobs). */
 function whoUses(pool: PgPool, dataSource: DataSource): string {
   const counts = new Map<string, number>();
   const count = (what: string, by = 1): unknown => counts.set(what, (counts.get(what) ?? 0) + by);

@@ -3,7 +3,7 @@ import type { BulkChange, Condition } from './in.batches.js';
 import { sql } from './statement.js';
 import type { Statement } from './statement.js';
 
-/** $1 how many at the most, null for all; then those of the filter. */
+/** $1 how many rows at most, null for all. Then come the parameters of the filter. */
 export const countStatement = (
   t: Tables,
   table: string,
@@ -14,8 +14,8 @@ export const countStatement = (
   FROM (SELECT FROM ${table} j WHERE ${changeable}${filter.text(t, 2)} LIMIT $1::bigint) AS found`;
 
 /**
- * $1 and $2 `createdAt` and key of the row after which to go on, $3 the time until which rows were created,
- * null for now, $4 how many; then those of the change, and of the filter. One row.
+ * $1 and $2 `createdAt` and key of the row after which to go on, $3 the time until which rows were created, null for
+ * now, $4 how many rows. Then come the parameters of the change and of the filter. Returns one row.
  */
 export function batchStatement(
   t: Tables,
@@ -49,7 +49,10 @@ export function batchStatement(
   ) AS last ON true`;
 }
 
-/** $1 the key of the row; then those of the change, and of the filter. A row if it was changed. */
+/**
+ * $1 the key of the row. Then come the parameters of the change and of the filter. Returns a row if it was
+ * changed.
+ */
 export const singleStatement = (
   t: Tables,
   { table, key, changeable, filter, values, change }: BulkChange,

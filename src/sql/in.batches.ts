@@ -11,14 +11,17 @@ export interface BulkOutcome {
   readonly changed: number;
 }
 
-/** Which rows are meant: conditions, and the values of their parameters, in order. */
+/** The rows of a filter: conditions, and the values of their parameters in order. */
 export interface Condition {
   readonly values: readonly unknown[];
   /** @param first - the number of the first parameter */
   text(t: Tables, first: number): string;
 }
 
-/** Joins conditions, of each the parts between which its value stands; left out where it is undefined. */
+/**
+ * Joins conditions. Each has the texts before and after its value. A condition with an undefined value is left
+ * out.
+ */
 export function conditions(
   parts: readonly (readonly [
     before: string | ((t: Tables) => string),
@@ -39,16 +42,16 @@ export function conditions(
   };
 }
 
-/** How rows of a table are changed, a batch at a time. */
+/** A change of the rows of a table, batch by batch. */
 export interface BulkChange {
   readonly operation: string;
   readonly table: (t: Tables) => string;
   /** The key of the table, as in `"jobId"`. */
   readonly key: string;
-  /** Which rows `j` can be changed at all, as SQL. */
+  /** A condition in SQL: the rows `j` that can be changed. */
   readonly changeable: string;
   readonly filter: Condition;
-  /** The values of the parameters that `change` has. */
+  /** The values of the parameters of `change`. */
   readonly values: readonly unknown[];
   /**
    * Updates the rows whose keys are in `locked`, as a CTE `changed` with their keys; more CTEs may follow.
@@ -56,7 +59,7 @@ export interface BulkChange {
    * @param first - the number of its first parameter
    */
   change(t: Tables, first: number): string;
-  /** Is told the keys of what a statement has changed. */
+  /** Is called with the keys of the rows that a statement has changed. */
   onChanged?(keys: readonly string[]): void;
 }
 
@@ -73,12 +76,12 @@ const BATCH = 1_000;
 const NO_ID = '00000000-0000-0000-0000-000000000000';
 
 /**
- * Changes all rows that a filter finds, the oldest first, in batches that are transactions of their own. A
- * batch waits for nobody's lock; the rows that it passed over are then changed one by one, and those are
- * waited for. Rows that are created meanwhile are left alone, so that it comes to an end. What an error
- * interrupts is done up to there, and can be called again.
+ * Changes all rows that a filter finds, the oldest first. Each batch is a separate transaction. A batch passes over
+ * locked rows. Then these rows are changed one by one, and this waits for their locks. Rows that are created meanwhile
+ * are not changed, so the call ends. If an error interrupts the call, the batches before it are done, and the call can
+ * be repeated.
  *
- * @param limit - how many rows at the most
+ * @param limit - how many rows to change at most
  */
 export async function inBatches(
   db: SqlRunner,
@@ -109,7 +112,7 @@ export async function inBatches(
   return { matched, changed };
 }
 
-/** Counts what {@link inBatches} would find. */
+/** Counts the rows that {@link inBatches} would find. */
 export async function countMatched(
   db: SqlRunner,
   { operation, table, changeable, filter }: BulkChange,

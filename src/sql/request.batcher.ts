@@ -1,9 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { DatabaseUnavailableError } from '../errors.js';
 
-/** What a batcher needs to know about one kind of request. */
+/** One kind of request, as the batcher sees it. */
 export interface BatchedRequests<Input, Output> {
-  /** The method that asks, for an error's message. */
+  /** The method that makes the requests, for the messages of errors. */
   readonly operation: string;
   /**
    * Makes several requests with one statement. The statement must not wait for a lock, because the requests
@@ -17,15 +17,15 @@ export interface BatchedRequests<Input, Output> {
 }
 
 interface Limits {
-  /** How many requests one statement makes. */
+  /** How many requests one statement sends at most. */
   readonly maxBatch?: number;
-  /** How many requests may wait or be under way. */
+  /** How many requests may wait or run. */
   readonly maxPending?: number;
 }
 
 interface Pending<Input, Output> {
   readonly input: Input;
-  /** Whether a statement has passed over it before. */
+  /** Whether a statement has passed over the request before. */
   passedOver: boolean;
   readonly resolve: (output: Output | typeof ALONE) => void;
   readonly reject: (error: unknown) => void;
@@ -34,7 +34,7 @@ interface Pending<Input, Output> {
 /** The output of a request that must be made alone. */
 const ALONE = Symbol('alone');
 
-/** How many statements of a kind run at once: enough for their commits to overlap. */
+/** How many statements of a kind run at once. This is enough for their commits to overlap. */
 const MAX_STATEMENTS = 4;
 /** After this time, in ms, other statements may start although a statement has no answer yet. */
 const PATIENCE_MS = 1_000;
@@ -101,7 +101,7 @@ export class RequestBatcher<Input, Output> {
     });
   }
 
-  /** The requests that wait longest; of several about one row only the first. */
+  /** The requests that have waited longest. Of several requests about one row, only the first. */
   private takeBatch(): Pending<Input, Output>[] {
     const batch: Pending<Input, Output>[] = [];
     const later: Pending<Input, Output>[] = [];

@@ -10,7 +10,7 @@ const asText = (text: string): string => text;
 
 const json = (text: string): unknown => JSON.parse(text);
 
-/** By the type's id in `pg_type`, which never changes. */
+/** The parsers by the id of the type in `pg_type`, which never changes. */
 const PARSERS = new Map<number, (text: string) => unknown>([
   [16, (text) => text === 't'], // boolean
   [21, Number], // smallint
@@ -27,8 +27,8 @@ const PARSERS = new Map<number, (text: string) => unknown>([
 const [DASH, DOT, ZERO] = [45, 46, 48];
 
 /**
- * Reads a time as the server writes it in the `DateStyle` ISO: `2026-01-31 12:00:00.123+00`. A zone with
- * hours alone is read digit by digit, ten times as fast as by an expression.
+ * Reads a time as the server writes it in the `DateStyle` ISO: `2026-01-31 12:00:00.123+00`. A time whose zone has
+ * only hours is read digit by digit, which is ten times as fast as with a regular expression.
  */
 export function timestamptz(text: string): Date {
   const hasFraction = text.charCodeAt(19) === DOT;
@@ -64,7 +64,10 @@ function digits(text: string, from: number, count: number): number {
 const ISO =
   /^(\d{4,6})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)(\.\d+)?([+-])(\d\d)(?::(\d\d))?(?::(\d\d))?$/;
 
-/** Also a zone with minutes and seconds, which places had before there were zones; else an invalid date. */
+/**
+ * Reads a zone with minutes and seconds, too. Places had such zones long ago. Returns an invalid date for any
+ * other text.
+ */
 function byExpression(text: string): Date {
   const found = ISO.exec(text);
   if (found === null) return new Date(NaN);

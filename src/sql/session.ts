@@ -19,7 +19,7 @@ const LOOK = `SELECT current_setting('default_transaction_isolation') AS isolati
   current_setting('DateStyle') AS dates`;
 
 /**
- * Looks once what a connection's session is set to. The server reports later changes of the date style by
+ * Reads the settings of a connection's session once. The server reports later changes of the date style by
  * itself.
  */
 export async function sessionOf(client: PgClient, timeoutMs: number | undefined): Promise<Session> {

@@ -18,24 +18,27 @@ import type { Statement } from './statement.js';
 import { TransactionOptions } from './transaction.options.js';
 import type { ReadOptions } from './transaction.options.js';
 
-/** Where and how a runner sends its statements. */
+/** The options of a runner. */
 export interface RunnerOptions {
   /** How long to wait for a connection, and for each reply, in ms. Default 30,000. */
   readonly replyTimeoutMs?: number | undefined;
-  /** Whether `replyTimeoutMs` bounds statements in a transaction of others, too. Default false. */
+  /** Whether `replyTimeoutMs` also limits statements in a caller's transaction. Default false. */
   readonly boundsJoined?: boolean;
-  /** Another pool than the data source's. */
+  /** The pool to use. Default: that of the data source. */
   readonly pool?: PgPool;
-  /** A transaction that statements are part of if they name no other. For tests alone. */
+  /** The transaction of statements that name no other one. Only for tests. */
   readonly manager?: EntityManager;
-  /** Tells the transaction that the caller is in, as {@link ServiceOptions.currentManager}. */
+  /** Finds the transaction of the caller, as {@link ServiceOptions.currentManager}. */
   readonly currentManager?: CurrentManager | undefined;
 }
 
-/** Tells the manager of the transaction that the caller is in; undefined, or one without a transaction, if in none. */
+/**
+ * Returns the manager of the caller's transaction. If there is none: undefined, or a manager without a
+ * transaction.
+ */
 export type CurrentManager = () => EntityManager | undefined;
 
-/** How a service sends its statements. */
+/** The options of a service. */
 export interface ServiceOptions {
   /** Keep plans by name. Default true, unless the environment says `DB_PREPARED_STATEMENTS=false`. */
   readonly preparedStatements?: boolean;
@@ -48,15 +51,15 @@ export interface ServiceOptions {
   readonly urlSchemes?: readonly string[];
   /** A class whose `class-validator` rules the parameters of new jobs must meet. Default none. */
   readonly jobParameters?: new () => object;
-  /** Tells the transaction that a call joins if it names no `manager`. Default none. */
+  /** Finds the transaction that a call joins if it names no `manager`. Default none. */
   readonly currentManager?: CurrentManager;
   /** @internal Runs the statements in another way. */
   readonly runner?: SqlRunner;
 }
 
 /**
- * Runs statements on a pool, each as a transaction of its own under READ COMMITTED, or in a caller's
- * transaction, and turns the driver's errors into this package's.
+ * Runs statements on a pool, each in a separate transaction under READ COMMITTED, or in a caller's transaction. It
+ * turns the errors of the driver into errors of this package.
  */
 export class SqlRunner {
   private readonly statements = new WeakMap<(tables: Tables) => Statement, Statement>();
@@ -78,9 +81,9 @@ export class SqlRunner {
   }
 
   /**
-   * Checks the last argument of a method. An unknown option is refused: a misspelt `manager` would commit
-   * what the caller means to roll back. A call that names no manager, and does not want a replica, gets
-   * that of the transaction which the caller is in.
+   * Checks the last argument of a method. An unknown option is refused, because a misspelt `manager` would commit
+   * writes that the caller may roll back. A call that names no manager and wants no replica gets the manager of the
+   * caller's current transaction.
    */
   readOptions(operation: string, options: unknown): TransactionOptions;
   readOptions<T extends ReadOptions>(
@@ -102,7 +105,7 @@ export class SqlRunner {
   /**
    * Runs one statement.
    *
-   * @param operation - the method that asks, for the error's message
+   * @param operation - the method that sends the statement, for the message of an error
    * @param make - writes the statement, once for this data source's tables
    * @param options - `manager`, or for a statement that only reads `replica`
    */
@@ -123,8 +126,8 @@ export class SqlRunner {
   }
 
   /**
-   * Runs a statement that is a transaction of its own. Where the connection's kept plan was lost, or no
-   * longer fits a table that was changed, the connection is replaced and the statement made once more.
+   * Runs a statement in a separate transaction. If the kept plan of the connection was lost, or does not fit a changed
+   * table, this replaces the connection and runs the statement once more.
    */
   private async runAlone<Row>(
     operation: string,
@@ -185,10 +188,10 @@ export class SqlRunner {
   }
 
   /**
-   * Runs a few statements in a short transaction of their own, under READ COMMITTED: each sees what was
-   * committed before it. If this process stalls in the middle, the server ends the transaction.
+   * Runs a few statements in one short transaction under READ COMMITTED. Each statement sees what was committed before
+   * it. If this process stalls in the middle, the server ends the transaction.
    *
-   * @param work - may be called once more where a connection's kept plan was lost
+   * @param work - may be called once more if the kept plan of a connection was lost
    */
   async transaction<T>(operation: string, work: (run: Run) => Promise<T>): Promise<T> {
     const { replyTimeoutMs } = this;
@@ -247,7 +250,7 @@ export class SqlRunner {
         return rows;
       });
     } catch (error) {
-      // The rollback would wait for the same silent server.
+      // A rollback would wait for the same silent server.
       if (client !== undefined && isUnanswered(error)) cutOff(client);
       throw fromDriver(error, operation);
     }
@@ -292,9 +295,9 @@ export class SqlRunner {
   }
 
   /**
-   * The connection of a manager's transaction; undefined for the data source's own manager, which has
-   * none. A manager that can't be joined is refused: a write that silently went elsewhere would
-   * commit what the caller rolls back.
+   * Returns the connection of a manager's transaction; undefined for the data source's own manager, which is in no
+   * transaction. A manager that cannot be joined is refused. Otherwise a write would be committed although the caller
+   * rolls back.
    */
   private queryRunnerOf(operation: string, manager: EntityManager): QueryRunner | undefined {
     const refuse = (message: string): never => {
@@ -314,17 +317,17 @@ export class SqlRunner {
   }
 }
 
-/** Of the transaction alone: a pooler may give the session to somebody else. */
+/** The settings hold only for the transaction, because a pooler may give the session to another client. */
 const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL datestyle = 'ISO'`;
 const BEGIN_SHORT = `${BEGIN}; SET LOCAL idle_in_transaction_session_timeout = '10s'`;
 
-/** Runs one of a transaction's statements. */
+/** Runs one statement of a transaction. */
 export type Run = <Row>(
   make: (tables: Tables) => Statement,
   values: readonly unknown[],
 ) => Promise<Row[]>;
 
-/** A statement on its way. */
+/** A statement that is being sent or has been sent. */
 interface Sending {
   readonly operation: string;
   readonly statement: Statement;
@@ -342,7 +345,7 @@ const setDateStyle = (style: string): { text: string; values: string[] } => ({
 
 const turns = new WeakMap<PgClient, Promise<unknown>>();
 
-/** Runs what takes several statements of one connection, one after the other. */
+/** Runs several statements of one connection, one after the other. */
 function inTurn<T>(client: PgClient, work: () => Promise<T>): Promise<T> {
   const turn = (turns.get(client) ?? Promise.resolve()).then(work, work);
   turns.set(client, turn);

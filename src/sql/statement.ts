@@ -12,7 +12,7 @@ export interface Statement {
   readonly secret?: number;
 }
 
-/** Makes a statement of SQL. The name is a hash of the text: two texts can never share a plan. */
+/** Makes a statement from SQL. Its name is a hash of the text, so two texts can never share a plan. */
 export function sql(strings: TemplateStringsArray, ...parts: readonly string[]): Statement {
   const text = String.raw({ raw: strings }, ...parts).trim();
   const name = `ff_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
@@ -33,10 +33,9 @@ export function columns(names: readonly string[], alias: string, prefix = ''): s
 }
 
 /**
- * Parameters that are arrays, $1 and following, as a relation with an entry of each in a row. They are
- * read by way of subqueries, because PostgreSQL counts the entries of an array that it sees, finds that
- * a plan for just as many is better than one for ten, and plans each statement anew, which takes longer
- * than to run a small one.
+ * SQL that reads the parameters from $1 on, which are arrays, as rows with one entry of each array. The arrays stand
+ * in subqueries. Otherwise PostgreSQL would count their entries, prefer a plan for exactly that number over its kept
+ * plan, and plan each statement again. That takes longer than to run a small statement.
  *
  * @param types - of the arrays' entries
  */
@@ -44,19 +43,19 @@ export const arrays = (...types: readonly string[]): string =>
   `unnest(${types.map((type, index) => `(SELECT $${index + 1}::${type}[])`).join(', ')})`;
 
 /**
- * A new id in the order of time: a UUID of version 7, as `uuidV7` makes them, of the statement's time
- * and what is random of one of version 4. PostgreSQL has a function for it from version 18 on.
+ * SQL for a new id in the order of time: a UUID of version 7, as `uuidV7` makes it. It has the time of the statement
+ * and the random bits of a UUID of version 4. PostgreSQL has a function for this only since version 18.
  */
 export const NEW_ID = `(lpad(to_hex((EXTRACT(EPOCH FROM statement_timestamp()) * 1000)::bigint), 12, '0')
       || '7' || substr(replace(gen_random_uuid()::text, '-', ''), 14))::uuid`;
 
 /**
- * A page of a list, newest first, by keyset pagination: a page costs the same however deep it is.
+ * The statement for a page of a list, newest first, by keyset pagination. A late page costs as much as the first one.
  * $1 is the limit, then come the values of the filters in use, then the time and the id after which
- * the page begins. Each combination is a statement of its own, so that each has the plan that suits it.
+ * the page begins. Each combination of filters is a separate statement, so that each has a suitable plan.
  *
- * @param filters - columns and their types, or false for those not in use
- * @param id - the column that orders rows of the same time
+ * @param filters - columns and their types; false for a filter that is not in use
+ * @param id - the column that orders rows with the same time
  */
 export function page(
   select: string,

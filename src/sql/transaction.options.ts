@@ -13,9 +13,9 @@ export class TransactionOptions {
       name: 'manager',
       message:
         'must be an EntityManager of TypeORM; leave it out for a call that is a transaction of its own',
-      // It comes from no request.
+      // A manager never comes from a request.
       openApi: undefined,
-      // Not instanceof: libraries that carry transactions hand out proxies.
+      // This does not use instanceof, because libraries for transactions return proxies.
       accepts: (value) =>
         typeof value === 'object' &&
         value !== null &&

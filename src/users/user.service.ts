@@ -24,7 +24,7 @@ export type UserWithPasswordHash = User & {
   passwordHash: string;
 };
 
-/** How often a creation is tried whose rival was rolled back or deleted meanwhile. */
+/** How often a creation is tried if another user was in the way and then was rolled back or deleted. */
 const TRIES = 5;
 
 /**

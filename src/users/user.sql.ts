@@ -6,8 +6,8 @@ import type { Tables } from '../schema/tables.js';
 export const USER_COLUMNS = ['userId', 'username', 'email', 'createdAt', 'updatedAt'] as const;
 
 /**
- * $1 username, $2 email, $3 passwordHash. No row if one of the first two is taken. What another
- * transaction has written and not committed is waited for.
+ * $1 username, $2 email, $3 passwordHash. Returns no row if one of the first two is taken. It waits for a transaction
+ * that has written such a user and not committed yet.
  */
 export const createUser = (t: Tables): Statement => ({
   ...sql`
@@ -19,9 +19,8 @@ export const createUser = (t: Tables): Statement => ({
 });
 
 /**
- * $1 username, $2 email. Which of them is taken, or NULL. Where no user has just these, an application's
- * own unique index may have refused another case of them: that look reads the whole table, and comes
- * last.
+ * $1 username, $2 email. Returns which of the two is taken, or NULL. If no user has exactly these values, a unique
+ * index of the application may have refused them in another case. That search reads the whole table, so it comes last.
  */
 export const takenProperty = (t: Tables): Statement => sql`
   SELECT COALESCE(

@@ -1,26 +1,26 @@
 import type { Claimed } from '../sql/claim.js';
 
-/** The time, in ms, after which a claim looks at the whole queue again, unasked. */
+/** The time, in ms, after which a claim looks at the whole queue again without a wake-up. */
 const FULL_LOOK_MS = 500;
-/** The largest part of the time that is spent on looks at a whole queue. */
+/** The largest share of the time for looks at the whole queue. */
 const FULL_LOOK_SHARE = 1 / 20;
 
-/** What a claim took, and when to claim again. */
+/** The result of a claim, and when to claim again. */
 export interface NextClaim<T> extends Omit<Claimed<T>, 'dueUntil'> {
-  /** After how many ms, because something that has come in may not have been looked at. */
+  /** After how many ms to claim again, because new rows may have been missed. */
   readonly lookAgainMs: number | undefined;
 }
 
 /**
- * Keeps the work of a claim proportional to what it claims, while a long transaction elsewhere holds
- * back vacuum and the index entries of finished work pile up at the front of the queue: claims begin
- * where the last one ended, which is now when it has seen all that is due. What comes in behind that (a
- * transaction that committed late, a row that was locked) is found by a look at the whole queue: now and then, and when something is known to have come
- * in, as often as that is cheap.
+ * Keeps the work of a claim proportional to the rows that it claims. A long transaction elsewhere may hold back
+ * vacuum, so that the index entries of finished work pile up at the front of the queue. So a claim begins where the
+ * last one ended, or at the present time if that one has seen all due rows. Rows before that point (a transaction that
+ * committed late, a row that was locked) are found by a look at the whole queue. Such a look happens now and then, and
+ * after a wake-up, as often as it is cheap enough.
  */
 export class Claimer<T> {
   private dueFrom: Date | null = null;
-  /** When the next look at the whole queue is due, and from when on it can be afforded. */
+  /** When the next look at the whole queue is due, and when it is cheap enough again. */
   private nextFullLook = 0;
   private affordable = 0;
 

@@ -87,8 +87,8 @@ export class DeliveryQueue implements WorkQueue<Delivery> {
   }
 
   /**
-   * Until the outcome is recorded, or the lease has ended without the handler: that may never end, and
-   * gives its place to others.
+   * Resolves when the outcome is recorded, or when the lease has ended although the handler goes on. Such a handler
+   * may never end, so others get its place.
    */
   run(delivery: Delivery): Promise<void> {
     const { telemetry, logger } = this.context;

@@ -1,6 +1,6 @@
 import { BUCKETS, bucketOf } from '../statistics/histogram.js';
 
-/** Times that were measured: their sum, and how many were how long. */
+/** Measured times: their sum, and a histogram. */
 export class Durations {
   sumMs = 0;
   private counts: number[] = [];
@@ -12,7 +12,7 @@ export class Durations {
     this.sumMs += Math.max(ms, 0);
   }
 
-  /** Adds those of another. */
+  /** Adds the times of another one. */
   add(other: Durations): void {
     this.sumMs += other.sumMs;
     const { length } = this.counts.length > other.counts.length ? this.counts : other.counts;
@@ -25,7 +25,7 @@ export class Durations {
     return this.counts;
   }
 
-  /** What was recorded since the last call. */
+  /** The times that were recorded since the last call. */
   take(): Durations {
     const taken = new Durations();
     taken.add(this);

@@ -2,15 +2,15 @@ import { backoffMs } from './backoff.js';
 import type { BackoffOptions } from './worker.options.js';
 import { RetryJobError, UnrecoverableJobError } from './worker.types.js';
 
-/** What becomes of a job after its handler has thrown. */
+/** The verdict on a job whose handler has thrown. */
 export interface FailureVerdict {
-  /** When it is tried again, in ms from now; undefined if it has failed for good. */
+  /** When the job is tried again, in ms from now; undefined if it has failed for good. */
   readonly retryInMs: number | undefined;
   /** Whether the attempt counts. */
   readonly counts: boolean;
 }
 
-/** @param attempts - how many there have been, with this one */
+/** @param attempts - the number of attempts, including this one */
 export function verdictOn(
   cause: unknown,
   attempts: number,

@@ -4,19 +4,19 @@ import type { Claimer, NextClaim } from './claimer.js';
 
 /** How long, in ms, the search of a claim in turn may take. Above it, it passes over dead index entries. */
 const LONG_SEARCH_MS = 20;
-/** How many searches in a row take longer before they are not left to chance, such as a busy processor. */
+/** How many searches in a row must take longer. A single one may be slow because the processor is busy. */
 const LONG_SEARCHES = 2;
-/** The largest part of the time that is spent on searches that take longer. */
+/** The largest share of the time for searches that take longer. */
 const LONG_SEARCH_SHARE = 1 / 20;
-/** After how many ms a claim looks again at users for whom somebody else was just claiming, at first. */
+/** The first wait, in ms, before a claim looks again at users for whom another claim was running. */
 const PASSED_OVER_MS = 10;
-/** And at the latest, where somebody holds them for long: twice as late each time. */
+/** The longest such wait, in ms. Each wait is twice as long as the one before. */
 const LONGEST_PASSED_OVER_MS = 640;
 
 /**
  * Claims pending jobs of one user after the other. While a long transaction elsewhere holds back vacuum, the
- * index entries of finished work pile up in front of each user's jobs: then it claims by age, which has a
- * lower bound, and tries now and then whether that is over.
+ * index entries of finished work pile up in front of each user's jobs: Then it claims by age, which has a lower bound,
+ * and tests now and then whether this state is over.
  */
 export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
   private nextTurn = 0;
@@ -25,7 +25,7 @@ export class FairClaimer implements Pick<Claimer<VideoJob>, 'next'> {
 
   /**
    * @param claimInTurn - claims up to `limit` jobs
-   * @param byAge - what claims by age; undefined where that is never to be done
+   * @param byAge - claims by age; undefined if the worker must never claim by age
    */
   constructor(
     private readonly claimInTurn: (limit: number) => Promise<ClaimedInTurn>,

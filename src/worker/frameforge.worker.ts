@@ -43,8 +43,8 @@ const DEAF =
   'server itself, or by a pool in session mode; or set `listen: false`.';
 
 /**
- * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. A
- * server that vanished without a goodbye would be waited for until TCP gives up, or for ever.
+ * How long to wait for the reply to a statement, in ms, or for as long as a lease if that is longer. Without a limit,
+ * the worker would wait for a vanished server until TCP gives up, or for ever.
  */
 const REPLY_TIMEOUT_MS = 10_000;
 
@@ -91,7 +91,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 
   /**
-   * What this worker runs; nothing until it has started.
+   * The parts that this worker runs; undefined until it has started.
    *
    * @internal for tests that wait for it
    * @returns the workerId of its jobs, and whether it delivers
@@ -216,7 +216,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     const { options, logger, outage, telemetry } = this;
     const { dataSource, preparedStatements, urlSchemes } = this.jobs;
     const replyTimeoutMs = Math.max(options.leaseMs, REPLY_TIMEOUT_MS);
-    // Of a transaction with an application's own writes the last statement is the worker's.
+    // The last statement of a transaction with the application's own writes is sent by the worker.
     const db = new SqlRunner(dataSource, preparedStatements, {
       replyTimeoutMs,
       boundsJoined: true,
@@ -225,7 +225,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
     return { options, logger, outage, telemetry, db, settings };
   }
 
-  /** Follows what comes into the queues, here and elsewhere. */
+  /** Receives wake-ups about new rows in the queues, from this process and from others. */
   private watchQueues({ telemetry, db }: QueueContext, leasePool: PgPool): void {
     const loops = { jobs: this.jobLoop, notifications: this.deliveryLoop };
     this.cleanups.push(
@@ -265,7 +265,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
           deaf: () => this.logger.warn(DEAF),
         },
         onMessage,
-        // What came while nobody listened.
+        // Messages may have been missed before this process listened.
         () => {
           loops.jobs?.wake();
           loops.notifications?.wake();
@@ -281,7 +281,7 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   private async stop(): Promise<void> {
     if (this.jobLoop === undefined && this.deliveryLoop === undefined) {
       this.outage.stop();
-      // What opens a connection just now closes it by itself.
+      // A part that is opening a connection closes that connection itself.
       await atMost(START_GRACE_MS, Promise.allSettled([this.starting]));
     }
     const { shutdownMs } = this.options;
@@ -311,14 +311,14 @@ export class FrameForgeWorker implements OnApplicationBootstrap, OnModuleDestroy
   }
 }
 
-/** Waits for some work, but no longer than that many ms. */
+/** Waits for a promise, but not longer than this many ms. */
 async function atMost(ms: number, work: Promise<unknown>): Promise<void> {
   const isOver = new AbortController();
   const over = sleep(ms, undefined, { signal: isOver.signal }).catch(() => {});
   await Promise.race([work, over]).finally(() => isOver.abort());
 }
 
-/** @param options - of the module, which go before those of the decorator */
+/** @param options - of the module; they replace those of the decorator */
 function onlyOne<T>(
   decorator: string,
   found: FoundHandler<T>[],

@@ -77,7 +77,7 @@ export class JobQueue implements WorkQueue<Lease> {
     this.progress = new ProgressReporter(
       new SqlRunner(db.dataSource, preparedStatements, {
         pool: leasePool,
-        // Given up in time for an extension that waits for it.
+        // It is given up in time for an extension that waits for it.
         replyTimeoutMs: Math.ceil(options.leaseMs / 10),
       }),
       this.keeper,
@@ -115,7 +115,7 @@ export class JobQueue implements WorkQueue<Lease> {
     const rotation = new Rotation();
     return new FairClaimer(
       (limit) => claimInTurn(db, { ...this.terms, limit }, rotation, cap),
-      // In the order of age nobody counts the running jobs of a user.
+      // In the order of age, the running jobs of a user are not counted.
       cap === undefined ? byAge : undefined,
     );
   }
@@ -178,7 +178,7 @@ export class JobQueue implements WorkQueue<Lease> {
     if (lease === this.suspect) this.suspectEnded();
     // With a limit for each user, another job of this user may be waiting for this place.
     if (this.context.options.maxRunningPerUser !== undefined) this.onDue();
-    // Those are counted where they are released: a handler may never end.
+    // Released jobs are counted at their release, because their handlers may never end.
     if (outcome !== 'released') this.context.telemetry.count(`jobs.${outcome}`);
   }
 
@@ -194,7 +194,7 @@ export class JobQueue implements WorkQueue<Lease> {
     this.keeper.clear();
   }
 
-  /** Without counting the attempt. */
+  /** Gives jobs back without counting the attempt. */
   giveBack(leases: readonly Lease[]): Promise<void> {
     return this.runner.release(leases);
   }

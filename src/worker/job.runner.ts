@@ -37,7 +37,7 @@ const RELEASE_AGAIN_MS = 50;
 /** How a run ended, as the statistics count it. */
 export type RunEnd = 'completed' | 'retried' | 'failed' | 'lost' | 'released' | 'cancelled';
 
-/** Runs claimed jobs in their handler, and records what came of them. Nothing escapes it. */
+/** Runs claimed jobs in their handler, and records their outcomes. It never rejects. */
 export class JobRunner {
   /**
    * @param db - records outcomes
@@ -59,7 +59,7 @@ export class JobRunner {
   /**
    * Runs a job whose lease is held, from its handler to the record of its outcome.
    *
-   * @param onHandled - is told when there is no more to do than to record the outcome
+   * @param onHandled - is called when only the outcome must still be recorded
    */
   async run(lease: Lease, onHandled: () => void = () => {}): Promise<RunEnd> {
     const { jobId, attempts } = lease.run;
@@ -77,8 +77,8 @@ export class JobRunner {
   }
 
   /**
-   * Gives jobs back without counting the attempt. A row that is locked, such as by a handler in `whileHeld`,
-   * holds up no other job, and is tried again for a while.
+   * Gives jobs back without counting the attempt. A locked row, for example of a handler in `whileHeld`, delays no
+   * other job. It is tried again for a while.
    */
   async release(leases: readonly Lease[]): Promise<void> {
     for (const lease of leases) lease.settling = true;
@@ -92,7 +92,7 @@ export class JobRunner {
         await sleep(RELEASE_AGAIN_MS);
       }
     } catch (error) {
-      // Such as a database that is away: then the leases end by themselves.
+      // For example, the database cannot be reached. Then the leases end by themselves.
       const jobs = rest.map(({ run }) => run.jobId).join(', ');
       this.logger.warn(`Could not be released: ${jobs}: ${reasonOf(error)}`);
     } finally {
@@ -100,13 +100,13 @@ export class JobRunner {
     }
   }
 
-  /** @returns those whose rows are locked */
+  /** @returns the leases whose rows are locked */
   private async releaseUnlocked(leases: readonly Lease[]): Promise<Lease[]> {
     const verdicts = await releaseUnlocked(
       this.leaseDb,
       leases.map(({ run }) => run),
     );
-    // Who is refused has finished meanwhile, or was taken over.
+    // A refused job has ended meanwhile, or another worker has it.
     const released = verdicts.filter((one) => one !== undefined && !('error' in one));
     this.telemetry.count('jobs.released', released.length);
     return leases.filter((_, index) => verdicts[index] === undefined);
@@ -136,7 +136,7 @@ export class JobRunner {
     } catch (thrown) {
       const error = limit.error ?? readable(thrown);
       if (lease.released || (abort.aborted && limit.error === undefined)) return abortedAs(lease);
-      // The work was done, only not recorded: that is no failure of it.
+      // The work was done and could not be recorded, so the run did not fail.
       if (error instanceof NotRecordedError) throw error;
       if (error instanceof LeaseLostError && error.jobId === run.jobId) {
         return this.refused(lease, error, JobStatus.COMPLETED);
@@ -154,7 +154,10 @@ export class JobRunner {
     });
   }
 
-  /** A handler that went on for too long: others get its place, and it is counted until it ends. */
+  /**
+   * Gives up a handler that takes too long. Another job gets its place, and it is counted as hanging until it
+   * ends.
+   */
   private giveUp({ run }: Lease, ended: Promise<unknown>): void {
     this.telemetry.hangs('jobs', 1);
     void ended.then(() => this.telemetry.hangs('jobs', -1));
@@ -216,7 +219,7 @@ export class JobRunner {
     }
   }
 
-  /** What the job's user reads of an error: the application decides. */
+  /** The text that the job's user reads for an error. The application decides it. */
   private messageForUser({ job, run }: Lease, cause: unknown): string {
     const { errorMessage } = this.options;
     try {
@@ -232,9 +235,9 @@ export class JobRunner {
   }
 
   /**
-   * The run was taken over, unless it is this run's own write whose reply was lost.
+   * Decides whether the run was taken over, or whether its own write succeeded and the reply was lost.
    *
-   * @param written - the status that this write would have left
+   * @param written - the status that this write sets
    */
   private refused({ run, overslept }: Lease, error: JobRefusal, written: JobStatus): RunEnd {
     const { runNumber, status, isCancelled } = error instanceof LeaseLostError ? error : {};
@@ -246,7 +249,7 @@ export class JobRunner {
       );
       return 'cancelled';
     }
-    // Nobody else can have completed this run.
+    // Only this worker can have completed this run.
     const own = status === written || status === JobStatus.COMPLETED;
     if (runNumber === run.runNumber && own) return ENDS[status];
     const why = overslept === undefined ? '' : ` The lease was lost because ${overslept}.`;
@@ -255,7 +258,7 @@ export class JobRunner {
   }
 }
 
-/** Breaks the connection of a transaction: nothing more can be written by it, and it is undone. */
+/** Breaks the connection of a transaction. It can write nothing more, and the server rolls it back. */
 function breakTransaction({ queryRunner }: EntityManager): void {
   void queryRunner?.connect().then(
     (client) => cutOff(client as PgClient),
@@ -275,7 +278,7 @@ const ENDS: Record<JobStatus, RunEnd> = {
   pending: 'retried',
 };
 
-/** @throws UnrecoverableJobError if it is no valid result: the same work would come to the same end */
+/** @throws UnrecoverableJobError if the result is not valid, because another try would return the same */
 function resultOf(outcome: unknown, urlSchemes: readonly string[]): JobResult {
   const operation = "The handler's outcome";
   try {

@@ -6,7 +6,7 @@ import { poolsOf } from '../peers/typeorm.internals.js';
 import { canHeal } from '../connection/healing.js';
 import type { Activity } from './outage.watch.js';
 
-/** How many: one extends leases and gives jobs back, the other listens. */
+/** The number of connections. One extends leases and gives jobs back, the other one listens. */
 const CONNECTIONS = 2;
 
 /**
@@ -28,12 +28,12 @@ export async function openLeasePool(
   const pool = poolLike(primary, {
     max: CONNECTIONS,
     connectionTimeoutMillis: Math.ceil(leaseMs / 3),
-    // Kept open: opening one can fail just when a lease needs it.
+    // The connection stays open, because opening one may fail when a lease needs it.
     idleTimeoutMillis: 0,
   });
   for (;;) {
     try {
-      // Just one: were both idle when the server vanishes, each would use up a try to extend the leases.
+      // This opens only one. If both were idle when the server vanishes, each would use up a try to extend the leases.
       (await openClient(pool)).release();
       connecting.succeeded();
       return pool;

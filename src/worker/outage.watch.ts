@@ -10,7 +10,7 @@ import { reasonOf } from '../errors.text.js';
 import { healsSoon } from '../connection/healing.js';
 import { backoffMs, OUTAGE_BACKOFF } from './backoff.js';
 
-/** The codes of the errors that refuse a write: it is about something that has changed since. */
+/** The codes of errors that refuse a write because the row has changed since. */
 const REFUSALS: ReadonlySet<unknown> = new Set([
   'JOB_NOT_FOUND',
   'NOTIFICATION_NOT_FOUND',
@@ -18,10 +18,10 @@ const REFUSALS: ReadonlySet<unknown> = new Set([
   'LEASE_LOST',
 ]);
 
-/** SQLSTATE classes 22 and 23: what was to be written is wrong, or a constraint forbids it. */
+/** SQLSTATE classes 22 and 23: the values are wrong, or a constraint forbids them. */
 const OF_DATA = /^2[23][0-9A-Z]{3}$/;
 
-/** Whether an error is about what was to be written, so that no other try can succeed. */
+/** Whether an error is about the values to write, so that no other try can succeed. */
 function isFinal(error: unknown): boolean {
   if (error instanceof InvalidInputError) return true;
   const { code, driverError } = (error ?? {}) as { code?: unknown; driverError?: unknown };
@@ -29,14 +29,14 @@ function isFinal(error: unknown): boolean {
   return REFUSALS.has(code) || (typeof code === 'string' && OF_DATA.test(code));
 }
 
-/** What came of some work could not be recorded. That is no failure of the work. */
+/** The outcome of some work could not be recorded. This does not mean that the work failed. */
 export class NotRecordedError extends Error {
   static {
     this.prototype.name = 'NotRecordedError';
   }
 }
 
-/** The worker ended before a statement succeeded that was tried again and again. */
+/** The worker ended while it still tried a statement again and again. */
 export class WorkerStoppedError extends NotRecordedError {
   static {
     this.prototype.name = 'WorkerStoppedError';
@@ -44,8 +44,8 @@ export class WorkerStoppedError extends NotRecordedError {
 }
 
 /**
- * Follows whether a worker's statements succeed, and logs a change of that once: not per poll, and not
- * for each of the things that an outage stops at the same time.
+ * Watches whether the statements of a worker succeed, and logs a change only once: not for each poll, and not for each
+ * activity that an outage stops.
  */
 export class OutageWatch {
   private readonly failing = new Set<Activity>();
@@ -58,12 +58,12 @@ export class OutageWatch {
     return this.told.size > 0;
   }
 
-  /** @param what - the subject of the log's sentence, such as `Claiming jobs` */
+  /** @param what - the subject of the log line, such as `Claiming jobs` */
   activity(what: string): Activity {
     return new Activity(what, this);
   }
 
-  /** Ends all waits: what could not be recorded until now is left to the end of its lease. */
+  /** Ends all waits. If an outcome is not recorded by now, its job runs again when the lease ends. */
   stop(): void {
     this.over.abort();
   }
@@ -71,7 +71,7 @@ export class OutageWatch {
   /** @internal */
   failed(activity: Activity, error: unknown): void {
     this.failing.add(activity);
-    // Two transactions that collided are no outage.
+    // A conflict of two transactions is not an outage.
     if (error instanceof TransactionConflictError) return;
     const kind = kindOf(error);
     if (this.told.has(kind)) return;
@@ -103,7 +103,7 @@ export class OutageWatch {
   }
 }
 
-/** A statement that a worker repeats: it fails and recovers on its own. */
+/** A statement that a worker repeats. Its failures and its recovery are counted separately from those of others. */
 export class Activity {
   private failures = 0;
 
@@ -130,12 +130,12 @@ export class Activity {
   }
 
   /**
-   * Runs a statement that records what came of some work until it succeeds, waiting longer after each
-   * try. An outage is waited out. What else goes wrong, such as a timeout of the server, a password that
-   * is being changed or a full disk, is tried again for as long as the work is the worker's own.
+   * Runs a statement that records the outcome of some work until it succeeds. It waits longer after each try. It waits
+   * for the end of an outage. Other problems, such as a timeout of the server, a password that is being changed or a
+   * full disk, are tried again as long as the worker holds the work.
    *
-   * @param isHeld - whether it still is, as far as is known here
-   * @throws what the database says about the data, and a refusal
+   * @param isHeld - whether the worker still holds the work, as far as this process knows
+   * @throws an error of the database about the data, or a refusal
    * @throws NotRecordedError when the work is no longer held, or the worker has stopped
    */
   async untilRecorded<T>(statement: () => Promise<T>, isHeld: () => boolean): Promise<T> {
@@ -164,19 +164,19 @@ export class Activity {
     await this.wait(error);
   }
 
-  /** An activity of one caller of many, whose failures are counted apart from those of the others. */
+  /** An activity of one of many callers. Its failures are counted separately from those of the others. */
   another(): Activity {
     return new Activity(this.what, this.watch);
   }
 
-  /** There is nothing more to try: others tell whether the database is back. */
+  /** Ends the activity. Other activities find out whether the database is back. */
   forget(): void {
     this.failures = 0;
     this.watch.forget(this);
   }
 }
 
-/** An outage has many reasons in a row (reset, refused, starting up): it is one outage. */
+/** One outage may have several reasons in a row (reset, refused, starting up), and still counts as one. */
 function kindOf(error: unknown): string {
   const { code } = ((error as { driverError?: unknown }).driverError ?? error) as {
     code?: unknown;

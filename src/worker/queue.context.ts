@@ -4,7 +4,7 @@ import type { OutageWatch } from './outage.watch.js';
 import type { Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
 
-/** What both queues of a worker share. */
+/** The objects that both queues of a worker share. */
 export interface QueueContext {
   readonly options: ResolvedWorkerOptions;
   readonly logger: Logger;
@@ -12,7 +12,7 @@ export interface QueueContext {
   readonly telemetry: Telemetry;
   /** On the application's pool. */
   readonly db: SqlRunner;
-  /** How services send their statements. */
+  /** The options of the services. */
   readonly settings: {
     readonly preparedStatements: boolean;
     readonly replyTimeoutMs: number;

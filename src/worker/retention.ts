@@ -5,7 +5,7 @@ import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Activity } from './outage.watch.js';
 import type { RetentionOptions } from './worker.options.js';
 
-/** How often a worker looks for jobs that are to be removed, in ms; half to one and a half of it. */
+/** How often a worker looks for jobs to remove, in ms. Each wait is half to one and a half of it. */
 const INTERVAL_MS = 300_000;
 
 /**
@@ -27,7 +27,7 @@ export class Retention {
     this.sweeping = this.run();
   }
 
-  /** @returns when the statement that is under way has ended */
+  /** @returns when the running statement has ended */
   async stop(): Promise<void> {
     this.over.abort();
     await this.sweeping;

@@ -14,7 +14,7 @@ import type { Count } from './worker.stats.js';
 
 type OpenTelemetry = typeof import('@opentelemetry/api');
 
-/** A queue as it stands. */
+/** The present state of a queue. */
 export interface QueueState {
   readonly queue: string;
   /** How many rows are due. */
@@ -106,7 +106,7 @@ export class Telemetry {
     });
   }
 
-  /** With OpenTelemetry if the application has it. */
+  /** Creates the counters, with OpenTelemetry if the application has it. */
   static async create(): Promise<Telemetry> {
     return new Telemetry(await findOpenTelemetry());
   }
@@ -151,7 +151,7 @@ export class Telemetry {
     this.deliveries?.record(ms / 1_000, { outcome });
   }
 
-  /** Reports the queues whenever the application's metrics are collected. @returns how to end that */
+  /** Reports the queues whenever the application's metrics are collected. @returns a function that ends this */
   observeQueues(read: () => Promise<QueueState[]>): () => void {
     const depth = this.meter?.createObservableGauge('frameforge.queue.depth', {
       unit: '{item}',
@@ -166,7 +166,7 @@ export class Telemetry {
     const observe =
       (value: (state: QueueState) => number) =>
       async (result: ObservableResult): Promise<void> => {
-        // Both gauges are collected together: one statement serves them.
+        // Both gauges are collected together, so one statement serves both.
         states ??= read().finally(() => (states = undefined));
         for (const state of await states) result.observe(value(state), { queue: state.queue });
       };

@@ -2,14 +2,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { NextClaim } from './claimer.js';
 import type { Activity } from './outage.watch.js';
 
-/** What a claim brought, and when to claim again. */
+/** The items of a claim, and when to claim again. */
 export type ClaimedWork<T> = Pick<NextClaim<T>, 'items' | 'more' | 'lookAgainMs'>;
 
-/** One of the two queues, as a loop sees it. */
+/** One of the two queues, as the loop sees it. */
 export interface WorkQueue<T> {
   readonly concurrency: number;
   readonly pollMs: number;
-  /** Claims up to `limit` items. @param woken - whether something is known to have come in */
+  /** Claims up to `limit` items. @param woken - whether there is a message that something new is in the queue */
   claim(limit: number, woken: boolean): Promise<ClaimedWork<T>>;
   /**
    * Works on one; never rejects.
@@ -17,25 +17,25 @@ export interface WorkQueue<T> {
    * @param onHandled - is told when there is no more to do than to record the outcome
    */
   run(item: T, onHandled: () => void): Promise<void>;
-  /** Takes care of what was claimed while the loop was told to stop; never rejects. */
+  /** Handles the items of a claim that ended after the loop was told to stop. Never rejects. */
   giveBack(items: readonly T[]): Promise<void>;
 }
 
 /**
- * Keeps up to `concurrency` items of a queue at work, while the outcomes of twice as many others are being
- * recorded, so that the next claim need not wait while two statements record. Idle, it polls, with jitter
- * so that many workers spread out, or claims at once when it is woken. Busy, it claims as many as have
- * ended meanwhile.
+ * Keeps up to `concurrency` items of a queue at work. Meanwhile the outcomes of twice as many others may be being
+ * recorded, so that the next claim does not wait for two statements that record. When it is idle, it polls with
+ * jitter, so that many workers do not poll at the same time, and claims at once when it is woken. When it is busy, it
+ * claims as many items as have ended meanwhile.
  */
 export class WorkLoop<T> {
-  /** How many items there are, whose outcomes are not all recorded. */
+  /** The number of items whose outcome is not recorded yet. */
   private running = 0;
-  /** How many of them are more than an outcome to record. */
+  /** The number of those items whose handlers still run. */
   private working = 0;
   private stopping = false;
   private onEnd: () => void = () => {};
   private woken = false;
-  /** What a pause ends by, besides its time. */
+  /** What can end the present pause before its time is over. */
   private waitsFor: 'work' | 'a place' | 'the database' | 'nothing' = 'nothing';
   private resume: () => void = () => {};
   private loop: Promise<void> = Promise.resolve();
@@ -49,7 +49,7 @@ export class WorkLoop<T> {
     return this.running;
   }
 
-  /** How many are at work: those whose outcomes are being recorded are not. */
+  /** The number of items at work, without those whose outcomes are being recorded. */
   get handling(): number {
     return this.working;
   }
@@ -64,7 +64,7 @@ export class WorkLoop<T> {
     if (this.waitsFor === 'work') this.resume();
   }
 
-  /** Claims nothing more. @returns when all that was claimed has ended */
+  /** Stops claiming. @returns when all claimed items have ended */
   async stop(): Promise<void> {
     this.stopping = true;
     this.resume();
@@ -78,7 +78,7 @@ export class WorkLoop<T> {
       const free = Math.min(concurrency - this.working, 3 * concurrency - this.running);
       if (free === 0) {
         await this.pause('a place');
-        // What ended in the same batch frees its places first: one claim then fills them all.
+        // Items that ended in the same batch free their places first, so that one claim fills all of these.
         await nextTurn();
       } else {
         await this.fill(free);

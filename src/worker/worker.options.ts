@@ -134,7 +134,7 @@ const retention: OptionRule = (value) =>
     ? undefined
     : `must be { completedMs, failedMs }, each a whole number of milliseconds from 0 to ${MAX_KEPT_MS}, or left out`;
 
-/** Every option there is, and its rule; the type makes the compiler complain when one is missing. */
+/** The rule of every option. The type makes the compiler report a missing one. */
 const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
   concurrency: wholeNumber(1),
   deliveryConcurrency: wholeNumber(1),
@@ -146,7 +146,7 @@ const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
   deliveryLeaseMs: wholeNumber(1_000),
   maxDeliveryAttempts: wholeNumber(1),
   deliveryBackoff: backoff,
-  // Half as much again must still be a time that a timer can wait.
+  // One and a half times this must still be a time that a timer can wait.
   pollMs: wholeNumber(1, Math.floor(MAX_MS / 1.5)),
   shutdownMs: wholeNumber(0),
   listen: flag,
@@ -160,7 +160,7 @@ const RULES: Record<keyof FrameForgeWorkerOptions, OptionRule> = {
 /**
  * Checks the options and fills in the defaults. An option that is undefined counts as left out.
  *
- * @throws ConfigurationError naming each that is unknown or wrong
+ * @throws ConfigurationError naming each option that is unknown or wrong
  */
 export function resolveWorkerOptions(options: FrameForgeWorkerOptions = {}): ResolvedWorkerOptions {
   const problems = optionProblems(options, RULES);

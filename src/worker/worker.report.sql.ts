@@ -2,7 +2,7 @@ import { NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 
-/** No parameter: the database's time. */
+/** No parameter. Returns the time of the database. */
 export const databaseTime = (): Statement => sql`SELECT ${NOW} AS "now"`;
 
 /** The columns of a report besides its key, and their types. */
@@ -35,7 +35,7 @@ export const writeReports = (t: Tables): Statement => sql`
     ${names.map((name) => `${name} = EXCLUDED.${name}`).join(',\n    ')}
   RETURNING ${NOW} AS "now"`;
 
-/** $1 how many days reports are kept, $2 how many to remove at most. A row for each that was removed. */
+/** $1 how many days reports are kept, $2 how many to remove at most. Returns a row for each removed report. */
 export const removeOldReports = (t: Tables): Statement => sql`
   DELETE FROM ${t.workerReports}
   WHERE ("workerId", "minute") IN (

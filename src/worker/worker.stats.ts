@@ -16,9 +16,9 @@ export type Count =
 
 /** How many handlers of each kind. */
 export interface Handlers {
-  /** Of jobs. */
+  /** Handlers of jobs. */
   readonly jobs: number;
-  /** Of notifications. */
+  /** Handlers of notifications. */
   readonly deliveries: number;
 }
 
@@ -28,7 +28,7 @@ export interface WorkerStats {
   readonly running: Handlers;
   /** Handlers that go on although their leases have ended. */
   readonly hanging: Handlers;
-  /** How often each of these has happened since the worker started. */
+  /** How often each event has happened since the worker started. */
   readonly counts: Readonly<Record<Count, number>>;
   /** Whether claims succeed. */
   readonly database: 'up' | 'down';
