@@ -3,10 +3,10 @@ import { isDeepStrictEqual } from 'node:util';
 import * as fc from 'fast-check';
 import { StatementTimeoutError } from '../../src/errors.js';
 import { VideoJob } from '../../src/schema/entities/index.js';
-import { result } from './fixtures.js';
+import { HOUR_MS, result } from './fixtures.js';
 import * as model from './job.model.js';
 import type { ModelJob } from './job.model.js';
-import { expectVerdict, Step } from './job.world.js';
+import { expectVerdict, issue, Step } from './job.world.js';
 import type { Model, Real } from './job.world.js';
 import { count, peerOf, pick, which, worker } from './queue.commands.js';
 
@@ -94,17 +94,22 @@ const saves = fc
       new Step('save entity', args, (m: Model, r: Real, { job }) => saveEntity(m, r, pick(m, job))),
   );
 
-/** Reads a job that is processing, and saves it when it is pending again. */
-const savesLate = fc.record({ job: which, by: worker }).map(
+/** Reads a job that is processing, and saves it when it is pending again, or in its next run. */
+const savesLate = fc.record({ job: which, by: worker, starts: fc.boolean() }).map(
   (args) =>
-    new Step('save entity late', args, async (m: Model, r: Real, { job: index, by }) => {
+    new Step('save entity late', args, async (m: Model, r: Real, { job: index, by, starts }) => {
       const job = pick(m, index);
       if (job.status !== 'processing') return;
       await readEntity(m, r, job);
-      const { jobs } = peerOf(r, by);
+      const { jobs, workerId } = peerOf(r, by);
       const verdict = model.cancel(job, m.email);
       await expectVerdict(r, 'cancelJob', verdict, jobs.cancelJob(job.jobId));
       await expectVerdict(r, 'retryJob', model.retry(job), jobs.retryJob(job.jobId));
+      if (starts) {
+        const begins = model.start(job, workerId);
+        const call = jobs.startJob(job.jobId, { leaseMs: HOUR_MS });
+        issue(m, (await expectVerdict(r, 'startJob', begins, call))!);
+      }
       await saveEntity(m, r, job);
     }),
 );
