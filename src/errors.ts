@@ -229,7 +229,8 @@ export class LeaseLostError extends FrameForgeError {
 
 /**
  * A repository's `save()` got a `VideoJob` or a `NotificationLog` that is older than what has happened since, and
- * would have written that old state over the new one. Nothing of it was written.
+ * would have written that old state over the new one. Or it would have changed the status in a way that only the
+ * services may: a `save()` starts no job, and makes nothing pending that has ended. Nothing of it was written.
  */
 export class StaleEntityError extends FrameForgeError {
   static {
@@ -271,9 +272,9 @@ export class StaleEntityError extends FrameForgeError {
     const savedIn = savedNumber === undefined ? '' : ` in ${round} ${savedNumber}`;
     super(
       `A save() of ${what} ${id} was refused, and wrote nothing of it: the ${what} is ${now.status} in ` +
-        `${round} ${number} now, and the entity is ${savedStatus}${savedIn}. Read the ${what} again and save ` +
-        `that, or write only what you want to change: repository.update(${update}). ` +
-        `To move the ${what} on, call ${way}.`,
+        `${round} ${number} now, and the entity is ${savedStatus}${savedIn}. If you mean to change the status, ` +
+        `call ${way}. Otherwise read the ${what} again and save that, or write only what you want to change: ` +
+        `repository.update(${update}).`,
     );
     Object.assign(this, now);
     this.status = now.status;

@@ -18,6 +18,8 @@ interface Rules<Entity extends object = object> {
   readonly written: readonly [status: string, ...others: string[]];
   /** What tells a run or a delivery from those before and after it. */
   readonly token: readonly string[];
+  /** The part of the token that the database clears when a save ends a run. */
+  readonly holder?: string;
   /** Whether a save may change the status. `isOfNow`: the entity is not older than the run or the delivery. */
   readonly mayMove: (from: unknown, to: unknown, isOfNow: boolean) => boolean;
   refusal(now: Entity, saved: Partial<Entity>): StaleEntityError;
@@ -28,6 +30,7 @@ const JOBS: Rules<VideoJob> = {
   id: 'jobId',
   written: ['status', 'startedAt', 'completedAt', 'resultUrl', 'frameCount', 'errorMessage'],
   token: ['runNumber', 'workerId', 'attempts'],
+  holder: 'workerId',
   mayMove: (from) => from === 'processing',
   refusal({ jobId, status, runNumber }, saved) {
     const row = { jobId, status, runNumber };
@@ -55,10 +58,14 @@ const NOTIFICATIONS: Rules<NotificationLog> = {
  * what belongs to a run if the entity was read in that run, or names none.
  */
 class StaleSaves implements EntitySubscriberInterface {
-  /** The checks of each query runner, one after another: a connection runs one statement at a time. */
-  private readonly checks = new WeakMap<QueryRunner, Promise<void>>();
-
-  constructor(private readonly rules: Rules) {}
+  /**
+   * @param checks - the checks of each query runner, of both entities, one after another: a connection runs one
+   *   statement at a time
+   */
+  constructor(
+    private readonly rules: Rules,
+    private readonly checks: WeakMap<QueryRunner, Promise<void>>,
+  ) {}
 
   listenTo(): Rules['target'] {
     return this.rules.target;
@@ -80,6 +87,15 @@ class StaleSaves implements EntitySubscriberInterface {
     };
     check.then(forget, forget);
     return check;
+  }
+
+  /** Who has ended a run by a save may save the same entity again: it gets what the database has made of it. */
+  afterUpdate({ entity, updatedColumns }: UpdateEvent<object>): void {
+    const { holder, written } = this.rules;
+    if (holder === undefined || (entity as Row | undefined)?.[holder] === undefined) return;
+    if (updatedColumns.some(({ propertyName }) => propertyName === written[0])) {
+      (entity as Row)[holder] = null;
+    }
   }
 
   private async check(event: UpdateEvent<object>): Promise<void> {
@@ -106,6 +122,7 @@ class StaleSaves implements EntitySubscriberInterface {
       where: { [id]: read[id] },
       lock: { mode: 'for_no_key_update' },
       loadEagerRelations: false,
+      cache: false,
     });
     return (locked as Row | null) ?? read;
   }
@@ -119,5 +136,6 @@ class StaleSaves implements EntitySubscriberInterface {
  */
 export function refuseStaleSaves(dataSource: DataSource): void {
   if (dataSource.subscribers.some((subscriber) => subscriber instanceof StaleSaves)) return;
-  for (const rules of [JOBS, NOTIFICATIONS]) subscribe(dataSource, new StaleSaves(rules));
+  const checks = new WeakMap<QueryRunner, Promise<void>>();
+  for (const rules of [JOBS, NOTIFICATIONS]) subscribe(dataSource, new StaleSaves(rules, checks));
 }

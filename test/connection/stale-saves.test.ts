@@ -1,5 +1,7 @@
 import { DataSource } from 'typeorm';
 import type { Repository } from 'typeorm';
+import type { QueryResultCache } from 'typeorm/cache/QueryResultCache.js';
+import type { QueryResultCacheOptions } from 'typeorm/cache/QueryResultCacheOptions.js';
 import { StaleEntityError } from '../../src/errors.js';
 import {
   DeliveryStatus,
@@ -26,8 +28,8 @@ afterAll(() => h.close());
 
 const result = { resultUrl: 's3://frames/cat.zip', frameCount: 1 };
 const failure = { errorMessage: 'no video' };
-const create = (): Promise<VideoJob> =>
-  h.jobs.createJob({ userId, filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' });
+const video = { filename: 'cat.mp4', videoUrl: 's3://videos/cat.mp4' };
+const create = (): Promise<VideoJob> => h.jobs.createJob({ ...video, userId });
 const start = (jobId: string): Promise<VideoJob> => h.jobs.startJob(jobId, { leaseMs: 60_000 });
 const read = (jobId: string): Promise<VideoJob> => repository.findOneByOrFail({ jobId });
 const readLog = (jobId: string): Promise<NotificationLog> => log.findOneByOrFail({ jobId });
@@ -356,4 +358,79 @@ it('a data source that was closed and opened again still refuses', async () => {
   await expect(repository.save(stale)).rejects.toMatchObject({ code: 'STALE_ENTITY' });
   expect(dataSource).toBeInstanceOf(DataSource);
   expect(dataSource.subscribers.filter(({ beforeUpdate }) => beforeUpdate)).toHaveLength(2);
+});
+
+it('who has ended a run by a save may save the same entity again', async () => {
+  const { jobId } = await create();
+  const job = await start(jobId);
+  await repository.save(Object.assign(job, { status: JobStatus.COMPLETED }));
+  await repository.save(Object.assign(job, result));
+  expect(job).toMatchObject({ status: 'completed', workerId: null, ...result });
+  expect(await read(jobId)).toMatchObject({ status: 'completed', workerId: null, ...result });
+});
+
+it('saves a job and its notification together, with one statement after the other', async () => {
+  const { jobId } = await create();
+  const { job, notification } = await h.jobs.failJob(await start(jobId), failure);
+  const { subscribers } = h.dataSource;
+  const running = { now: 0, most: 0 };
+  subscribers.push({
+    beforeQuery: () => {
+      running.now += 1;
+      running.most = Math.max(running.most, running.now);
+    },
+    afterQuery: () => {
+      running.now -= 1;
+    },
+  });
+  const corrected = { errorMessage: 'by hand' };
+  await h.dataSource.manager.save([
+    Object.assign(job, corrected),
+    Object.assign(notification!, corrected),
+  ]);
+  subscribers.pop();
+  expect(running).toEqual({ now: 0, most: 1 });
+  expect([await read(jobId), await readLog(jobId)]).toMatchObject([corrected, corrected]);
+});
+
+/** The key under which a cache keeps the result of a query. */
+const keyOf = ({ identifier, query }: QueryResultCacheOptions): string =>
+  JSON.stringify([identifier, query]);
+
+it('compares with the row itself where the application caches all queries', async () => {
+  const kept = new Map<string, QueryResultCacheOptions>();
+  const provider: QueryResultCache = {
+    connect: async () => {},
+    disconnect: async () => {},
+    synchronize: async () => {},
+    clear: async () => {},
+    remove: async () => {},
+    isExpired: () => false,
+    getFromCache: async (options) => kept.get(keyOf(options)),
+    storeInCache: async (options) => void kept.set(keyOf(options), options),
+  };
+  const cache = { alwaysEnabled: true, duration: 60_000, provider: () => provider };
+  const cached = await openHarness({ cache });
+  try {
+    const [{ userId: owner }, jobs] = [await cached.user(), cached.jobs];
+    const saved = cached.dataSource.getRepository(VideoJob);
+    const { jobId } = await jobs.createJob({ ...video, userId: owner });
+    const first = await jobs.startJob(jobId, { leaseMs: 60_000 });
+    await saved.save(Object.assign(first, { errorMessage: 'first' }));
+    await jobs.releaseJob(first);
+    const second = await jobs.startJob(jobId, { leaseMs: 60_000 });
+    await saved.save(Object.assign(second, { errorMessage: 'second' }));
+    expect(await jobs.getJob(jobId)).toMatchObject({ errorMessage: 'second', runNumber: 2 });
+  } finally {
+    await cached.close();
+  }
+});
+
+it('says what to call instead, where a job that was just read is started by a save', async () => {
+  const { jobId } = await create();
+  const started = { status: JobStatus.PROCESSING, startedAt: new Date() };
+  await expect(repository.save(Object.assign(await read(jobId), started))).rejects.toThrow(
+    `job ${jobId} was refused, and wrote nothing of it: the job is pending in run 0 now, and the ` +
+      `entity is processing in run 0. If you mean to change the status, call startJob,`,
+  );
 });

@@ -61,9 +61,9 @@ const ERRORS: Record<FrameForgeErrorCode, [api.FrameForgeError, number, string]>
     new api.StaleEntityError({ jobId: JOB, status: 'failed', runNumber: 2 }, 'pending', 1),
     409,
     `A save() of job ${JOB} was refused, and wrote nothing of it: the job is failed in run 2 now, ` +
-      `and the entity is pending in run 1. Read the job again and save that, or write only what you ` +
-      `want to change: repository.update(jobId, { filename }). To move the job on, call startJob, ` +
-      `completeJob, failJob, releaseJob, cancelJob or retryJob of JobService.`,
+      `and the entity is pending in run 1. If you mean to change the status, call startJob, completeJob, ` +
+      `failJob, releaseJob, cancelJob or retryJob of JobService. Otherwise read the job again and save ` +
+      `that, or write only what you want to change: repository.update(jobId, { filename }).`,
   ],
   JOB_CANCELLED: [
     new api.JobCancelledError(JOB, 2),
