@@ -34,7 +34,18 @@ class Uploads {
   constructor(
     private readonly jobs: JobService,
     @InjectRepository(User) private readonly users: Repository<User>,
+    @InjectRepository(VideoJob) private readonly rows: Repository<VideoJob>,
   ) {}
+
+  /** Saves an entity that is older than what happened to its job. */
+  async saveLate(jobId: string): Promise<string> {
+    const stale = await this.rows.findOneByOrFail({ jobId });
+    await this.jobs.cancelJob(jobId);
+    return this.rows.save(stale).then(
+      () => 'saved',
+      (error: { code: string }) => error.code,
+    );
+  }
 
   async upload(): Promise<VideoJob> {
     const user = await this.users.save(
@@ -58,8 +69,9 @@ async function main(): Promise<void> {
   const app = await NestFactory.createApplicationContext(AppModule, { logger: ['error'] });
   const job = await app.get(Uploads).upload();
   const again = await app.get(JobService).getJob(job.jobId, { userId: job.userId });
+  const late = await app.get(Uploads).saveLate(job.jobId);
   await app.close();
-  process.stdout.write(JSON.stringify({ same: again instanceof VideoJob, ...again }));
+  process.stdout.write(JSON.stringify({ same: again instanceof VideoJob, late, ...again }));
 }
 
 void main();
@@ -195,6 +207,7 @@ async function createsAJob(): Promise<void> {
   const stdout = await project.runOk(['node', 'dist/main.js'], environment());
   expect(JSON.parse(stdout)).toMatchObject({
     same: true,
+    late: 'STALE_ENTITY',
     filename: 'cat.mp4',
     status: 'pending',
   });
