@@ -3,6 +3,7 @@ import type { EntityManager } from 'typeorm';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { claimAnyInTurn, claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
+import { failSpent } from '../../src/jobs/job.claiming.sql.js';
 import * as inTurn from '../../src/jobs/fair.claiming.sql.js';
 import { watchedJobs } from '../../src/jobs/watching/job.watch.sql.js';
 import { claimAny, claimLastTries, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
@@ -132,6 +133,17 @@ const db = (): SqlRunner => new SqlRunner(h.dataSource, preparedByDefault());
 
 /** A claim joins no transaction, so it is not rolled back. There are enough due jobs for all tests. */
 const terms = { limit: BATCH, leaseMs: HOUR_MS, workerId: 'worker-2' };
+
+it('jobs without a try left are failed by their primary key', async () => {
+  const { text } = failSpent(tablesOf(h.dataSource));
+  for (const status of ['pending', 'processing']) {
+    const plan = await explain(client, { text, values: [await idsOf(status, BATCH), 1] });
+    expect(new Set(scannedTables(plan))).toEqual(new Set(['processing_state']));
+    expect(indexesOf(plan)).toContain('pk_video_jobs');
+    expect(indexesOf(plan)).not.toContain('idx_jobs_status');
+    expect(mostRowsOfANode(plan)).toBe(BATCH);
+  }
+});
 
 describe('a claim', () => {
   it.each<[string, string, (maxAttempts: number) => Promise<unknown>]>([
