@@ -160,9 +160,8 @@ export function toClaimedJobs<About extends Begun>(
   workerId: string,
 ): readonly [About, Step<VideoJob>] {
   const begun = about as unknown as About;
-  const jobs = new Map(
-    rows.map((row) => [row['jobId'] as string, toClaimedJob(row, begun, workerId)]),
-  );
+  const jobs = new Map<string, VideoJob>();
+  for (const row of rows) jobs.set(row['jobId'] as string, toClaimedJob(row, begun, workerId));
   return [begun, toStep(begun, jobs)];
 }
 

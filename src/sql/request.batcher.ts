@@ -23,12 +23,16 @@ interface Limits {
   readonly maxPending?: number;
 }
 
-interface Pending<Input, Output> {
-  readonly input: Input;
+/** A class, because V8 may make the objects of a literal among its old ones, with all that they refer to. */
+class Pending<Input, Output> {
   /** Whether a statement has passed over the request before. */
-  passedOver: boolean;
-  readonly resolve: (output: Output | typeof ALONE) => void;
-  readonly reject: (error: unknown) => void;
+  passedOver = false;
+
+  constructor(
+    readonly input: Input,
+    readonly resolve: (output: Output | typeof ALONE) => void,
+    readonly reject: (error: unknown) => void,
+  ) {}
 }
 
 /** The output of a request that must be made alone. */
@@ -79,7 +83,7 @@ export class RequestBatcher<Input, Output> {
     this.pending += 1;
     try {
       const output = await new Promise<Output | typeof ALONE>((resolve, reject) => {
-        this.queue.push({ input, passedOver: false, resolve, reject });
+        this.queue.push(new Pending(input, resolve, reject));
         this.start();
       });
       return output === ALONE ? await this.requests.alone(input) : output;

@@ -22,10 +22,12 @@ const BATCH_TRIES = 3;
 /** How often a transaction with the application's own writes is tried again. All tries take some 20 s. */
 const TRANSACTION_TRIES = 10;
 
-/** A run whose handler has ended. */
-interface Finished {
-  readonly lease: Lease;
-  readonly result: JobResult;
+/** A run whose handler has ended. A class, as `Pending` of the batcher is one. */
+class Finished {
+  constructor(
+    readonly lease: Lease,
+    readonly result: JobResult,
+  ) {}
 }
 
 /**
@@ -70,7 +72,7 @@ export class JobCompleter {
    *   error of the database about this result
    */
   async complete(lease: Lease, result: JobResult): Promise<void> {
-    await this.completions.run({ lease, result });
+    await this.completions.run(new Finished(lease, result));
   }
 
   private async completeTogether(finished: readonly Finished[]): Promise<(true | undefined)[]> {

@@ -21,6 +21,7 @@ import { errorText, storable } from './error-text.js';
 import { verdictOn } from './failure.verdict.js';
 import type { JobCompleter } from './job.completer.js';
 import type { Lease, LeaseKeeper } from '../jobs/leases/lease.keeper.js';
+import { Signalled } from '../jobs/leases/signalled.js';
 import { NotRecordedError } from './outage.watch.js';
 import type { ProgressReporter } from './progress.reporter.js';
 import type { Activity } from './outage.watch.js';
@@ -120,15 +121,11 @@ export class JobRunner {
     const { run, abort } = lease;
     const limit = this.limitOf(lease, onHandled);
     try {
-      const context = {
-        get signal() {
-          return abort.signal;
-        },
-        attempt: run.attempts,
-        progress: (percent: number, message?: string) => {
-          this.progress.report(lease, percent, message);
-        },
+      // V8 makes a function among its old objects, with all that it refers to, if an object literal has its text.
+      const progress = (percent: number, message?: string): void => {
+        this.progress.report(lease, percent, message);
       };
+      const context = Object.assign(new Signalled(abort), { attempt: run.attempts, progress });
       const outcome = await limit.run(() => this.handler.process(lease.job, context));
       abort.throwIfAborted();
       if (typeof outcome !== 'function') onHandled();

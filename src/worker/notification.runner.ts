@@ -10,6 +10,7 @@ import { backoffMs } from './backoff.js';
 import { errorText } from './error-text.js';
 import type { LazyAbort } from '../jobs/leases/lazy-abort.js';
 import { LeaseEndedError } from '../jobs/leases/lease.keeper.js';
+import { Signalled } from '../jobs/leases/signalled.js';
 import type { Activity } from './outage.watch.js';
 import type { RecordError, Telemetry } from './telemetry.js';
 import type { ResolvedWorkerOptions } from './worker.options.js';
@@ -72,13 +73,8 @@ export class NotificationRunner {
       deadline - performance.now(),
     ).unref();
     try {
-      const context = {
-        get signal() {
-          return abort.signal;
-        },
-        attempt: tryOf(handle.deliveryNumber),
-        job,
-      };
+      const attempt = tryOf(handle.deliveryNumber);
+      const context = Object.assign(new Signalled(abort), { attempt, job });
       try {
         await this.handler.deliver(notification, context);
       } finally {

@@ -5,6 +5,7 @@ import { VideoJob } from '../../schema/entities/index.js';
 import type { SqlRunner } from '../../sql/sql.runner.js';
 import type { JobHandle } from '../job.inputs.js';
 import { LeaseKeeper } from './lease.keeper.js';
+import { Signalled } from './signalled.js';
 import type { Lease } from './lease.keeper.js';
 
 /** The options of `keepLease`. */
@@ -35,12 +36,7 @@ export class KeptLeases {
     const [lease] = keeper.add([job], performance.now()) as [Lease];
     // It is not known how much of the lease is left, so it is extended at once.
     keeper.check(handle.jobId);
-    return {
-      get signal() {
-        return lease.abort.signal;
-      },
-      stop: () => keeper.remove(lease),
-    };
+    return Object.assign(new Signalled(lease.abort), { stop: () => keeper.remove(lease) });
   }
 
   private newKeeper(leaseMs: number): LeaseKeeper {
