@@ -89,11 +89,14 @@ const END_OF_WALK = `(
  * planner may choose the index on the time alone. It would then read past all the jobs of other users. The
  * comparison of rows ends the scan at the first job that is not due. The inner limit tells the planner that
  * there are few rows. Only the rows that the outer limit lets through are locked.
+ *
+ * @param kept - which of these rows it returns; "nth" counts a user's jobs that have a try left
  */
-const oldestOfEach = (t: Tables): string =>
+const oldestOfEach = (t: Tables, kept?: string): string =>
   `found AS MATERIALIZED (
-    SELECT o.*
+    SELECT o."jobId", o."availableAt", o."spent"
     FROM turns CROSS JOIN LATERAL (
+      ${kept === undefined ? '' : `SELECT *, ${NTH} FROM (`}
       SELECT * FROM (
         SELECT ${FOUND_COLUMNS}
         FROM ${t.videoJobs} j
@@ -105,9 +108,15 @@ const oldestOfEach = (t: Tables): string =>
         FOR NO KEY UPDATE SKIP LOCKED
       ) AS first
       LIMIT turns."quota"
+      ${kept === undefined ? '' : ') AS oldest'}
     ) AS o
+    ${kept === undefined ? '' : `WHERE ${kept}`}
     ORDER BY turns."turn", o."availableAt"
   )`;
+
+/** Counts the jobs of a user that have a try left, from the oldest on. */
+const NTH = `count(*) FILTER (WHERE NOT "spent") OVER (
+        ORDER BY "availableAt" ROWS UNBOUNDED PRECEDING) AS "nth"`;
 
 /** Divides the number of rows equally between the users. The first users get the remainder. */
 const share = (look: string, users: string): string => `(${look} - "turn" + ${users}) / ${users}`;
@@ -173,14 +182,22 @@ export const lockUsersInTurn = (t: Tables): Statement => {
 /**
  * The second of the two statements. It claims pending jobs of the locked users that are due. $5 the users,
  * in the order of their turns. $7 how many jobs of a user may run at once, with the jobs that run already.
+ *
+ * A job without a try left needs no place. So a statement that looks at more jobs than it may claim also looks
+ * at more jobs of a user than the user has places. The OFFSET keeps the planner from counting the running jobs
+ * once for each use of "places".
  */
 export const claimOfLockedUsers = (t: Tables): Statement =>
   claimStep(t, {
     found: `turns AS (
-    SELECT "userId", "turn", least(
+    SELECT "userId", "turn", "places", least(
       ${share('$6::integer', 'cardinality((SELECT $5::uuid[]))')},
-      $7::integer - ${running(t, 'u."userId"', '$7::integer')}
+      "places" * greatest($6::integer / $1::integer, 1)
     ) AS "quota"
-    FROM unnest((SELECT $5::uuid[])) WITH ORDINALITY AS u("userId", "turn")
-  ), ${oldestOfEach(t)}`,
+    FROM (
+      SELECT "userId", "turn", $7::integer - ${running(t, 'u."userId"', '$7::integer')} AS "places"
+      FROM unnest((SELECT $5::uuid[])) WITH ORDINALITY AS u("userId", "turn")
+      OFFSET 0
+    ) AS counted
+  ), ${oldestOfEach(t, 'o."spent" OR o."nth" <= turns."places"')}`,
   });

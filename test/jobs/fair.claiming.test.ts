@@ -292,4 +292,21 @@ describe('maxRunningPerUser', () => {
     expect(ids(await capped(1, 2))).toEqual([due.jobId]);
     expect(await h.jobs.countJobs()).toMatchObject({ failed: 3, processing: 2 });
   });
+
+  it('fails thousands of jobs that have no try left in a few statements, and keeps the limit', async () => {
+    const [userId] = await newUsers(1);
+    await backlog(userId!, 3_000);
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5');
+    const due = await backlog(userId!, 5);
+    await h.dataSource.query(
+      `UPDATE video_jobs SET "availableAt" = now() + "attempts" * interval '1 ms' - interval '1 s'
+       WHERE "jobId" = ANY($1)`,
+      [due],
+    );
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    expect(await capped(2, 2)).toHaveLength(2);
+    expect(sent.mock.calls.length).toBeLessThan(60);
+    sent.mockRestore();
+    expect(await h.jobs.countJobs()).toMatchObject({ failed: 3_000, processing: 2, pending: 3 });
+  });
 });
