@@ -148,7 +148,11 @@ const noteLost = (t: Tables, jobs: string): string => `, noted AS (
 const claimLeased = (t: Tables, condition: string): Statement =>
   claimStep(t, {
     found: oldest(t, `${IS_LEASED} AND ${condition}`, `${FOUND_COLUMNS}, "runNumber", "workerId"`),
-    noted: noteLost(t, 'found WHERE "jobId" IN (SELECT "jobId" FROM moved)'),
+    // Inside the CASE, PostgreSQL hashes the ids. As a plain condition it may compare each row with each.
+    noted: noteLost(
+      t,
+      'found WHERE CASE WHEN NOT "spent" THEN "jobId" IN (SELECT "jobId" FROM moved) END',
+    ),
   });
 
 /** With $7, it leaves out jobs with exactly that number of attempts. */
