@@ -9,7 +9,8 @@ import type { NotificationLog, VideoJob } from '../schema/entities/index.js';
 export interface WorkContext {
   /**
    * Is aborted when the job is cancelled (its `reason` is then a `JobCancelledError`), when the lease is lost,
-   * when `maxRunMs` is over, and when the process shuts down. Stop the work then: its result is not recorded.
+   * when `maxRunMs` is over, and when the process shuts down. Stop the work then: its result is not recorded. It
+   * is a getter of the context's class, so `{ ...context }` does not copy it.
    */
   readonly signal: AbortSignal;
   /** 1 for the first try. */
