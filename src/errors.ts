@@ -347,7 +347,7 @@ export type CallOutcome = 'not done' | 'unknown';
 /**
  * The database could not be reached, no connection was free, or the connection broke. `outcome` is
  * `'unknown'` if a write was sent and its reply was lost: the write may have been done. Repeat the call with
- * the same `jobId` or handle to learn whether it was done. In all other cases `outcome` is `'not done'`.
+ * the same `jobId` or handle to learn whether it was done. Otherwise `outcome` is `'not done'`: nothing was written.
  */
 export class DatabaseUnavailableError extends FrameForgeError {
   static {

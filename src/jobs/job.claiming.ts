@@ -1,4 +1,4 @@
-import { claimPastSpent, toStep } from '../sql/claim.js';
+import { claimPastSpent, failRows, toStep } from '../sql/claim.js';
 import type { Claimed, ClaimRow, Step } from '../sql/claim.js';
 import { hydrate } from '../sql/hydrate.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
@@ -111,9 +111,7 @@ export async function failSpent(
   maxAttempts: number,
   spent: readonly string[],
 ): Promise<number> {
-  const values = [spent, maxAttempts];
-  const [row] = await db.run<{ count: number }>('claimJobs', statements.failSpent, values);
-  const failed = row?.count ?? 0;
+  const failed = await failRows(db, 'claimJobs', statements.failSpent, maxAttempts, spent);
   announce(db.dataSource, 'notifications', failed, undefined);
   return failed;
 }

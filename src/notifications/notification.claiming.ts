@@ -1,4 +1,4 @@
-import { claimPastSpent, toStep } from '../sql/claim.js';
+import { claimPastSpent, failRows, toStep } from '../sql/claim.js';
 import type { Claimed, ClaimRow } from '../sql/claim.js';
 import type { SqlRunner } from '../sql/sql.runner.js';
 import type { Statement } from '../sql/statement.js';
@@ -57,12 +57,8 @@ export function claim<T>(
 }
 
 /** Fails the notifications that a claim found without a try left. @returns how many */
-export async function failSpent(
+export const failSpent = (
   db: SqlRunner,
   maxAttempts: number,
   spent: readonly string[],
-): Promise<number> {
-  const values = [spent, maxAttempts];
-  const [row] = await db.run<{ count: number }>(OPERATION, statements.failSpent, values);
-  return row?.count ?? 0;
-}
+): Promise<number> => failRows(db, OPERATION, statements.failSpent, maxAttempts, spent);

@@ -1,4 +1,7 @@
 import { MAX_LIMIT } from '../input/defaults.js';
+import type { Tables } from '../schema/tables.js';
+import type { SqlRunner } from './sql.runner.js';
+import type { Statement } from './statement.js';
 
 /** A row is due from when its statement began, and is seen after its commit: mostly within this time, in ms. */
 const LATE_COMMIT_MS = 100;
@@ -121,4 +124,21 @@ export async function claimPastSpent<T>(
       return { items, failed, more: true, dueUntil, waitedMs };
     }
   }
+}
+
+/**
+ * Fails rows that have no try left.
+ *
+ * @param statement - $1 the ids, $2 maxAttempts; it returns the "count" of those that it failed
+ * @returns this count
+ */
+export async function failRows(
+  db: SqlRunner,
+  operation: string,
+  statement: (t: Tables) => Statement,
+  maxAttempts: number,
+  spent: readonly string[],
+): Promise<number> {
+  const [row] = await db.run<{ count: number }>(operation, statement, [spent, maxAttempts]);
+  return row?.count ?? 0;
 }

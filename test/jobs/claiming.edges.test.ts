@@ -1,5 +1,5 @@
 import { claimAnyInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
-import { claimAny, claimPending } from '../../src/jobs/job.claiming.js';
+import { claimAny, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import type { Claim } from '../../src/jobs/job.claiming.js';
 import { onQueueEvent } from '../../src/jobs/job.events.js';
 import { claimNotifications } from '../../src/notifications/notification.claiming.js';
@@ -8,7 +8,7 @@ import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import type { Harness } from '../support/harness.js';
 import { openHarness } from '../support/harness.js';
-import { HOUR_MS, makers, video } from './fixtures.js';
+import { HOUR_MS, lapse, makers, video } from './fixtures.js';
 
 let h: Harness;
 let db: SqlRunner;
@@ -42,6 +42,19 @@ it('the next claim begins with a job that this one found and did not take, befor
   const { items, failed, dueUntil } = await claimPending(db, terms);
   expect([ids(items), failed]).toEqual([[first], 2]);
   expect(ids((await claimPending(db, terms, dueUntil)).items)).toEqual([second]);
+});
+
+it('notes the loss of a run only for a job that it takes or fails', async () => {
+  const jobs = [await make.leased(), await make.leased(), await make.leased()];
+  await lapse(h.dataSource, ...jobs);
+  const [spent, taken, left] = ids(jobs) as [string, string, string];
+  await h.dataSource.query('UPDATE video_jobs SET attempts = 5 WHERE "jobId" = $1', [spent]);
+  // The first statement finds the job without a try left. So the second looks at more jobs than it may take.
+  const { items, failed } = await claimLost(db, terms);
+  expect([ids(items), failed]).toEqual([[taken], 1]);
+  const noted = async (jobId: string): Promise<number[]> =>
+    (await h.jobs.listAttemptErrors(jobId)).map(({ runNumber }) => runNumber);
+  expect([await noted(spent), await noted(taken), await noted(left)]).toEqual([[1], [1], []]);
 });
 
 it('claims jobs and notifications that have been due for ever', async () => {

@@ -61,6 +61,26 @@ const byUser = (jobs: VideoJob[]): Map<string, number> =>
   );
 
 describe("claimJobs({ order: 'fair' })", () => {
+  it('goes on after the user whose turn was last, however long the jobs of each user have waited', async () => {
+    const users = (await newUsers(6)).toSorted();
+    for (const userId of users) await backlog(userId, 3);
+    // The jobs of the users whose turn is later have waited longer.
+    await h.dataSource.query(
+      `UPDATE video_jobs SET "availableAt" = "availableAt" - interval '1 h' * array_position($1::uuid[], "userId")`,
+      [users],
+    );
+    const rotation = new Rotation();
+    rotation.lastUser = NOBODY_BEFORE;
+    const db = new SqlRunner(h.dataSource, preparedByDefault());
+    const claim = { limit: 2, leaseMs: HOUR_MS, workerId: 'w', maxAttempts: 5 };
+    const served: string[] = [];
+    for (let n = 0; n < 3; n += 1) {
+      const { items } = await claimInTurn(db, claim, rotation);
+      served.push(...items.map(({ userId }) => userId));
+    }
+    expect(served).toEqual(users);
+  });
+
   it('finds nothing where nothing is due', async () => {
     expect(await inTurn(10)).toEqual([]);
     await make.leased();
