@@ -230,6 +230,14 @@ describe("claimJobs({ order: 'fair' })", () => {
 });
 
 describe('maxRunningPerUser', () => {
+  it('holds also where the claim looks at more jobs, because one has no try left', async () => {
+    const [userId] = (await newUsers(1)) as [string];
+    const [spent] = await backlog(userId, 6);
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5 WHERE "jobId" = $1', [spent]);
+    expect(await capped(4, 2)).toHaveLength(2);
+    expect(await h.jobs.countJobs()).toMatchObject({ failed: 1, processing: 2, pending: 3 });
+  });
+
   it('needs order: fair', async () => {
     await expect(h.jobs.claimJobs({ order: 'age', maxRunningPerUser: 1 })).rejects.toMatchObject({
       code: 'INVALID_INPUT',

@@ -126,6 +126,18 @@ describe('claimNotifications', () => {
     expect(failed.count).toBe(3000);
   });
 
+  it('claims no more than its limit also where it looks at more, because one has no try left', async () => {
+    const [spent] = [await logged(), await logged(), await logged()];
+    await h.dataSource.query(
+      `UPDATE notification_log SET "deliveryNumber" = 5, "availableAt" = "availableAt" - interval '1 h'
+       WHERE "notificationId" = $1`,
+      [spent.notificationId],
+    );
+    expect(await h.notifications.claimNotifications({ limit: 1 })).toHaveLength(1);
+    expect(await h.notifications.claimNotifications()).toHaveLength(1);
+    expect(await stored(spent)).toMatchObject({ deliveryStatus: 'failed' });
+  });
+
   it('does not fail what has changed since it was found without a try left', async () => {
     const fresh = await logged();
     const [leased, sent, locked, spent] = [
