@@ -21,6 +21,9 @@ export default {
   testTimeout: 60_000,
   // Two processors do three: one of them mostly waits.
   maxWorkers: 3,
+  // A new process takes the place of one that holds more. At the end of a run, a process with a heap of more than a
+  // gigabyte needs longer to exit than Jest allows, and Jest would warn of a leak.
+  workerIdleMemoryLimit: '700MB',
   testSequencer: '<rootDir>/test/support/sequencer.mjs',
   cacheDirectory: '<rootDir>/node_modules/.cache/jest',
   globalSetup: '<rootDir>/test/support/global-setup.mts',
