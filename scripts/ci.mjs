@@ -23,8 +23,8 @@ const TYPESCRIPT = './test/support/typescript.mjs';
 const THROUGH_PGBOUNCER = ['node', '--import', TYPESCRIPT, 'scripts/through-pgbouncer.mjs'];
 
 /**
- * All tests except the slow ones. Three folders keep their slow tests, because messages of a new Node have
- * broken these before.
+ * All tests except the slow ones. The folders that depend most on Node keep their slow tests: they start
+ * processes, open connections, or use its timers.
  */
 const ON_ANOTHER_NODE = [
   'node',
@@ -32,7 +32,7 @@ const ON_ANOTHER_NODE = [
   '--maxWorkers',
   '3',
   '--testPathIgnorePatterns',
-  '^(?!.*/test/(cli|boot|module)/).*\\.slow\\.test\\.ts$',
+  '^(?!.*/test/(cli|boot|module|connection|sql|worker)/).*\\.slow\\.test\\.ts$',
 ];
 
 const STAGES = [
