@@ -83,7 +83,7 @@ it(
   'shows how a video is processed, to its end, and gives the frames',
   async () => {
     await upload('clip.mp4', 2.4, '320x180');
-    await rowOf('clip.mp4').getByText('60 frames').waitFor();
+    await rowOf('clip.mp4').getByText('60 frames', { exact: true }).waitFor();
     expect(await percentOf('clip.mp4')).toBe(100);
     const [download] = await Promise.all([
       page.waitForEvent('download'),
@@ -129,7 +129,7 @@ it(
     await page.getByRole('button', { name: 'Upload' }).click();
     await rowOf('notes.mp4').getByText('notes.mp4 cannot be read as a video.').waitFor();
     await page.reload();
-    await rowOf('clip.mp4').getByText('60 frames').waitFor();
+    await rowOf('clip.mp4').getByText('60 frames', { exact: true }).waitFor();
     const names = await page.locator('.name').allTextContents();
     expect(names).toEqual(['notes.mp4', 'holiday.mp4', 'clip.mp4']);
     expect(problems).toEqual([]);
