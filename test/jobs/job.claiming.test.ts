@@ -153,7 +153,10 @@ describe('claimJobs', () => {
   it('claims the jobs of lost workers before pending jobs', async () => {
     const pending = await make.pending();
     const lost = [await make.leased(), await make.leased()];
-    await h.jobs.extendLeases(lost, { leaseMs: 1 });
+    // The leases end one after the other.
+    for (const [index, job] of lost.entries()) {
+      await h.jobs.extendLeases([job], { leaseMs: 1 + index });
+    }
     await lapse(h.dataSource, pending, pending);
     await h.dataSource.query('SELECT pg_sleep(0.01)');
     expect(ids(await h.jobs.claimJobs({ limit: 1 }))).toEqual([lost[0]!.jobId]);

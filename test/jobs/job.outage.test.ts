@@ -75,7 +75,13 @@ async function interrupted(
 }
 
 const terminate = async (): Promise<void> => {
-  for (const pid of await held()) await holder.query('SELECT pg_terminate_backend($1)', [pid]);
+  const pids = await held();
+  for (const pid of pids) await holder.query('SELECT pg_terminate_backend($1)', [pid]);
+  // A backend tells its client before it undoes its writes. Until then the rows are locked, and a claim passes over them.
+  await until(async () => {
+    const { rows } = await holder.query('SELECT FROM pg_stat_activity WHERE pid = ANY($1)', [pids]);
+    return rows.length === 0;
+  });
 };
 
 const loseReply = async (): Promise<void> => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { JobCancelledError, LeaseEndedError } from '../../src/index.js';
 import type { KeptLease, VideoJob } from '../../src/index.js';
 import type { Harness } from '../support/harness.js';
@@ -19,8 +20,14 @@ afterEach(() => {
 });
 afterAll(() => h.close());
 
-const start = async (leaseMs = LEASE_MS): Promise<VideoJob> =>
-  h.jobs.startJob((await make.pending()).jobId, { leaseMs });
+/** Waits until a lease of the same length that begins now ends later, in the milliseconds that are stored. */
+const aMoment = (): Promise<unknown> => sleep(5);
+
+const start = async (leaseMs = LEASE_MS): Promise<VideoJob> => {
+  const job = await h.jobs.startJob((await make.pending()).jobId, { leaseMs });
+  await aMoment();
+  return job;
+};
 
 function keep(job: VideoJob, leaseMs = LEASE_MS): KeptLease {
   const lease = h.jobs.keepLease(job, { leaseMs });
@@ -102,6 +109,7 @@ it('tells at once when this process starts the job again', async () => {
   const first = keep(job, HOUR_MS);
   await until(async () => (await endOf(job)) > job.availableAt.getTime());
   const end = await endOf(job);
+  await aMoment();
   const again = keep(job, HOUR_MS);
   await until(async () => (await endOf(job)) > end);
   // No heartbeat extends the lease during the next minutes.

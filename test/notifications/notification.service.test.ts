@@ -216,6 +216,11 @@ describe('listNotifications', () => {
 
   it('keeps the notification of each run', async () => {
     const { jobId } = await make.failed();
+    // Otherwise both notifications may have the same time, and the list may show them in either order.
+    await h.dataSource.query(
+      `UPDATE notification_log SET "createdAt" = "createdAt" - interval '1 s' WHERE "jobId" = $1`,
+      [jobId],
+    );
     await h.jobs.retryJob(jobId);
     const again = await h.jobs.startJob(jobId, { leaseMs: HOUR_MS });
     await h.jobs.failJob(again, { errorMessage: 'still none' });
