@@ -73,12 +73,12 @@ it('migrate --online ends with the same schema', async () => {
 });
 
 it('migrate --online lets others write while it builds, whatever time limits the role has', async () => {
+  await migratePlainly(5);
   const name = new URL(url).pathname.slice(1);
-  await query(url, `ALTER DATABASE ${name} SET lock_timeout = '200ms'`);
-  await query(url, `ALTER DATABASE ${name} SET statement_timeout = '400ms'`);
+  await query(url, `ALTER DATABASE ${name} SET lock_timeout = '500ms'`);
+  await query(url, `ALTER DATABASE ${name} SET statement_timeout = '1s'`);
   const blocker = new Client({ connectionString: url });
   await blocker.connect();
-  await migratePlainly(5);
   await blocker.query(`BEGIN; UPDATE video_jobs SET filename = 'g'`);
   const migrating = migrateOnline();
   await until(
@@ -87,7 +87,7 @@ it('migrate --online lets others write while it builds, whatever time limits the
         await query(
           url,
           `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
-             AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND query_start < now() - interval '1 s'`,
+             AND query LIKE 'CREATE INDEX CONCURRENTLY%' AND query_start < now() - interval '1.5 s'`,
         )
       ).length > 0,
   );

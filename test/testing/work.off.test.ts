@@ -11,6 +11,7 @@ import {
   UnrecoverableJobError,
   VideoJobProcessor,
 } from '../../src/worker/index.js';
+import { until } from '../support/until.js';
 import type { JobOutcome, NotificationHandler, VideoJobHandler } from '../../src/worker/index.js';
 
 const RESULT = { resultUrl: 's3://frames/1.zip', frameCount: 3 };
@@ -90,6 +91,11 @@ it('does not wait for work that the application does not do', async () => {
 it('reports what is left when the time is over', async () => {
   const app = await boot(Extractor, Mailer);
   const [job, other] = await create(app, 'hangs', 'later');
+  const jobs = app.get(JobService);
+  await until(async () => {
+    const [one, two] = [await jobs.getJob(job!.jobId), await jobs.getJob(other!.jobId)];
+    return one.status === 'processing' && two.errorMessage !== null;
+  });
   await expect(workOff(app, { timeoutMs: 300 })).rejects.toThrow(
     'After 300 ms, 1 jobs and 0 deliveries are still due or at work.',
   );
@@ -99,8 +105,8 @@ it('reports what is left when the time is over', async () => {
   await expect(waitForJob(app, other!.jobId, { timeoutMs: 100 })).rejects.toThrow(
     `After 100 ms, job ${other!.jobId} is pending (attempt 0); its latest error is: Not today.`,
   );
-  await app.get(JobService).cancelJob(job!.jobId);
-  await app.get(JobService).pauseProcessing();
+  await jobs.cancelJob(job!.jobId);
+  await jobs.pauseProcessing();
   await create(app, 'good');
   await expect(workOff(app, { timeoutMs: 300 })).rejects.toThrow(/Processing is paused\.$/);
   await app.close();
