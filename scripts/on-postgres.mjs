@@ -55,7 +55,7 @@ async function startServer(port) {
     port,
     listen_addresses: '127.0.0.1',
     unix_socket_directories: '',
-    max_connections: 200,
+    max_connections: 400,
     fsync: 'off',
     synchronous_commit: 'off',
     full_page_writes: 'off',
@@ -75,7 +75,8 @@ async function startServer(port) {
     log = (log + text).slice(-8192);
   });
   while (!log.includes('ready to accept connections')) {
-    if (child.exitCode !== null) throw new Error(`PostgreSQL did not start:\n${log}`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`PostgreSQL did not start:\n${log}`);
     await sleep(50);
   }
   return child;
@@ -83,7 +84,7 @@ async function startServer(port) {
 
 /** A fast shutdown, unless the server has ended by itself. */
 async function stopServer() {
-  if (server === undefined || server.exitCode !== null) return;
+  if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
   server.kill('SIGINT');
   await once(server, 'exit');
 }

@@ -73,6 +73,13 @@ export async function run([file, ...args], { env = {}, timeoutMs = 0 } = {}) {
   }
   const code = await new Promise((resolve, reject) => {
     child.once('error', reject).once('close', resolve);
+    // A process that has left the group, and goes on, may keep the output open.
+    child.once('exit', () => {
+      setTimeout(
+        () => [child.stdout, child.stderr].forEach((pipe) => pipe.destroy()),
+        PATIENCE_MS,
+      ).unref();
+    });
   });
   clearTimeout(timer);
   for (const signal of SIGNALS) process.off(signal, end);
