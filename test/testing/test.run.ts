@@ -141,7 +141,7 @@ function commandLine(pid: number): string {
 }
 
 export async function expectSoon(check: () => void | Promise<void>): Promise<void> {
-  for (const end = Date.now() + 30_000; ; await sleep(50)) {
+  for (const end = Date.now() + 60_000; ; await sleep(50)) {
     try {
       return await check();
     } catch (error) {
