@@ -1,3 +1,4 @@
+import { Client } from 'pg';
 import type { DataSource } from 'typeorm';
 import { DatabaseUnavailableError } from '../../src/errors.js';
 import { JobService } from '../../src/jobs/job.service.js';
@@ -32,12 +33,28 @@ const running = (text: string): Promise<void> =>
 const slow = (dataSource: DataSource, seconds: number): Promise<unknown> =>
   dataSource.query(`SELECT pg_sleep(${seconds}) AS slept, 'done' AS said`);
 
+const HELD = 'SELECT pg_advisory_xact_lock(1)';
+
+/** Begins a statement, and waits until it runs. @returns the statement, and a function that lets it go on */
+async function held(
+  dataSource: DataSource,
+): Promise<{ statement: Promise<unknown>; release: () => Promise<void> }> {
+  const holder = new Client({ connectionString: url });
+  await holder.connect();
+  // The lock belongs to a transaction, because behind a pooler clients share sessions.
+  await holder.query(`BEGIN; ${HELD}`);
+  const statement = dataSource.query(`${HELD} AS got, 'done' AS said`);
+  await running('pg_advisory_xact_lock(1) AS got');
+  return { statement, release: () => holder.end() };
+}
+
 describe('a data source that is closed', () => {
   it('lets a statement in flight finish', async () => {
     const dataSource = await new Boot().open({ url });
-    const statement = slow(dataSource, 0.5);
-    await running('pg_sleep(0.5)');
-    await dataSource.destroy();
+    const { statement, release } = await held(dataSource);
+    const closed = dataSource.destroy();
+    await release();
+    await closed;
     expect(await statement).toMatchObject([{ said: 'done' }]);
   });
 
@@ -60,9 +77,11 @@ describe('a data source that is closed', () => {
 
   it('serves calls that already wait for a connection', async () => {
     const dataSource = await new Boot().open({ url, poolSize: 1 });
-    const statements = [slow(dataSource, 0.3), slow(dataSource, 0), slow(dataSource, 0)];
-    await running('pg_sleep(0.3)');
-    await dataSource.destroy();
+    const { statement, release } = await held(dataSource);
+    const statements = [statement, slow(dataSource, 0), slow(dataSource, 0)];
+    const closed = dataSource.destroy();
+    await release();
+    await closed;
     for (const rows of await Promise.all(statements))
       expect(rows).toMatchObject([{ said: 'done' }]);
   });
@@ -70,12 +89,12 @@ describe('a data source that is closed', () => {
   it('refuses new calls, and says why', async () => {
     const dataSource = await new Boot().open({ url });
     const jobs = new JobService(dataSource);
-    const statement = slow(dataSource, 0.3);
-    await running('pg_sleep(0.3)');
+    const { statement, release } = await held(dataSource);
     const closed = dataSource.destroy();
     await expect(jobs.countJobs()).rejects.toThrow(
       'countJobs could not reach the database: the data source is closing',
     );
+    await release();
     await closed;
     await statement;
     await expect(jobs.countJobs()).rejects.toBeInstanceOf(DatabaseUnavailableError);

@@ -24,6 +24,8 @@ afterEach(async () => {
 afterAll(() => h.close());
 
 const HOUR_MS = 3_600_000;
+/** A third of it is the time between two heartbeats. It is so long that a busy machine extends it in time. */
+const LEASE_MS = 3_000;
 
 async function boot(
   behaviour: Behaviour,
@@ -80,7 +82,7 @@ describe('the handler of a job that is cancelled', () => {
       { leaseMs: HOUR_MS },
       (jobId) => app!.get(JobService).cancelJob(jobId),
     ],
-    ['at its next heartbeat', { leaseMs: 1_000 }, (jobId) => h.jobs.cancelJob(jobId)],
+    ['at its next heartbeat', { leaseMs: LEASE_MS }, (jobId) => h.jobs.cancelJob(jobId)],
   ])('is told %s', async (_, options, cancel) => {
     const { contexts, process } = untilAborted();
     await boot({ process }, options);
@@ -96,7 +98,7 @@ describe('the handler of a job that is cancelled', () => {
 
   it('is told that the job was deleted, in the same way as of a cancellation', async () => {
     const { contexts, process } = untilAborted();
-    await boot({ process }, { leaseMs: 1_000 });
+    await boot({ process }, { leaseMs: LEASE_MS });
     const jobId = await create();
     await until(() => contexts.length === 1);
     await h.dataSource.query('DELETE FROM users');

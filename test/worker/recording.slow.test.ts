@@ -357,7 +357,7 @@ describe('a transaction with own writes', () => {
     ['its reply is lost', () => (proxy.mute = true), 1],
   ])('whose commit gets no answer because %s', (_, silence, runs) => {
     it('is given up, its connection too, and the job is completed once', async () => {
-      worker = new Worker({ dataSource, replyTimeoutMs: 500 });
+      worker = new Worker({ dataSource, replyTimeoutMs: 2_000 });
       const [run] = await claim();
       const warned = jest.spyOn(Logger.prototype, 'warn');
       let times = 0;
@@ -371,7 +371,7 @@ describe('a transaction with own writes', () => {
       const ended = run!.resolve(outcome);
       await tried();
       expect(warned).toHaveBeenCalledWith(
-        expect.stringContaining('the server did not reply to COMMIT within 500 ms'),
+        expect.stringContaining('the server did not reply to COMMIT within 2000 ms'),
       );
       // The open connections belong to a server that has gone.
       proxy.mute = false;

@@ -70,7 +70,8 @@ it('no line that a worker logs in its whole life, at any level, has a password, 
     },
     {
       listen: true,
-      leaseMs: 1_000,
+      // A busy machine must not lose a lease: no job has a second try.
+      leaseMs: 3_000,
       pollMs: 50,
       maxAttempts: 1,
       deliveryBackoff: { baseMs: 1, maxMs: 10 },

@@ -98,7 +98,8 @@ it('counts events, and makes spans', async () => {
     refused = true;
     throw new Error('the provider is down');
   };
-  const options = { pollMs: 20, deliveryBackoff: { baseMs: 10, maxMs: 10 }, leaseMs: 1_000 };
+  // A busy machine must not lose a lease that the test does not steal.
+  const options = { pollMs: 20, deliveryBackoff: { baseMs: 10, maxMs: 10 }, leaseMs: 3_000 };
   const app = await bootWorker(world.harness.url, { process: HANDLER, deliver }, options);
   const worker = app.get(FrameForgeWorker);
   try {

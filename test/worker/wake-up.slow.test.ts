@@ -140,14 +140,18 @@ it('many jobs that are created at once cause few NOTIFY messages', async () => {
   const client = await world.listen('frameforge_queue');
   try {
     const jobs = app.get(JobService);
+    const begun = performance.now();
     await Promise.all(
       world.inputs(...Array.from({ length: 300 }, () => 'a')).map((input) => jobs.createJob(input)),
     );
+    const tookMs = performance.now() - begun;
     await until(() => app.get(FrameForgeWorker).stats().counts['jobs.completed'] === 300);
     await until(() => client.received.length > 0);
     const about = client.received.filter((queue) => queue === 'jobs');
     expect(about.length).toBeGreaterThan(0);
-    expect(about.length).toBeLessThan(100);
+    // One message tells of all jobs within 10 ms. A timer may fire a millisecond early. A fast machine creates many jobs
+    // in this time, and a slow one few.
+    expect(about.length).toBeLessThan(tookMs / 9 + 2);
   } finally {
     await client.end();
     await app.close();

@@ -237,16 +237,18 @@ it('releases what does not end in time at shutdown', async () => {
 });
 
 it('keeps leases alive while handlers work', async () => {
+  // So long that a busy machine extends it in time.
+  const leaseMs = 3_000;
   const runs: string[] = [];
   const app = await boot(
     {
       process: async ({ jobId }) => {
         runs.push(jobId);
-        await sleep(2_500);
+        await sleep(leaseMs + 500);
         return RESULT;
       },
     },
-    { leaseMs: 1_000 },
+    { leaseMs },
   );
   const app2 = await boot(
     {
@@ -255,7 +257,7 @@ it('keeps leases alive while handlers work', async () => {
         return RESULT;
       },
     },
-    { leaseMs: 1_000, pollMs: 50 },
+    { leaseMs, pollMs: 50 },
   );
   try {
     const { jobId } = await app.get(JobService).createJob(await input());

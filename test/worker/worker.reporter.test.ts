@@ -155,11 +155,13 @@ it('removes the reports that are older than eight days', async () => {
   );
   const { reporter: one } = reporter();
   one.start();
-  await until(async () => (await reports()).length < 300);
+  // This reporter writes rows of its own: two if a minute ends meanwhile.
+  const others = async () => (await reports()).filter(({ workerId }) => workerId !== 'w');
+  await until(async () => (await others()).length < 300);
   await one.stop();
-  const [oldest] = await reports();
+  const [oldest] = await others();
   expect(Date.now() - (oldest?.minute.getTime() ?? 0)).toBeLessThanOrEqual(8 * 86_400_000 + 60_000);
-  expect(await reports()).toHaveLength(8 * 24 + 1);
+  expect(await others()).toHaveLength(8 * 24);
 });
 
 it('adds times up', () => {
