@@ -87,34 +87,36 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
       'x-accel-buffering': 'no',
       'x-content-type-options': 'nosniff',
     });
-    await until(async () => events.length === 1);
+    await until(async () => events.length > 0);
     expect(events[0]?.type).toBe('data');
     expect(namesOf(events[0])).toEqual(['one.mp4']);
-    await until(async () => events.length === 2);
+    await until(async () => events.length > 1);
     expect(events[1]).toEqual({ type: 'same', data: { at: expect.any(String) } });
     expect(Date.parse(events[1]!.data.at)).toBeGreaterThan(Date.parse(events[0]!.data.at));
     await create('two.mp4');
-    await until(async () => namesOf(events.at(-1))?.length === 2);
-    expect(namesOf(events.at(-1))).toEqual(['two.mp4', 'one.mp4']);
+    // The next event may follow at once. It has no names, because nothing has changed.
+    const changed = () => events.slice(1).find(({ type }) => type === 'data');
+    await until(async () => changed() !== undefined);
+    expect(namesOf(changed())).toEqual(['two.mp4', 'one.mp4']);
   });
 
   it('sends a change that an action of the console makes at once', async () => {
     const job = await makers(h).failed();
     const { url } = await boot(h.url, adapter);
     const { events } = await listen(`${url}/frameforge/api/live/jobs/${job.jobId}`);
-    await until(async () => events.length === 1);
+    await until(async () => events.length > 0);
     await fetch(`${url}/frameforge/api/actions/retry`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'sec-fetch-site': 'same-origin' },
       body: JSON.stringify({ ids: [job.jobId] }),
     });
-    await until(async () => JSON.stringify(events.at(-1)).includes('"status":"pending"'));
+    await until(async () => JSON.stringify(events).includes('"status":"pending"'));
   });
 
   it('sends a refusal, and no internal error of the application', async () => {
     const { url } = await boot(h.url, adapter);
     const wrong = await listen(`${url}/frameforge/api/live/jobs?status=x`);
-    await until(async () => wrong.events.length === 1);
+    await until(async () => wrong.events.length > 0);
     expect(wrong.events[0]).toMatchObject({
       type: 'failed',
       data: { failed: { statusCode: 400 } },
@@ -123,7 +125,7 @@ describe.each(ADAPTERS)('on %s', (adapter) => {
     const other = await boot(lost.url, adapter);
     await lost.close();
     const away = await listen(`${other.url}/frameforge/api/live/overview`);
-    await until(async () => away.events.length === 1);
+    await until(async () => away.events.length > 0);
     const { failed } = away.events[0]!.data;
     expect(failed?.statusCode).toBeGreaterThanOrEqual(500);
     expect(failed?.message).toBe('See the log of the application.');

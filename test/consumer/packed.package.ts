@@ -57,6 +57,8 @@ async function pack(checkout: string): Promise<void> {
   const lock = `${checkout}.lock`;
   const making = join(lock, 'checkout');
   try {
+    // The process that held the lock before may have finished after the caller's look.
+    if (existsSync(checkout)) return;
     for (const name of sources()) {
       cpSync(join(REPOSITORY, name), join(making, name), { recursive: true, filter: isNoModule });
     }
