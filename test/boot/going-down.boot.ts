@@ -35,7 +35,7 @@ it.each(['forRoot', 'forFeature'])(
       const rows = await query(
         database.url,
         `SELECT FROM pg_stat_activity WHERE datname = current_database()
-           AND state = 'active' AND query LIKE '%pg\\_sleep(1%' AND pid <> pg_backend_pid()`,
+           AND state = 'active' AND query LIKE '%pg\\_sleep(3%' AND pid <> pg_backend_pid()`,
       );
       return rows.length === 2;
     });

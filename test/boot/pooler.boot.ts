@@ -96,7 +96,9 @@ it('where PgBouncer does not keep prepared statements, the error names the optio
   await until(async () => {
     const calls = Array.from({ length: 4 }, () => jobs.countJobs());
     const outcomes = await Promise.allSettled(calls);
-    refusal = outcomes.find((outcome) => outcome.status === 'rejected')?.reason;
+    const refusals = outcomes.filter((outcome) => outcome.status === 'rejected');
+    // On a busy machine, a call may also wait for the pooler for too long.
+    refusal = refusals.find(({ reason }) => !(reason instanceof DatabaseUnavailableError))?.reason;
     return refusal !== undefined;
   });
   await dataSource.destroy();

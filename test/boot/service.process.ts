@@ -40,14 +40,17 @@ const DATABASE = {
 class WorkController {
   constructor(@InjectDataSource() private readonly dataSource: DataSource) {}
 
-  /** Begins something that nobody waits for, as a queue's consumer would, and a request that lasts. */
+  /**
+   * Begins something that nobody waits for, as a queue's consumer would, and a request that lasts. Both last so long
+   * that the parent process sees them at work.
+   */
   @Get('work')
   async work(): Promise<string> {
     void this.dataSource.transaction(async (manager) => {
-      await manager.query('SELECT pg_sleep(1.5)');
+      await manager.query('SELECT pg_sleep(3.5)');
       await manager.query(`INSERT INTO finished VALUES ('background')`);
     });
-    await this.dataSource.query(`WITH slept AS (SELECT pg_sleep(1))
+    await this.dataSource.query(`WITH slept AS (SELECT pg_sleep(3))
       INSERT INTO finished SELECT 'request' FROM slept`);
     return 'done';
   }

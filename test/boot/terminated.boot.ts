@@ -57,6 +57,6 @@ describe.each(['forRoot', 'forRootAsync', 'worker'])('%s', (kind) => {
         database.close();
       }
     },
-    20_000,
+    60_000,
   );
 });
