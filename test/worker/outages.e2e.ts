@@ -56,10 +56,10 @@ describe('a database that goes away', () => {
     });
     // The outcome of the first job cannot be recorded, the second is in the middle of its own writes, and the third
     // goes on.
-    const jobs = await world.create('sleep:1000', 'write:1000', 'deaf');
+    const jobs = await world.create('sleep:2000', 'write:2000', 'deaf');
     for (const job of jobs) await worker.started(job);
     await server.control('stop', 'fast');
-    await sleep(2_000);
+    await sleep(4_000);
     worker.kill('SIGTERM');
     expect(await worker.exit).toEqual({ code: null, signal: 'SIGTERM' });
     await server.control('start');
@@ -84,8 +84,9 @@ describe('a server that vanishes without closing its connections', () => {
   });
 
   it('is given up, and the new server is used, before a lease is lost', async () => {
-    const worker = await world.worker({ worker: { leaseMs: 3_000 } }, proxy.url);
-    const [job] = await world.create('sleep:5000');
+    // The silence is noticed after two thirds of the lease. The rest is for another connection, on a busy machine too.
+    const worker = await world.worker({ worker: { leaseMs: 6_000 } }, proxy.url);
+    const [job] = await world.create('sleep:9000');
     await worker.started(job!);
     proxy.freeze();
     const [later] = await world.create('sleep:0');
