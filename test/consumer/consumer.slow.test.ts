@@ -164,6 +164,8 @@ export const check${index} = (): void => {
 
 /** Long, because a registry may be slow. */
 const INSTALLING_MS = 300_000;
+/** Long, because each of several commands is a process that loads TypeORM, and a machine may be slow. */
+const COMMANDS_MS = 180_000;
 
 let packed: PackedPackage;
 let database: TestDatabase;
@@ -262,11 +264,15 @@ describe('an ES module application, with today’s versions and all optional pee
     ]);
   });
 
-  it('runs the commands of TypeORM', () =>
-    typeormCommands(
-      project.directory,
-      'node_modules/@frameforge/shared-types/dist/connection/data-source.js',
-    ));
+  it(
+    'runs the commands of TypeORM',
+    () =>
+      typeormCommands(
+        project.directory,
+        'node_modules/@frameforge/shared-types/dist/connection/data-source.js',
+      ),
+    COMMANDS_MS,
+  );
 
   it('reports health where the application and the package have different copies of TypeORM', async () => {
     const copy = 'node_modules/@frameforge/shared-types/node_modules/typeorm';
@@ -300,8 +306,11 @@ describe('an ES module application, with today’s versions and all optional pee
   });
 });
 
-it('runs the commands of TypeORM in a checkout', () =>
-  typeormCommands(packed.checkout, 'dist/connection/data-source.js'));
+it(
+  'runs the commands of TypeORM in a checkout',
+  () => typeormCommands(packed.checkout, 'dist/connection/data-source.js'),
+  COMMANDS_MS,
+);
 
 describe('a CommonJS application, with the oldest versions and no optional peer', () => {
   beforeAll(async () => {
