@@ -147,6 +147,10 @@ it('writes later what it could not write at first, and logs this once', async ()
   expect(await sums()).toMatchObject({ completed: 2 });
 });
 
+/** The reports of all but `reporter()`, which writes two if a minute ends during a test. */
+const others = async (): Promise<WorkerReport[]> =>
+  (await reports()).filter(({ workerId }) => workerId !== 'w');
+
 it('removes the reports that are older than eight days', async () => {
   await h.dataSource.query(
     `INSERT INTO worker_reports ("workerId", minute, "startedAt", places, running)
@@ -155,8 +159,6 @@ it('removes the reports that are older than eight days', async () => {
   );
   const { reporter: one } = reporter();
   one.start();
-  // This reporter writes rows of its own: two if a minute ends meanwhile.
-  const others = async () => (await reports()).filter(({ workerId }) => workerId !== 'w');
   await until(async () => (await others()).length < 300);
   await one.stop();
   const [oldest] = await others();
