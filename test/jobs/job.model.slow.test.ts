@@ -84,4 +84,4 @@ it('behaves like the model of the state machine, also beside other services', as
   });
   // Each move must have been made at least once, and refused at least once. Otherwise it has not been tested.
   await untilAllSeen(OUTCOMES, seen, () => fc.assert(property, { numRuns: 500 }));
-}, 180_000);
+}, 600_000);

@@ -4,7 +4,7 @@ import { migrationLockKey } from '../../src/migrations/migration.lock.js';
 import { MigrationError } from '../../src/errors.js';
 import { query } from '../support/query.js';
 import type { TestDatabase } from '../support/server.js';
-import { createDatabase } from '../support/server.js';
+import { createDatabase, onServer } from '../support/server.js';
 import { until } from '../support/until.js';
 import { Boot, bootOnce, failedBoot, migration } from '../connection/boot.js';
 
@@ -142,8 +142,10 @@ describe('a migration that a killed replica left running', () => {
 
 describe('settings of the server', () => {
   // The migrations of this package have run before. Only those of the tests meet the settings, which may be shorter than
-  // what a busy machine needs.
-  beforeEach(() => bootOnce({ url }));
+  // what a busy machine needs. This uses the server itself: a pooler would keep sessions from before the settings.
+  const set = (settings: string): Promise<unknown> =>
+    query(onServer(url), `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET ${settings}`);
+  beforeEach(() => bootOnce({ url: onServer(url) }));
 
   const patient = migration('Patient1800000000000', async (runner) => {
     // The migration takes longer than these settings allow a session to be idle.
@@ -151,14 +153,12 @@ describe('settings of the server', () => {
   });
 
   it('that end idle transactions do not release the lock', async () => {
-    const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '1s'`);
+    await set(`idle_in_transaction_session_timeout = '1s'`);
     expect(await bootOnce({ url, migrations: [patient] })).toHaveLength(1);
   });
 
   it('that end idle transactions end a migration that is idle, and the error says so', async () => {
-    const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET idle_in_transaction_session_timeout = '1s'`);
+    await set(`idle_in_transaction_session_timeout = '1s'`);
     const idle = migration('Idle1800000000000', async (runner) => {
       const client = (await runner.connect()) as NodeJS.EventEmitter;
       await new Promise((resolve) => client.once('end', resolve));
@@ -173,11 +173,13 @@ describe('settings of the server', () => {
   });
 
   it('that end long transactions do not release the lock', async () => {
-    const [row] = await query(url, `SELECT FROM pg_settings WHERE name = 'transaction_timeout'`);
+    const [row] = await query(
+      onServer(url),
+      `SELECT FROM pg_settings WHERE name = 'transaction_timeout'`,
+    );
     // This setting exists since PostgreSQL 17.
     if (row === undefined) return;
-    const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET transaction_timeout = '500ms'`);
+    await set(`transaction_timeout = '500ms'`);
     const inSteps = migration(
       'InSteps1800000000000',
       async (runner) => {
@@ -189,8 +191,7 @@ describe('settings of the server', () => {
   });
 
   it('that make transactions serializable do not stop CREATE INDEX CONCURRENTLY', async () => {
-    const name = new URL(url).pathname.slice(1);
-    await query(url, `ALTER DATABASE ${name} SET default_transaction_isolation = 'serializable'`);
+    await set(`default_transaction_isolation = 'serializable'`);
     const concurrently = migration(
       'Concurrently1800000000000',
       (runner) => runner.query('CREATE INDEX CONCURRENTLY idx_host ON users ("updatedAt")'),

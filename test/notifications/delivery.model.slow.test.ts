@@ -273,4 +273,4 @@ it('behaves like the model, whichever service sends', async () => {
   const redelivered = ['redeliver: done', 'redeliver: refused', 'redelivered with others'];
   const labels = ['claimed', 'exhausted', 'sent by hand', ...redelivered, ...outcomes];
   await untilAllSeen(labels, seen, () => fc.assert(property, { numRuns: 200 }));
-}, 180_000);
+}, 600_000);
