@@ -140,11 +140,13 @@ describe('a migration that a killed replica left running', () => {
   });
 });
 
+/** Changes a setting for new sessions. It uses the server itself: a pooler would keep the session, which is older. */
+const set = (setting: string): Promise<unknown> =>
+  query(onServer(url), `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET ${setting}`);
+
 describe('settings of the server', () => {
   // The migrations of this package have run before. Only those of the tests meet the settings, which may be shorter than
-  // what a busy machine needs. This uses the server itself: a pooler would keep sessions from before the settings.
-  const set = (settings: string): Promise<unknown> =>
-    query(onServer(url), `ALTER DATABASE ${new URL(url).pathname.slice(1)} SET ${settings}`);
+  // what a busy machine needs.
   beforeEach(() => bootOnce({ url: onServer(url) }));
 
   const patient = migration('Patient1800000000000', async (runner) => {
