@@ -89,8 +89,7 @@ export async function run(
   } = process.env;
   const child = spawn(file, args, {
     cwd: directory,
-    // By default, npm asks a registry that does not answer only twice more.
-    env: { ...inherited, npm_config_fetch_retries: '5', ...env },
+    env: { ...inherited, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const printed = { stdout: '', stderr: '' };

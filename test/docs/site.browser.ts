@@ -143,6 +143,8 @@ it.each([
   ['a pair of screenshots', 'guides/console'],
 ])('changes the colours of a page, and of %s, with the theme', async (_, path) => {
   const { page, problems, close } = await open(path);
+  // The picture is there, but may not be on the screen yet.
+  await shown(page).evaluate('(picture) => picture.decode()');
   const light = [await background(page), await brightnessOf(page, shown(page))] as const;
   await theSwitch(page).click();
   await page.waitForFunction(`document.documentElement.classList.contains('dark')`);

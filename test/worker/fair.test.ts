@@ -102,7 +102,8 @@ it('a worker whose search in turn takes too long claims by age until the search 
   const db = new SqlRunner(world.harness.dataSource, preparedByDefault());
   const terms = { leaseMs: 60_000, workerId: 'worker', maxAttempts: 5 };
   const rotation = new Rotation();
-  let searchMs = 21;
+  // For twenty times as long, the worker claims by age.
+  let searchMs = 60;
   const claimer = new FairClaimer(
     async (limit) => ({ ...(await claimInTurn(db, { ...terms, limit }, rotation)), searchMs }),
     new Claimer((limit, dueFrom) => claimPending(db, { ...terms, limit }, dueFrom)),
