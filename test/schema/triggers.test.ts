@@ -146,14 +146,21 @@ it('a run number and a delivery number never become smaller', async () => {
   ).rejects.toThrow('"deliveryNumber" never becomes smaller');
 });
 
-it('a failed job that an older service makes pending has all of its tries, and is not cancelled', async () => {
-  const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });
-  const set = (columns: string): Promise<unknown> =>
-    h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
-  await set(`"cancelledAt" = now(), attempts = 5`);
-  await set(`status = 'pending', "startedAt" = NULL, "completedAt" = NULL`);
-  expect(await h.jobs.getJob(job.jobId)).toMatchObject({ attempts: 0, cancelledAt: null });
-});
+it.each([7, 100])(
+  'a job that failed at %s %% and that an older service makes pending has all of its tries, and is not cancelled',
+  async (progress) => {
+    const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });
+    const set = (columns: string): Promise<unknown> =>
+      h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
+    await set(`"cancelledAt" = now(), attempts = 5, progress = ${progress}`);
+    await set(`status = 'pending', "startedAt" = NULL, "completedAt" = NULL`);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({
+      attempts: 0,
+      cancelledAt: null,
+      progress: 0,
+    });
+  },
+);
 
 it('a cancelled job cannot be completed by a service that does not know of cancellations', async () => {
   const { job } = await h.jobs.failJob(await claim(await create()), { errorMessage: 'no video' });

@@ -56,7 +56,9 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           END IF;
           IF OLD."status" = 'processing' THEN
             NEW."workerId" := NULL;
-          ELSIF NEW."status" = 'pending' THEN
+          ELSIF OLD."status" = 'failed' AND NEW."status" = 'pending'
+            AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL
+              OR NEW."availableAt" = OLD."availableAt") THEN
             NEW."attempts" := 0;
             NEW."cancelledAt" := NULL;
             NEW."availableAt" := ${NOW};
@@ -65,15 +67,13 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           END IF;
           RETURN NEW;
         END $$`);
+      // Each statement parses the conditions of the triggers anew. So this one is short: it is false for a
+      // claim and for a completion by the services, and the function looks closer.
       await queryRunner.query(`
         CREATE TRIGGER "trg_jobs_set_queue_columns" BEFORE UPDATE OF "status" ON ${jobs}
-          FOR EACH ROW WHEN (
-            (OLD."status" = 'processing' AND NEW."status" <> 'processing'
-              AND NEW."workerId" IS NOT NULL)
-            OR (NEW."status" = 'completed' AND NEW."progress" IS DISTINCT FROM 100)
-            OR (OLD."status" = 'failed' AND NEW."status" = 'pending'
-              AND (NEW."attempts" <> 0 OR NEW."cancelledAt" IS NOT NULL
-                OR NEW."availableAt" = OLD."availableAt")))
+          FOR EACH ROW WHEN (NEW."status" <> 'processing'
+            AND (NEW."workerId" IS NOT NULL OR NEW."progress" IS DISTINCT FROM 100
+              OR NEW."status" = 'pending'))
           EXECUTE FUNCTION ${setColumns}()`);
       // Without this trigger, somebody who saves a whole row that was read long ago could issue a fencing token
       // twice, or run a finished job again.
@@ -91,7 +91,7 @@ export class AddQueueColumns1700000004000 implements MigrationInterface {
           EXECUTE FUNCTION ${refuse}('"runNumber" never becomes smaller')`);
       await queryRunner.query(`
         CREATE TRIGGER "trg_jobs_refuse_uncompleting" AFTER UPDATE OF "status" ON ${jobs}
-          FOR EACH ROW WHEN (OLD."status" = 'completed' AND NEW."status" <> 'completed')
+          FOR EACH ROW WHEN (OLD."status" = 'completed' AND NEW."status" <> OLD."status")
           EXECUTE FUNCTION ${refuse}('a completed job is final')`);
       await queryRunner.query(`
         CREATE TRIGGER "trg_notifications_refuse_smaller_delivery"
