@@ -79,7 +79,7 @@ export const makeBare = (url: string): Promise<void> =>
 
 const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
   createJob: async (connection, { userId, filename, videoUrl }) => {
-    const values = [[uuidV7()], [userId], [filename], [videoUrl], [null], null];
+    const values = [[uuidV7()], [userId], [filename], [videoUrl], null, null];
     const { rows } = await run(connection, sql.createJobsTogether, values);
     expect(rows[0]?.['count'], 1);
   },
@@ -89,9 +89,9 @@ const callsOn = (run: Run): Omit<Floor, 'url' | 'users'> => ({
       videos.map(({ userId }) => userId),
       videos.map(({ filename }) => filename),
       videos.map(({ videoUrl }) => videoUrl),
-      videos.map(() => null),
       null,
-      videos.map(() => false),
+      null,
+      null,
       [...new Set(videos.map(({ userId }) => userId))],
     ]);
     expect(rows[0]?.['count'], videos.length);

@@ -15,8 +15,8 @@ const insertInto = (t: Tables): string => `
 
 /**
  * Creates all jobs of a call, or none. Arrays: $1 jobId, $2 userId, $3 filename, $4 videoUrl,
- * $5 availableAt, $6 parameters (null if no job has any), $7 whether the caller gave the id, $8 the ids of
- * the users, each once.
+ * $5 availableAt, $6 parameters, $7 whether the caller gave the id ($5 to $7 are null if no job has a value),
+ * $8 the ids of the users, each once.
  *
  * Returns a row for each job that exists already, and says whether its content differs. If there is none,
  * it returns one row without a job. Every row says how many jobs were created and when, and which users do
@@ -70,7 +70,7 @@ export const createJobsOrRaise = (t: Tables): Statement => create(t, '');
 
 /**
  * Creates jobs of independent calls. Arrays: $1 jobId, $2 userId, $3 filename, $4 videoUrl,
- * $5 availableAt, $6 parameters (null if no job has any). It passes over jobs whose user is unknown, or is
+ * $5 availableAt, $6 parameters (both null if no job has a value). It passes over jobs whose user is unknown, or is
  * locked by somebody who changes or deletes the user. Returns one row: how many jobs were created and when,
  * and their ids if some were passed over.
  */

@@ -7,7 +7,7 @@ import { JobStatus, VideoJob } from '../schema/entities/index.js';
 import { announceCreated } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { CreateJobInput } from './job.inputs.js';
-import { jsonColumn, timestamp, toJob } from './job.row.js';
+import { json, sparseColumn, timestamp, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.creation.sql.js';
 import { uuidV7 } from './uuid.js';
@@ -51,8 +51,10 @@ export async function createJobs(
   const undoes = manager === undefined && once.length > 1;
   const statement = undoes ? statements.createJobsOrRaise : statements.createJobs;
   for (let tries = 1; tries <= TRIES; tries += 1) {
-    const isGiven = once.map(({ input, jobId }) => input.jobId !== undefined || own.has(jobId));
-    const values = [...columns, isGiven, userIds];
+    const isGiven = once.map(
+      ({ input, jobId }) => input.jobId !== undefined || own.has(jobId) || null,
+    );
+    const values = [...columns, sparseColumn(isGiven), userIds];
     const rows = await db
       .run<Summary>(operation, statement, values, { manager })
       .catch((error: unknown) => {
@@ -121,7 +123,8 @@ const wanted = (input: CreateJobInput): Wanted => ({
 });
 
 /** Returns each id once. @throws JobConflictError if an id is there twice with different contents */
-function withoutRepeats(jobs: readonly Wanted[]): Wanted[] {
+function withoutRepeats(jobs: readonly Wanted[]): readonly Wanted[] {
+  if (jobs.every(({ input }) => input.jobId === undefined)) return jobs;
   const byId = new Map<string, Wanted>();
   for (const job of jobs) {
     const first = byId.get(job.jobId);
@@ -157,8 +160,8 @@ const columnsOf = (jobs: readonly Wanted[]): unknown[] => [
   jobs.map(({ input }) => input.userId),
   jobs.map(({ input }) => input.filename),
   jobs.map(({ input }) => input.videoUrl),
-  jobs.map(({ input }) => timestamp(input.availableAt)),
-  jsonColumn(jobs.map(({ input }) => input.parameters)),
+  sparseColumn(jobs.map(({ input }) => timestamp(input.availableAt))),
+  sparseColumn(jobs.map(({ input }) => json(input.parameters))),
 ];
 
 /** Makes the row of a new job from the input and the defaults, without reading it from the database. */

@@ -12,11 +12,12 @@ export const toJob = (row: Row, prefix?: string): VideoJob =>
 /** Writes a time in UTC, because `pg` writes dates in the time zone of the process. */
 export const timestamp = (date: Date | undefined): string | null => date?.toISOString() ?? null;
 
-/** Converts JSON objects to an array for a statement; null if there are none, because null costs nothing. */
-export const jsonColumn = (objects: readonly (object | null | undefined)[]): unknown[] | null =>
-  objects.some((object) => (object ?? undefined) !== undefined)
-    ? objects.map((object) => ((object ?? undefined) === undefined ? null : JSON.stringify(object)))
-    : null;
+export const json = (object: object | null | undefined): string | null =>
+  (object ?? null) === null ? null : JSON.stringify(object);
+
+/** A column of values for a statement; null if there are none, because null costs nothing. */
+export const sparseColumn = (values: readonly unknown[]): readonly unknown[] | null =>
+  values.some((value) => value !== null) ? values : null;
 
 /** Converts handles to the arrays that the statements take. */
 export const handleColumns = (handles: readonly JobHandle[]): unknown[][] => [

@@ -11,7 +11,7 @@ import type { ChangedJob } from './job.changes.js';
 import { announceMoved } from './job.changes.js';
 import { announce } from './job.events.js';
 import type { JobHandle, JobResult } from './job.inputs.js';
-import { handleColumns, jsonColumn, toJob } from './job.row.js';
+import { handleColumns, json, sparseColumn, toJob } from './job.row.js';
 import type { Row } from './job.row.js';
 import * as statements from './job.settlement.sql.js';
 import { uuidV7 } from './uuid.js';
@@ -94,7 +94,7 @@ async function settle(
     settlements.map(({ delayMs }) => delayMs ?? 0),
     settlements.map(({ refund }) => refund ?? 0),
     notificationIds,
-    jsonColumn(settlements.map(({ result }) => result?.output)),
+    sparseColumn(settlements.map(({ result }) => json(result?.output))),
   ];
   const rows = await db.run<Row>(operation, statement, values, tx);
   const verdicts: (Verdict | undefined)[] = settlements.map(({ handle: { jobId } }) => ({
@@ -210,7 +210,7 @@ const resultColumns = (results: readonly JobResult[]) =>
   [
     results.map(({ resultUrl }) => resultUrl),
     results.map(({ frameCount }) => frameCount),
-    jsonColumn(results.map(({ output }) => output)),
+    sparseColumn(results.map(({ output }) => json(output))),
   ] as const;
 
 /** Reads a settled job and its notification from a row of the statement. */
