@@ -2,6 +2,7 @@ import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { refuseWhileClosing } from '../connection/draining.data-source.js';
 import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
 import { fromDriver, hasLostPlans, hasStalePlan, hideRow, isAnswer } from '../errors.driver.js';
+import { toBinary } from './binary.arrays.js';
 import { cutOff } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
@@ -271,7 +272,12 @@ export class SqlRunner {
     const start = performance.now();
     try {
       sending.wasSent = statement.writes;
-      const query = { name: keepPlan ? name : undefined, text, values, types: resultTypes };
+      const query = {
+        name: keepPlan ? name : undefined,
+        text,
+        values: toBinary(values, statement.arrays),
+        types: resultTypes,
+      };
       const { rows } = await reply(client, query, timeoutMs);
       const elapsed = Math.round(performance.now() - start);
       const slow = options.maxQueryExecutionTime;

@@ -1,4 +1,6 @@
 import { createHash } from 'node:crypto';
+import { arrayParametersOf } from './binary.arrays.js';
+import type { ArrayParameters } from './binary.arrays.js';
 
 export { NOW } from '../schema/now.js';
 
@@ -8,6 +10,8 @@ export interface Statement {
   readonly text: string;
   /** Whether it may change something. */
   readonly writes: boolean;
+  /** The parameters that are sent in the binary format. */
+  readonly arrays: ArrayParameters;
   /** The number of the parameter that no log may show. */
   readonly secret?: number;
 }
@@ -16,7 +20,12 @@ export interface Statement {
 export function sql(strings: TemplateStringsArray, ...parts: readonly string[]): Statement {
   const text = String.raw({ raw: strings }, ...parts).trim();
   const name = `ff_${createHash('sha256').update(text).digest('hex').slice(0, 32)}`;
-  return { name, text, writes: /\b(INSERT|UPDATE|DELETE)\b/.test(text) };
+  return {
+    name,
+    text,
+    writes: /\b(INSERT|UPDATE|DELETE)\b/.test(text),
+    arrays: arrayParametersOf(text),
+  };
 }
 
 /**

@@ -9,6 +9,7 @@ import { JobService } from '../../src/jobs/job.service.js';
 import { NotificationService } from '../../src/notifications/notification.service.js';
 import type { ServiceOptions } from '../../src/sql/sql.runner.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
+import { sql } from '../../src/sql/statement.js';
 import { JobStatistics } from '../../src/statistics/job.statistics.js';
 import { UserService } from '../../src/users/user.service.js';
 import { openHarness } from '../support/harness.js';
@@ -63,11 +64,7 @@ const waiting = async (count: number): Promise<void> =>
     return rows.length === count;
   });
 
-const isolation = () => ({
-  name: 'isolation',
-  text: `SELECT current_setting('transaction_isolation') AS level`,
-  writes: false,
-});
+const isolation = () => sql`SELECT current_setting('transaction_isolation') AS level`;
 
 describe('a server that goes silent', () => {
   it('is given up after replyTimeoutMs, and the error says that the write may have been done', async () => {
