@@ -164,7 +164,7 @@ describe('creations at once', () => {
 describe('creations at once that get no answer', () => {
   it('are not sent again, because the server may have executed them', async () => {
     const { userId } = await h.user();
-    const options = { url: h.url, extra: { query_timeout: 500 } };
+    const options = { url: h.url, extra: { query_timeout: 1_500 } };
     const impatient = await openHarness(options, { url: h.url, drop: async () => {} });
     const locker = h.dataSource.createQueryRunner();
     await locker.startTransaction();
