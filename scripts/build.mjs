@@ -1,56 +1,54 @@
-// Builds the package: ES modules into dist/, and CommonJS into dist/cjs/ for tools that cannot load ES modules, such
-// as Jest without vm-modules. See docs/compatibility.md.
+// Builds the package. TypeScript compiles each source into build/, which is not published. bundle.mjs then makes a few
+// files of them: ES modules in dist/, and CommonJS in dist/cjs/ for tools that cannot load ES modules, such as Jest
+// without vm-modules. See docs/compatibility.md. The declarations stay one for each source.
 //
 //   node scripts/build.mjs --esm    builds the ES modules alone, which is all that the demonstration needs
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import ts from 'typescript';
+import { bundle, isLeftOut } from './bundle.mjs';
 import { buildConsole } from './console.mjs';
 
 const { sys } = ts;
-/**
- * CommonJS modules have no `import.meta.url`. The build replaces it there, so that both formats have the same
- * sources.
- */
-const META = 'import.meta.url';
-const COMMONJS_META = `require('node:url').pathToFileURL(__filename).href`;
 
-rmSync('dist', { recursive: true, force: true });
-build({}, sys.readFile);
-if (!process.argv.includes('--esm')) await buildTheRest();
-
-async function buildTheRest() {
-  build(
-    {
-      outDir: 'dist/cjs',
-      module: ts.ModuleKind.CommonJS,
-      moduleResolution: ts.ModuleResolutionKind.Bundler,
-      esModuleInterop: true,
-    },
-    (path, encoding) => sys.readFile(path, encoding)?.replaceAll(META, COMMONJS_META),
-    // The command line is run and not imported, so it stays an ES module.
-    (path) => !path.includes('/src/cli/'),
-  );
+for (const folder of ['build', 'dist']) rmSync(folder, { recursive: true, force: true });
+compile();
+declare('dist');
+await bundle('esm', 'dist');
+if (!process.argv.includes('--esm')) {
+  declare('dist/cjs');
+  await bundle('cjs', 'dist/cjs');
   writeFileSync('dist/cjs/package.json', '{ "type": "commonjs" }\n');
   await buildConsole();
 }
 
-function build(given, readFile, isWanted = () => true) {
-  const config = ts.getParsedCommandLineOfConfigFile('tsconfig.build.json', given, {
-    ...sys,
-    onUnRecoverableConfigFileDiagnostic: fail,
-  });
-  const host = ts.createCompilerHost(config.options);
-  host.readFile = readFile;
-  host.getSourceFile = (path, options) => {
-    const text = readFile(path);
-    return text === undefined ? undefined : ts.createSourceFile(path, text, options);
-  };
-  const program = ts.createProgram(config.fileNames.filter(isWanted), config.options, host);
+/** Compiles src/ into build/, file by file. */
+function compile() {
+  const config = ts.getParsedCommandLineOfConfigFile(
+    'tsconfig.build.json',
+    {},
+    {
+      ...sys,
+      onUnRecoverableConfigFileDiagnostic: fail,
+    },
+  );
+  const program = ts.createProgram(config.fileNames, config.options);
   const { diagnostics } = program.emit(undefined, undefined, undefined, false, {
     afterDeclarations: [withoutPrivates],
   });
   const problems = [...config.errors, ...ts.getPreEmitDiagnostics(program), ...diagnostics];
   if (problems.length > 0) fail(...problems);
+}
+
+/** Copies the declarations to a format. Their maps lead to the sources. */
+function declare(folder) {
+  const up = '../'.repeat(folder.split('/').length - 1);
+  for (const path of readdirSync('build', { recursive: true })) {
+    if (!/\.d\.ts(\.map)?$/.test(path) || isLeftOut(folder, path)) continue;
+    const text = readFileSync(join('build', path), 'utf8');
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text.replace(/(?<="sources":\[")/, up));
+  }
 }
 
 /** Whether a member of a class is private. */

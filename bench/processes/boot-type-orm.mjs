@@ -1,6 +1,6 @@
 import 'reflect-metadata';
 import { TypeOrmModule } from '@nestjs/typeorm';
-import { frameForgeEntities } from '../../dist/schema/entities/index.js';
+import { frameForgeEntities } from '../../build/schema/entities/index.js';
 import { bootApplication } from './boot-application.mjs';
 
 await bootApplication([

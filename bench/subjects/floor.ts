@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { claimPending } from '../../dist/jobs/job.claiming.sql.js';
-import { createJobs, createJobsTogether } from '../../dist/jobs/job.creation.sql.js';
-import { completeJobsOfWorker, settleJobs } from '../../dist/jobs/job.settlement.sql.js';
-import { uuidV7 } from '../../dist/jobs/uuid.js';
-import type { Tables } from '../../dist/schema/tables.js';
+import { claimPending } from '../../build/jobs/job.claiming.sql.js';
+import { createJobs, createJobsTogether } from '../../build/jobs/job.creation.sql.js';
+import { completeJobsOfWorker, settleJobs } from '../../build/jobs/job.settlement.sql.js';
+import { uuidV7 } from '../../build/jobs/uuid.js';
+import type { Tables } from '../../build/schema/tables.js';
 import { withClient } from '../harness/server.ts';
 import type { Bench } from '../harness/scenario.ts';
 import { openConnections } from './connections.ts';

@@ -1,5 +1,5 @@
 import { DataSource } from 'typeorm';
-import { frameForgeEntities, VideoJob } from '../../dist/schema/entities/index.js';
+import { frameForgeEntities, VideoJob } from '../../build/schema/entities/index.js';
 import { CONNECTIONS } from '../config.ts';
 import type { Bench } from '../harness/scenario.ts';
 import type { Video } from './fixtures.ts';

@@ -1,7 +1,7 @@
 import { readFileSync, realpathSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, posix } from 'node:path';
-import { manifest, OPTIONAL_PEERS, REPOSITORY, REQUIRED_PEERS } from './consumer.project.js';
+import { manifest, OPTIONAL_PEERS, REPOSITORY, REQUIRED_PEERS, runOk } from './consumer.project.js';
 import { packPackage } from './packed.package.js';
 import type { PackedPackage } from './packed.package.js';
 
@@ -39,13 +39,13 @@ function needsOf(path: string): string[] {
     .map(([, , specifier]) => specifier as string);
 }
 
-/** The packages that a file needs, with all files of ours that it needs. */
-function packagesOf(entry: string): Set<string> {
+/** What a file needs: packages, and files of ours with all that they need. */
+function neededBy(entry: string): { packages: Set<string>; files: Set<string> } {
   const packages = new Set<string>();
-  const seen = new Set<string>();
+  const files = new Set<string>();
   const visit = (path: string): void => {
-    if (seen.has(path)) return;
-    seen.add(path);
+    if (files.has(path)) return;
+    files.add(path);
     for (const specifier of needsOf(path)) {
       if (specifier.startsWith('.')) {
         const target = posix.join(dirname(path), specifier);
@@ -57,8 +57,18 @@ function packagesOf(entry: string): Set<string> {
     }
   };
   visit(entry);
-  return packages;
+  return { packages, files };
 }
+
+/** The modules of an entry: of the ES modules, and of the CommonJS. */
+function modulesOf(entry: string): string[] {
+  const formats = manifest.exports[entry] as Record<'import' | 'require', { default: string }>;
+  return [formats.import, formats.require].map((format) => format.default.replace('./', ''));
+}
+
+const ENTRIES = Object.keys(manifest.exports)
+  .filter((entry) => !entry.endsWith('.json'))
+  .flatMap(modulesOf);
 
 it('is packed with the modules of this checkout, also if another checkout has packed it before', () => {
   const modules = realpathSync(join(REPOSITORY, 'node_modules'));
@@ -99,6 +109,18 @@ it('has source maps that lead to the sources', () => {
   expect(sources.filter((source) => !packed.files.includes(source))).toEqual([]);
 });
 
+it.each(modulesOf('./data-source'))(
+  'names the line of the source in an error of %s',
+  async (path) => {
+    const program = `import('./${path}').catch(({ stack }) => process.stdout.write(stack))`;
+    const stack = await runOk(packed.checkout, ['node', '--enable-source-maps', '-e', program], {
+      DATABASE_URL: 'mysql://',
+    });
+    const [, source = '', line] = /\/(src\/[\w./-]+):(\d+):/.exec(stack) ?? [];
+    expect(read(source).split('\n')[Number(line) - 1]).toContain('throw new ConfigurationError(');
+  },
+);
+
 it('declares no private member, so that the types of both formats are compatible', () => {
   const declarations = packed.files.filter((path) => path.endsWith('.d.ts'));
   const privates = declarations.filter((path) =>
@@ -107,17 +129,64 @@ it('declares no private member, so that the types of both formats are compatible
   expect(privates).toEqual([]);
 });
 
-it('declares the types of every module', () => {
+it('declares the types of every entry', () => {
+  const declarations = ENTRIES.map((path) => path.replace(/\.js$/, '.d.ts'));
+  expect(declarations).toHaveLength(16);
+  expect(packed.files).toEqual(expect.arrayContaining(declarations));
+});
+
+it('has one file for each entry, and few files of what they share', () => {
   const modules = packed.files.filter(
     (path) => /^dist\/.+\.js$/.test(path) && !path.startsWith(PAGES),
   );
-  const undeclared = modules.filter((path) => {
-    // The command line is run, and not imported.
-    const command = read(path).startsWith('#!');
-    return !command && !packed.files.includes(path.replace(/\.js$/, '.d.ts'));
-  });
-  expect(modules.length).toBeGreaterThan(30);
-  expect(undeclared).toEqual([]);
+  const others = modules.filter((path) => !ENTRIES.includes(path) && path !== 'dist/cli/main.js');
+  const shared = [
+    'common',
+    'embedded',
+    'guardian.program',
+    'module',
+    'rolldown-runtime',
+    'schema',
+    'services',
+  ];
+  const names = [...shared, 'testing', 'worker'].map((name) => `shared/${name}.js`);
+  expect(others).toEqual([
+    ...names.map((name) => `dist/cjs/${name}`),
+    ...names.map((name) => `dist/${name}`),
+  ]);
+});
+
+it.each([
+  ['.', ['common', 'module', 'schema', 'services']],
+  ['./data-source', ['common', 'schema']],
+  ['./worker', ['common', 'module', 'schema', 'services', 'worker']],
+  ['./embedded', ['common', 'embedded']],
+  ['./testing', ['common', 'embedded', 'module', 'schema', 'services', 'testing', 'worker']],
+  ['./testing/jest-setup', ['common', 'embedded', 'testing']],
+  ['./health', ['common', 'schema', 'services']],
+  ['./console', ['common', 'module', 'schema', 'services']],
+])('loads no shared file for %s that it does not need', (entry, shared) => {
+  const loaded = modulesOf(entry).map((path) =>
+    [...neededBy(path).files]
+      .map((file) => /shared\/(?!rolldown-runtime)(.+)\.js$/.exec(file)?.[1])
+      .filter((name) => name !== undefined)
+      .toSorted(),
+  );
+  expect(loaded).toEqual([shared, shared]);
+});
+
+it.each([
+  ['./data-source', ['typeorm']],
+  ['./embedded', ['pg']],
+  ['./testing/jest-setup', ['pg']],
+])('needs no other package for %s', (entry, packages) => {
+  const needed = modulesOf(entry).map((path) => [...neededBy(path).packages]);
+  expect(needed).toEqual([packages, packages]);
+});
+
+it('loads no more of Nest for the command line than the decorators', () => {
+  const needed = neededBy('dist/cli/main.js').packages;
+  expect([...needed].filter((name) => name.startsWith('@nestjs/'))).toEqual(['@nestjs/common']);
 });
 
 it('exports only files that are there', () => {
@@ -152,7 +221,7 @@ it('imports only what it declares', () => {
 it('needs no optional peer for the entries that every application imports', () => {
   const entries = ['index.js', 'index.d.ts', 'connection/data-source.js'];
   for (const path of entries.flatMap((entry) => [`dist/${entry}`, `dist/cjs/${entry}`])) {
-    const needed = packagesOf(path);
+    const needed = neededBy(path).packages;
     expect(needed).toContain('typeorm');
     expect(OPTIONAL_PEERS.filter((peer) => needed.has(peer))).toEqual([]);
   }

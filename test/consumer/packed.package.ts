@@ -27,7 +27,16 @@ const STALE_MS = 300_000;
 
 /** A further folder that a checkout needs to run the demonstration. */
 const SUPPORT = 'test/support';
-const UNWANTED = new Set(['.git', '.ci', 'bench', 'coverage', 'dist', 'node_modules', 'test']);
+const UNWANTED = new Set([
+  '.git',
+  '.ci',
+  'bench',
+  'build',
+  'coverage',
+  'dist',
+  'node_modules',
+  'test',
+]);
 
 /**
  * Packs the package, in a copy of the repository: `dist` may be in use by others. It is packed once for
