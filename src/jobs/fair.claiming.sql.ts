@@ -1,4 +1,4 @@
-import { IS_PENDING } from '../schema/queue.indexes.js';
+import { IS_PENDING, IS_PENDING_OF_USER } from '../schema/queue.indexes.js';
 import type { Tables } from '../schema/tables.js';
 import { MAX_LIMIT } from '../input/defaults.js';
 import { sql } from '../sql/statement.js';
@@ -44,7 +44,7 @@ function walk(t: Tables, after: string, most: string, isTurn: string, open = isO
   const next = (where: string): string => `(
       SELECT j."userId", ${isTurn} AS "isTurn"
       FROM ${t.videoJobs} j
-      WHERE ${IS_PENDING} AND ${where}
+      WHERE ${IS_PENDING_OF_USER} AND ${where}
       ORDER BY j."userId", j."availableAt"
       LIMIT 1
     )`;
@@ -100,7 +100,7 @@ const oldestOfEach = (t: Tables, kept?: string): string =>
       SELECT * FROM (
         SELECT ${FOUND_COLUMNS}
         FROM ${t.videoJobs} j
-        WHERE ${IS_PENDING}
+        WHERE ${IS_PENDING_OF_USER}
           AND j."userId" >= turns."userId" AND j."userId" <= turns."userId"
           AND (j."userId", j."availableAt") <= (turns."userId", statement_timestamp())
         ORDER BY j."userId", j."availableAt"

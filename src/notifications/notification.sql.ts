@@ -1,3 +1,4 @@
+import { IS_UNDELIVERED } from '../schema/queue.indexes.js';
 import { aboutFound } from '../sql/claim.sql.js';
 import { columns, NEW_ID, NOW, page, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
@@ -105,7 +106,7 @@ const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
   WITH found AS MATERIALIZED (
     SELECT "notificationId", "availableAt", ${TRIES} >= $3::integer AS "spent"
     FROM ${t.notificationLog}
-    WHERE "deliveryStatus" = 'pending'
+    WHERE ${IS_UNDELIVERED}
       AND "availableAt" <= statement_timestamp()
       AND "availableAt" >= $4::timestamptz
     ORDER BY "availableAt"
@@ -244,4 +245,4 @@ export const deliveryQueueState = (t: Tables): Statement => sql`
   SELECT count(*)::integer AS "depth",
     COALESCE(EXTRACT(EPOCH FROM statement_timestamp() - min(GREATEST("availableAt", 'epoch'))) * 1000, 0)::bigint AS "ageMs"
   FROM ${t.notificationLog}
-  WHERE "deliveryStatus" = 'pending' AND "availableAt" <= statement_timestamp()`;
+  WHERE ${IS_UNDELIVERED} AND "availableAt" <= statement_timestamp()`;

@@ -2,7 +2,7 @@ import { columns, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
 import { DeliveryStatus, JobStatus } from '../schema/entities/index.js';
-import { IS_PENDING } from '../schema/queue.indexes.js';
+import { IS_PENDING, IS_PENDING_OF_USER } from '../schema/queue.indexes.js';
 import { EXACT, forEach } from './statistics.sql.js';
 
 /** How many rows a search looks at. With the rows that a sort reads ahead, there are not more than 20,000. */
@@ -112,7 +112,7 @@ const JOB_WALKS = {
   waitingOfUser: {
     order: ['userId', 'availableAt'],
     direction: 'ASC',
-    where: `${IS_PENDING} AND ("userId", "availableAt") >= ($4::uuid, $1::timestamptz)
+    where: `${IS_PENDING_OF_USER} AND ("userId", "availableAt") >= ($4::uuid, $1::timestamptz)
       AND "userId" <= $4::uuid AND $2::uuid IS NOT NULL AND $3::timestamptz IS NOT NULL`,
     after: `(w."availableAt", w."jobId") > ($1::timestamptz, $2::uuid)`,
   },

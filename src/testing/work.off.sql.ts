@@ -1,4 +1,4 @@
-import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
+import { IS_LEASED, IS_PENDING, IS_UNDELIVERED } from '../schema/queue.indexes.js';
 import { ROUND } from '../notifications/delivery.round.js';
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
@@ -15,7 +15,7 @@ export const openWork = (t: Tables): Statement => sql`
         OR (${IS_LEASED} AND ("workerId" = $1::varchar OR "availableAt" <= statement_timestamp()))
     ) AS "jobs",
     (SELECT count(*)::integer FROM ${t.notificationLog}
-      WHERE "deliveryStatus" = 'pending'
+      WHERE ${IS_UNDELIVERED}
         AND ("availableAt" <= statement_timestamp() OR "deliveryNumber" % ${String(ROUND)} > "retryCount")
     ) AS "deliveries",
     EXISTS (SELECT FROM ${t.processingState} WHERE "pausedAt" IS NOT NULL) AS "isPaused"`;

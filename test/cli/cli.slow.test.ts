@@ -205,7 +205,7 @@ describe('frameforge-db check', () => {
       'an index that is missing',
       'DROP INDEX idx_jobs_pending',
       [
-        `index "idx_jobs_pending" of "video_jobs" is missing: it should be ("availableAt") WHERE (status)::text = 'pending'::text`,
+        `index "idx_jobs_pending" of "video_jobs" is missing: it should be ("availableAt") WHERE ((status)::text = 'pending'::text) IS TRUE`,
       ],
     ],
     [
@@ -214,7 +214,7 @@ describe('frameforge-db check', () => {
        CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")
          WHERE "deliveryStatus" = 'sent'`,
       [
-        `index "idx_notifications_claimable" of "notification_log" should be WHERE (("deliveryStatus")::text = 'pending'::text), but is WHERE (("deliveryStatus")::text = 'sent'::text)`,
+        `index "idx_notifications_claimable" of "notification_log" should be WHERE ((("deliveryStatus")::text = 'pending'::text) IS TRUE), but is WHERE (("deliveryStatus")::text = 'sent'::text)`,
       ],
     ],
     [
@@ -222,7 +222,7 @@ describe('frameforge-db check', () => {
       `DROP INDEX idx_notifications_claimable;
        CREATE INDEX idx_notifications_claimable ON notification_log ("availableAt")`,
       [
-        `index "idx_notifications_claimable" of "notification_log" should be WHERE (("deliveryStatus")::text = 'pending'::text), but is not partial`,
+        `index "idx_notifications_claimable" of "notification_log" should be WHERE ((("deliveryStatus")::text = 'pending'::text) IS TRUE), but is not partial`,
       ],
     ],
     [

@@ -184,21 +184,21 @@ const ADDITIONS: readonly Addition[] = [
       index(
         'idx_jobs_leased',
         `video_jobs USING btree ("availableAt") ` +
-          `WHERE (((status)::text = 'processing'::text) AND ("workerId" IS NOT NULL))`,
+          `WHERE ((((status)::text = 'processing'::text) AND ("workerId" IS NOT NULL)) IS TRUE)`,
       ),
       index(
         'idx_jobs_pending',
-        `video_jobs USING btree ("availableAt") WHERE ((status)::text = 'pending'::text)`,
+        `video_jobs USING btree ("availableAt") WHERE (((status)::text = 'pending'::text) IS TRUE)`,
       ),
       index(
         'idx_jobs_pending_user',
-        `video_jobs USING btree ("userId", "availableAt") WHERE ((status)::text = 'pending'::text)`,
+        `video_jobs USING btree ("userId", "availableAt") WHERE (((status)::text <> 'pending'::text) IS FALSE)`,
       ),
       index('idx_jobs_user_created_at', 'video_jobs USING btree ("userId", "createdAt", "jobId")'),
       index(
         'idx_notifications_claimable',
         `notification_log USING btree ("availableAt") ` +
-          `WHERE (("deliveryStatus")::text = 'pending'::text)`,
+          `WHERE ((("deliveryStatus")::text = 'pending'::text) IS TRUE)`,
       ),
       index(
         'uq_notifications_job_run',

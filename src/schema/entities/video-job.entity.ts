@@ -9,7 +9,7 @@ import {
 } from 'typeorm';
 import { NOW } from '../now.js';
 import type { Relation } from 'typeorm';
-import { IS_LEASED, IS_PENDING } from '../queue.indexes.js';
+import { IS_LEASED, IS_PENDING, IS_PENDING_OF_USER } from '../queue.indexes.js';
 import { JobStatus } from './job-status.js';
 import { Named } from './named.js';
 import { User } from './user.entity.js';
@@ -35,7 +35,7 @@ import { User } from './user.entity.js';
 @Index('idx_jobs_user_created_at', ['userId', 'createdAt', 'jobId'])
 @Index('idx_jobs_pending', ['availableAt'], { where: IS_PENDING })
 @Index('idx_jobs_leased', ['availableAt'], { where: IS_LEASED })
-@Index('idx_jobs_pending_user', ['userId', 'availableAt'], { where: IS_PENDING })
+@Index('idx_jobs_pending_user', ['userId', 'availableAt'], { where: IS_PENDING_OF_USER })
 export class VideoJob {
   /** The key. */
   @PrimaryGeneratedColumn('uuid', { name: 'jobId', primaryKeyConstraintName: 'pk_video_jobs' })
