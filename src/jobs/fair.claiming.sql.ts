@@ -17,18 +17,11 @@ export const MAX_PASSED = 256;
 
 const IS_DUE = `"availableAt" <= statement_timestamp()`;
 
-/**
- * Counts the processing jobs of a user, up to `most`. The comparison of rows is true for one status. It does not fit
- * the index on the status alone, which the planner could choose if the last analysis saw few processing jobs. Of the
- * indexes on the user, only `idx_jobs_user_status` has this order.
- */
+/** Counts the processing jobs of a user, up to `most`. */
 const running = (t: Tables, userId: string, most: string): string => `(
         SELECT count(*)::integer FROM (
           SELECT FROM ${t.videoJobs} r
-          WHERE r."userId" = ${userId}
-            AND (r."userId", r."status") >= (${userId}, 'processing')
-            AND (r."userId", r."status") <= (${userId}, 'processing')
-          ORDER BY r."status"
+          WHERE r."userId" = ${userId} AND r."status" = 'processing'
           LIMIT ${most}
         ) AS counted
       )`;
