@@ -263,7 +263,7 @@ const clock = (point: { readonly at: string } | undefined): string =>
     .toLocaleString('en', {
       hour: '2-digit',
       minute: '2-digit',
-      hour12: false,
+      hourCycle: 'h23',
       timeZone: 'Asia/Kolkata',
     })
     .slice(-5);

@@ -132,7 +132,7 @@ export function Chart({
                 weekday: 'short',
                 hour: '2-digit',
                 minute: '2-digit',
-                hour12: false,
+                hourCycle: 'h23',
               })}
             </span>
           )}

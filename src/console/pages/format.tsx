@@ -8,7 +8,7 @@ const dateTime = new Intl.DateTimeFormat('en', {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
-  hour12: false,
+  hourCycle: 'h23',
 });
 
 /** Writes a count, such as `1,234`, or `10,000+`. */
