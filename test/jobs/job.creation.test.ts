@@ -186,22 +186,21 @@ describe('createJobs', () => {
     expect(await count()).toBe(1);
   });
 
-  it('creates one job for an id that occurs twice, if both entries are equal', async () => {
+  it('creates one job for an id that occurs twice beside a job without an id, if both entries are equal', async () => {
     const jobId = randomUUID();
-    const twice = [
-      { ...input(), jobId },
-      { ...input(), jobId: jobId.toUpperCase() },
-    ];
-    const [first, second] = await h.jobs.createJobs(twice);
+    const twice = [input(), { ...input(), jobId }, { ...input(), jobId: jobId.toUpperCase() }];
+    const [, first, second] = await h.jobs.createJobs(twice);
     expect(first).toEqual(second);
-    expect(await count()).toBe(1);
+    expect(await count()).toBe(2);
     const other = randomUUID();
     const differing = [
+      input(),
       { ...input(), jobId: other },
       { ...input(), jobId: other, filename: 'other.mp4' },
     ];
     await expect(h.jobs.createJobs(differing)).rejects.toMatchObject({ code: 'JOB_CONFLICT' });
     expect(await stored(h.dataSource, other)).toBeUndefined();
+    expect(await count()).toBe(2);
   });
 
   it("writes nothing into a caller's transaction when it refuses, and the transaction stays usable", async () => {

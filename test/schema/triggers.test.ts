@@ -174,15 +174,40 @@ it('a cancelled job cannot be completed by a service that does not know of cance
   }
 });
 
-it('an UPDATE by hand that takes a job out of a run ends its lease', async () => {
-  for (const status of ['pending', 'failed', 'completed']) {
+it.each([
+  ['pending', 0],
+  ['pending', 100],
+  ['failed', 0],
+  ['failed', 100],
+  ['completed', 0],
+  ['completed', 100],
+])(
+  'an UPDATE by hand to %s that takes a job out of a run at %i %% ends its lease',
+  async (status, progress) => {
     const job = await claim(await create());
-    await h.dataSource.query(`UPDATE video_jobs SET status = $2 WHERE "jobId" = $1`, [
-      job.jobId,
+    const set = (columns: string): Promise<unknown> =>
+      h.dataSource.query(`UPDATE video_jobs SET ${columns} WHERE "jobId" = $1`, [job.jobId]);
+    await set(`progress = ${progress}`);
+    await set(`status = '${status}'`);
+    expect(await h.jobs.getJob(job.jobId)).toMatchObject({
       status,
-    ]);
-    expect(await h.jobs.getJob(job.jobId)).toMatchObject({ status, workerId: null });
-  }
+      workerId: null,
+      attempts: 1,
+      progress: status === 'completed' ? 100 : progress,
+    });
+  },
+);
+
+it('an UPDATE that leaves a job pending changes neither its tries nor when it is due', async () => {
+  const { job } = await h.jobs.failJob(await claim(await create()), {
+    errorMessage: 'try again',
+    retryInMs: 60_000,
+  });
+  expect(job).toMatchObject({ status: 'pending', attempts: 1 });
+  await h.dataSource.query(`UPDATE video_jobs SET status = 'pending' WHERE "jobId" = $1`, [
+    job.jobId,
+  ]);
+  expect(await h.jobs.getJob(job.jobId)).toEqual(job);
 });
 
 it.each([
