@@ -8,7 +8,7 @@ import { requireParts } from './library.version.js';
 // - `client._connecting`, to find the connections that are being opened;
 // - `client.processID`. Behind a pooler it is a number that the pooler has made up;
 // - `client.connection`, for its socket, because `client.end()` waits for a server that has vanished. Also
-//   for the server's messages about the settings and the transaction of the session.
+//   for the server's messages about the settings and the transaction of the session, and to tell it from `pg-native`.
 
 /** The parts of a `pg` client that this package uses. TypeORM gives out clients without a type. */
 export interface PgClient {
@@ -83,6 +83,9 @@ export function requirePgParts(pool: PgPool): void {
       client?.connection === undefined || typeof client.connection.stream?.destroy === 'function',
   });
 }
+
+/** Whether a client sends a `Buffer` in the binary format. That of `pg-native` sends it as a text. */
+export const sendsBinary = ({ connection }: PgClient): boolean => connection !== undefined;
 
 /** All clients of a pool: in use, idle, and being opened. */
 export const clientsOf = ({ _clients }: PgPool): readonly PgClient[] => _clients;

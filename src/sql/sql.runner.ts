@@ -2,7 +2,7 @@ import type { DataSource, EntityManager, QueryRunner } from 'typeorm';
 import { refuseWhileClosing } from '../connection/draining.data-source.js';
 import { DatabaseUnavailableError, InvalidInputError } from '../errors.js';
 import { fromDriver, hasLostPlans, hasStalePlan, hideRow, isAnswer } from '../errors.driver.js';
-import { cutOff } from '../peers/pg.internals.js';
+import { cutOff, sendsBinary } from '../peers/pg.internals.js';
 import type { PgClient, PgPool } from '../peers/pg.internals.js';
 import { dataSourceOf, poolsOf } from '../peers/typeorm.internals.js';
 import { readInput } from '../input/input.js';
@@ -275,7 +275,7 @@ export class SqlRunner {
       const query = {
         name: keepPlan ? name : undefined,
         text,
-        values: toBinary(values, statement.arrays),
+        values: sendsBinary(client) ? toBinary(values, statement.arrays) : values,
         types: resultTypes,
       };
       const { rows } = await reply(client, query, timeoutMs);

@@ -1,7 +1,11 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { array, assert, asyncProperty, constantFrom, option, string, uuid } from 'fast-check';
 import type { Arbitrary } from 'fast-check';
+import { tablesOf } from '../../src/schema/tables.js';
 import { toBinary } from '../../src/sql/binary.arrays.js';
 import { sql } from '../../src/sql/statement.js';
+import type { Statement } from '../../src/sql/statement.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
 import { openHarness } from '../support/harness.js';
 import type { Harness } from '../support/harness.js';
@@ -65,4 +69,41 @@ it.each([
 it('other parameters stay as they are', () => {
   const { arrays } = sql`SELECT $1::uuid, $2::integer[], $3::text[]`;
   expect(toBinary(['cat', [1], null], arrays)).toEqual(['cat', [1], null]);
+});
+
+/** The statements of all rooms that need no other parameter than the tables. */
+async function allStatements(): Promise<Statement[]> {
+  const src = join(import.meta.dirname, '../../src');
+  const files = readdirSync(src, { recursive: true, encoding: 'utf8' });
+  const found: Statement[] = [];
+  for (const file of files.filter((name) => name.endsWith('.sql.ts'))) {
+    const exported = (await import(join(src, file))) as Record<string, unknown>;
+    for (const make of Object.values(exported)) {
+      if (typeof make !== 'function' || make.length !== 1) continue;
+      const made = make(tablesOf(h.dataSource)) as Partial<Statement> | undefined;
+      if (made?.arrays !== undefined) found.push(made as Statement);
+    }
+  }
+  return found;
+}
+
+it('the types of the arrays are those that the server finds in each statement', async () => {
+  let count = 0;
+  await h.dataSource.transaction(async (manager) => {
+    for (const { name, text, arrays } of await allStatements()) {
+      await manager.query(`PREPARE ${name} AS ${text}`);
+      const [{ types }] = await manager.query(
+        `SELECT ARRAY(SELECT typelem::integer FROM unnest(parameter_types::oid[]) WITH ORDINALITY AS p(oid, place)
+           JOIN pg_type ON pg_type.oid = p.oid ORDER BY place) AS types
+         FROM pg_prepared_statements WHERE name = $1`,
+        [name],
+      );
+      for (const [place, { oid }] of arrays) {
+        expect([text, place, types[place]]).toEqual([text, place, oid]);
+        count += 1;
+      }
+      await manager.query(`DEALLOCATE ${name}`);
+    }
+  });
+  expect(count).toBeGreaterThan(40);
 });
