@@ -65,16 +65,16 @@ it('puts two requests about one row into two statements', async () => {
 it('sends other requests while a statement has no answer, and counts statements with a late answer', async () => {
   const r = requests();
   const batcher = new RequestBatcher(r.made, { maxBatch: 1 });
-  const outputs = Promise.all(Array.from({ length: 9 }, (_, n) => batcher.run(n)));
-  await batchesOf(8, r);
-  // The first four statements are late and the other four are not, so the last request has to wait.
-  r.batches.slice(0, 4).forEach(({ answer }) => answer());
+  const outputs = Promise.all(Array.from({ length: 5 }, (_, n) => batcher.run(n)));
+  await batchesOf(4, r);
+  // The first two statements are late and the other two are not, so the last request has to wait.
+  r.batches.slice(0, 2).forEach(({ answer }) => answer());
   await new Promise((resolve) => setImmediate(resolve));
-  expect(r.batches).toHaveLength(8);
-  r.batches[4]!.answer();
-  await batchesOf(9, r);
+  expect(r.batches).toHaveLength(4);
+  r.batches[2]!.answer();
+  await batchesOf(5, r);
   r.batches.forEach(({ answer }) => answer());
-  expect(await outputs).toHaveLength(9);
+  expect(await outputs).toHaveLength(5);
 });
 
 it('refuses requests while too many wait, and accepts them again later', async () => {
@@ -85,7 +85,7 @@ it('refuses requests while too many wait, and accepts them again later', async (
     code: 'DATABASE_UNAVAILABLE',
     message: expect.stringMatching(/^count .*5 calls are waiting already/),
   });
-  await batchesOf(4, r);
+  await batchesOf(2, r);
   r.batches[0]!.answer();
   await outputs[0];
   const another = batcher.run(7);
