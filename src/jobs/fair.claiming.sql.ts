@@ -82,13 +82,28 @@ const END_OF_WALK = `(
     )`;
 
 /**
- * A CTE for a claim in turn. It reads the CTE `turns`, which has "userId", "turn" and "quota". For each user
- * it finds and locks the oldest due jobs, up to the user's quota.
+ * Finds and locks the oldest due jobs of a user.
  *
  * The user is compared with `>=` and `<=` on purpose. With `=`, and statistics from a time with few users, the
  * planner may choose the index on the time alone. It would then read past all the jobs of other users. The
- * comparison of rows ends the scan at the first job that is not due. The inner limit tells the planner that
- * there are few rows. Only the rows that the outer limit lets through are locked.
+ * comparison of rows ends the scan at the first job that is not due.
+ *
+ * @param limit - how many, as a number that the planner sees
+ */
+const oldestOf = (t: Tables, userId: string, limit: number): string => `
+        SELECT ${FOUND_COLUMNS}
+        FROM ${t.videoJobs} j
+        WHERE ${IS_PENDING_OF_USER}
+          AND j."userId" >= ${userId} AND j."userId" <= ${userId}
+          AND (j."userId", j."availableAt") <= (${userId}, statement_timestamp())
+        ORDER BY j."userId", j."availableAt"
+        LIMIT ${limit}
+        FOR NO KEY UPDATE SKIP LOCKED`;
+
+/**
+ * A CTE for a claim in turn. It reads the CTE `turns`, which has "userId", "turn" and "quota". For each user
+ * it finds and locks the oldest due jobs, up to the user's quota. The inner limit tells the planner that there
+ * are few rows. Only the rows that the outer limit lets through are locked.
  *
  * @param kept - which of these rows it returns; "nth" counts a user's jobs that have a try left
  */
@@ -97,15 +112,7 @@ const oldestOfEach = (t: Tables, kept?: string): string =>
     SELECT o."jobId", o."availableAt", o."spent"
     FROM turns CROSS JOIN LATERAL (
       ${kept === undefined ? '' : `SELECT *, ${NTH} FROM (`}
-      SELECT * FROM (
-        SELECT ${FOUND_COLUMNS}
-        FROM ${t.videoJobs} j
-        WHERE ${IS_PENDING_OF_USER}
-          AND j."userId" >= turns."userId" AND j."userId" <= turns."userId"
-          AND (j."userId", j."availableAt") <= (turns."userId", statement_timestamp())
-        ORDER BY j."userId", j."availableAt"
-        LIMIT ${MAX_LIMIT}
-        FOR NO KEY UPDATE SKIP LOCKED
+      SELECT * FROM (${oldestOf(t, 'turns."userId"', MAX_LIMIT)}
       ) AS first
       LIMIT turns."quota"
       ${kept === undefined ? '' : ') AS oldest'}
@@ -141,17 +148,55 @@ const SEARCH_MS = {
 };
 
 /**
+ * CTEs that find the oldest due job of the next user who has a pending job. This is the first step of a walk. It is
+ * all that a claim of one job needs in most cases, and it takes a third of the time of `inTurn`. It finds nothing
+ * if that job is not due, or if other claims hold the user's due jobs. $5 the user before.
+ */
+const ofNextUser = (t: Tables, open = isOpen(t)): string => {
+  const firstUser = (where = ''): string => `(
+      SELECT j."userId" FROM ${t.videoJobs} j WHERE ${IS_PENDING_OF_USER} ${where}
+      ORDER BY j."userId", j."availableAt" LIMIT 1
+    )`;
+  return `next AS MATERIALIZED (
+    SELECT COALESCE(${firstUser('AND j."userId" > (SELECT $5::uuid)')}, ${firstUser()}) AS "userId"
+    WHERE ${open}
+  ), found AS MATERIALIZED (
+    SELECT o.* FROM next CROSS JOIN LATERAL (${oldestOf(t, 'next."userId"', 1)}
+    ) AS o
+  )`;
+};
+
+/** The end of a walk that has had one turn, in the form of `END_OF_WALK`. */
+const WALKED_ONE = {
+  walked: {
+    type: 'json',
+    value: `(SELECT json_build_array("userId", 1, 0, 1) FROM next WHERE "userId" IS NOT NULL)`,
+  },
+};
+
+/**
  * Claims pending jobs that are due, of one user after the other. $5 the user after whom it begins, $6 how
  * many jobs to look for. Each user gets an equal share of $6. With fewer users, the shares are larger.
  */
 export const claimInTurn = (t: Tables): Statement =>
   claimStep(t, { found: `RECURSIVE ${inTurn(t)}`, about: { ...WALKED, ...SEARCH_MS } });
 
+/** Claims the oldest due job of the next user. $5 the user before. It has no $6. */
+export const claimOfNextUser = (t: Tables): Statement =>
+  claimStep(t, { found: ofNextUser(t), about: { ...WALKED_ONE, ...SEARCH_MS } });
+
 /** Claims as `claimInTurn` does, but nothing if the lease of any job has ended: that job goes first. */
 export const claimInTurnUnlessLost = (t: Tables): Statement =>
   claimStep(t, {
     found: `RECURSIVE ${lostCte(t)}, ${inTurn(t, `${isOpen(t)} AND ${NONE_LOST}`)}`,
     about: { ...WALKED, ...ABOUT_LOST },
+  });
+
+/** Claims as `claimOfNextUser` does, but nothing if the lease of any job has ended. */
+export const claimOfNextUserUnlessLost = (t: Tables): Statement =>
+  claimStep(t, {
+    found: `${lostCte(t)}, ${ofNextUser(t, `${isOpen(t)} AND ${NONE_LOST}`)}`,
+    about: { ...WALKED_ONE, ...ABOUT_LOST },
   });
 
 /**

@@ -60,7 +60,7 @@ export async function claimInTurn(
   maxRunningPerUser?: number,
 ): Promise<ClaimedInTurn> {
   return maxRunningPerUser === undefined
-    ? goRound(db, anyNumber(db, statements.claimInTurn), claim, rotation)
+    ? goRound(db, anyNumber(db, ANY), claim, rotation)
     : goRound(db, upTo(db, maxRunningPerUser), claim, rotation);
 }
 
@@ -74,7 +74,7 @@ export async function claimAnyInTurn(
   const see = (about: AboutStep): void => {
     lost ||= about.lost ?? false;
   };
-  const step = anyNumber(db, statements.claimInTurnUnlessLost, see);
+  const step = anyNumber(db, UNLESS_LOST, see);
   const { items } = await goRound(db, step, claim, rotation);
   // A lease may have ended between two statements of this claim.
   if (!lost || items.length > 0) return items;
@@ -141,15 +141,32 @@ async function takeSteps(
 const isPassed = (user: string, from: string, to: string): boolean =>
   from < to ? from < user && user <= to : user > from || user <= to;
 
-const anyNumber =
-  (
-    db: SqlRunner,
-    statement: (t: Tables) => Statement,
-    see?: (about: AboutStep) => void,
-  ): TakeStep =>
-  async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
-    const values = [limit, leaseMs, workerId, maxAttempts, lastUser, look];
-    const rows = await db.run<Row>('claimJobs', statement, values);
+/** The statements of a claim: one for its first step if it claims one job, and one for all other steps. */
+interface Steps {
+  readonly one: (t: Tables) => Statement;
+  readonly many: (t: Tables) => Statement;
+}
+
+const ANY: Steps = { one: statements.claimOfNextUser, many: statements.claimInTurn };
+
+const UNLESS_LOST: Steps = {
+  one: statements.claimOfNextUserUnlessLost,
+  many: statements.claimInTurnUnlessLost,
+};
+
+function anyNumber(
+  db: SqlRunner,
+  { one, many }: Steps,
+  see?: (about: AboutStep) => void,
+): TakeStep {
+  let isFirst = true;
+  return async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
+    const ofOne = isFirst && look === 1;
+    isFirst = false;
+    const values = [limit, leaseMs, workerId, maxAttempts, lastUser];
+    const rows = ofOne
+      ? await db.run<Row>('claimJobs', one, values)
+      : await db.run<Row>('claimJobs', many, [...values, look]);
     const [about, step] = toClaimedJobs<AboutStep>(rows, workerId);
     see?.(about);
     const [walkedTo = null, turns = 0] = about.walked ?? [];
@@ -162,6 +179,7 @@ const anyNumber =
       passedOver: false,
     };
   };
+}
 
 interface AboutStep extends Begun {
   readonly walked: Walked;

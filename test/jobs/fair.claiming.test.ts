@@ -81,13 +81,43 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(served).toEqual(users);
   });
 
-  it('finds nothing where nothing is due', async () => {
-    expect(await inTurn(10)).toEqual([]);
+  it.each([1, 10])('finds nothing where nothing is due (%i)', async (limit) => {
+    expect(await inTurn(limit)).toEqual([]);
     await make.leased();
     await make.unleased();
     await make.failed();
     await scheduledUsers(3);
-    expect(await inTurn(10)).toEqual([]);
+    expect(await inTurn(limit)).toEqual([]);
+  });
+
+  it('a claim of one job goes on behind a user whose jobs are scheduled, locked, or have no try left', async () => {
+    const users = (await newUsers(4)).toSorted() as [string, string, string, string];
+    for (const userId of users) await backlog(userId, 2);
+    const [scheduled, locked, spent, due] = users;
+    await h.dataSource.query(
+      `UPDATE video_jobs SET "availableAt" = "availableAt" + interval '1 day' WHERE "userId" = $1`,
+      [scheduled],
+    );
+    await h.dataSource.query('UPDATE video_jobs SET attempts = 5 WHERE "userId" = $1', [spent]);
+    const db = new SqlRunner(h.dataSource, preparedByDefault());
+    const claim = { limit: 1, leaseMs: HOUR_MS, workerId: 'w', maxAttempts: 5 };
+    await other.dataSource.transaction(async (manager) => {
+      await manager.query('SELECT FROM video_jobs WHERE "userId" = $1 FOR NO KEY UPDATE', [locked]);
+      for (const lastUser of [NOBODY_BEFORE, scheduled, locked, spent, due, NOBODY_AFTER]) {
+        const [{ jobId }] = await h.dataSource.query(
+          `SELECT "jobId" FROM video_jobs WHERE "userId" = $1 ORDER BY "availableAt" LIMIT 1`,
+          [due],
+        );
+        const rotation = new Rotation();
+        rotation.lastUser = lastUser;
+        const { items, failed } = await claimInTurn(db, claim, rotation);
+        expect([ids(items), rotation.lastUser]).toEqual([[jobId], due]);
+        // The claim that begins before the user whose jobs have no try left fails these.
+        expect(failed).toBe(lastUser === NOBODY_BEFORE ? 2 : 0);
+        await h.dataSource.query('DELETE FROM video_jobs WHERE "jobId" = $1', [jobId]);
+        await backlog(due, 1);
+      }
+    });
   });
 
   it('begins a new run, and returns the job as it is stored', async () => {
@@ -128,9 +158,13 @@ describe("claimJobs({ order: 'fair' })", () => {
 
   it('gives all places to the only user', async () => {
     const [userId] = await newUsers(1);
-    const waiting = await backlog(userId!, 30);
-    expect(ids(await inTurn(20))).toEqual(waiting.slice(0, 20));
-    expect(ids(await inTurn(20))).toEqual(waiting.slice(20));
+    const waiting = await backlog(userId!, 32);
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    expect([...ids(await inTurn(1)), ...ids(await inTurn(1))]).toEqual(waiting.slice(0, 2));
+    expect(sent.mock.calls.length).toBe(2);
+    sent.mockRestore();
+    expect(ids(await inTurn(20))).toEqual(waiting.slice(2, 22));
+    expect(ids(await inTurn(20))).toEqual(waiting.slice(22));
   });
 
   it('leaves no place free while a job is due, however different the backlogs are', async () => {
@@ -154,11 +188,14 @@ describe("claimJobs({ order: 'fair' })", () => {
   it('passes over hundreds of users who have only scheduled jobs, and finds the users behind them', async () => {
     await scheduledUsers(700);
     const users = await newUsers(2);
-    const waiting = [await backlog(users[0]!, 2), await backlog(users[1]!, 1)].flat();
-    const claimed = [await inTurn(2), await inTurn(10)];
-    expect(claimed.map((jobs) => jobs.length)).toEqual([2, 1]);
-    expect(new Set(claimed.flatMap(ids))).toEqual(new Set(waiting));
+    const waiting = [await backlog(users[0]!, 3), await backlog(users[1]!, 1)].flat();
     const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    const claimed = [await inTurn(1)];
+    expect(sent.mock.calls.length).toBeLessThanOrEqual(5);
+    claimed.push(await inTurn(2), await inTurn(10));
+    expect(claimed.map((jobs) => jobs.length)).toEqual([1, 2, 1]);
+    expect(new Set(claimed.flatMap(ids))).toEqual(new Set(waiting));
+    sent.mockClear();
     expect(await inTurn(10)).toEqual([]);
     // No job is due, so the claim looks at no user and sends one statement.
     expect(sent.mock.calls.length).toBe(1);
@@ -222,7 +259,7 @@ describe("claimJobs({ order: 'fair' })", () => {
   it('finds nothing while processing is paused', async () => {
     const { jobId } = await make.pending();
     await h.dataSource.query('UPDATE processing_state SET "pausedAt" = now()');
-    expect(await inTurn(5)).toEqual([]);
+    for (const limit of [1, 5]) expect(await inTurn(limit)).toEqual([]);
     expect(await inTurn(5, { maxRunningPerUser: 1 })).toEqual([]);
     await h.dataSource.query('UPDATE processing_state SET "pausedAt" = NULL');
     expect(ids(await inTurn(5))).toEqual([jobId]);

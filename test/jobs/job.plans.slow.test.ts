@@ -192,8 +192,10 @@ describe('a claim in turn', () => {
 
   it.each([
     ['of one', claimInTurn, 1],
+    ['of two', claimInTurn, 2],
     ['of a thousand', claimInTurn, BATCH],
     ['of one, after lost jobs,', claimAnyInTurn, 1],
+    ['of two, after lost jobs,', claimAnyInTurn, 2],
     ['of a thousand, after lost jobs,', claimAnyInTurn, BATCH],
   ])('%s finds each user by the index', async (_, claim, limit) => {
     const plan = await planOf(async () => {
