@@ -1,3 +1,4 @@
+import { MAX_LIMIT } from '../input/defaults.js';
 import { IS_UNDELIVERED } from '../schema/queue.indexes.js';
 import { aboutFound } from '../sql/claim.sql.js';
 import { columns, NEW_ID, NOW, page, sql } from '../sql/statement.js';
@@ -104,14 +105,17 @@ export const listNotifications =
  */
 const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
   WITH found AS MATERIALIZED (
-    SELECT "notificationId", "availableAt", ${TRIES} >= $3::integer AS "spent"
-    FROM ${t.notificationLog}
-    WHERE ${IS_UNDELIVERED}
-      AND "availableAt" <= statement_timestamp()
-      AND "availableAt" >= $4::timestamptz
-    ORDER BY "availableAt"
-    LIMIT $5::integer
-    FOR NO KEY UPDATE SKIP LOCKED
+    SELECT * FROM (
+      SELECT "notificationId", "availableAt", ${TRIES} >= $3::integer AS "spent"
+      FROM ${t.notificationLog}
+      WHERE ${IS_UNDELIVERED}
+        AND "availableAt" <= statement_timestamp()
+        AND "availableAt" >= (SELECT $4::timestamptz)
+      ORDER BY "availableAt"
+      LIMIT ${String(MAX_LIMIT)}
+      FOR NO KEY UPDATE SKIP LOCKED
+    ) AS oldest
+    LIMIT (SELECT $5::integer)
   ), moved AS (
     UPDATE ${t.notificationLog} n
     SET "deliveryNumber" = "deliveryNumber" + 1,

@@ -20,7 +20,14 @@ import { openHarness } from '../support/harness.js';
 import { onServer } from '../support/server.js';
 import { HOUR_MS, result, video } from './fixtures.js';
 import { tablesOf } from '../../src/schema/tables.js';
-import { explain, indexesOf, mostRowsOfANode, QueryRecorder, scannedTables } from './plan.js';
+import {
+  explain,
+  indexesOf,
+  mostRowsOfANode,
+  QueryRecorder,
+  scannedTables,
+  withoutIndexes,
+} from './plan.js';
 import type { PlanNode } from './plan.js';
 
 // With generic plans on large tables, the work of a statement depends on the size of the batch and not on that of the
@@ -80,23 +87,6 @@ afterAll(async () => {
   await client.end();
   await h.close();
 });
-
-/**
- * Loads many rows without indexes, triggers and checks of foreign keys, which would be slow. The rows obey
- * their rules.
- */
-async function withoutIndexes(on: Client, load: () => Promise<void>): Promise<void> {
-  const { rows } = await on.query<{ name: string; definition: string }>(
-    `SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition
-     FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid
-     WHERE indrelid = ANY('{users, video_jobs, notification_log}'::regclass[]) AND conindid IS NULL`,
-  );
-  await on.query(`SET session_replication_role = replica`);
-  for (const { name } of rows) await on.query(`DROP INDEX ${name}`);
-  await load();
-  for (const { definition } of rows) await on.query(definition);
-  await on.query(`RESET session_replication_role`);
-}
 
 /** The plan of the statement that a call sends. The call is rolled back. */
 async function planOf(call: (manager: EntityManager) => Promise<unknown>): Promise<PlanNode[]> {

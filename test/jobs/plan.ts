@@ -98,3 +98,20 @@ export const mostRowsOfANode = (plan: readonly PlanNode[]): number =>
           (node['Rows Removed by Index Recheck'] ?? 0)),
     ),
   );
+
+/**
+ * Loads many rows without indexes, triggers and checks of foreign keys, which would be slow. The rows obey
+ * their rules.
+ */
+export async function withoutIndexes(on: Client, load: () => Promise<void>): Promise<void> {
+  const { rows } = await on.query<{ name: string; definition: string }>(
+    `SELECT indexrelid::regclass::text AS name, pg_get_indexdef(indexrelid) AS definition
+     FROM pg_index LEFT JOIN pg_constraint ON conindid = indexrelid
+     WHERE indrelid = ANY('{users, video_jobs, notification_log}'::regclass[]) AND conindid IS NULL`,
+  );
+  await on.query(`SET session_replication_role = replica`);
+  for (const { name } of rows) await on.query(`DROP INDEX ${name}`);
+  await load();
+  for (const { definition } of rows) await on.query(definition);
+  await on.query(`RESET session_replication_role`);
+}
