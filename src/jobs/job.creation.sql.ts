@@ -7,6 +7,11 @@ import { JOB_COLUMNS } from './job.columns.js';
 const JOB_TYPES = ['uuid', 'uuid', 'varchar', 'text', 'timestamptz', 'jsonb'];
 const JOB_NAMES = '"jobId", "userId", "filename", "videoUrl", "availableAt", "parameters"';
 
+const INPUT = `${arrays(...JOB_TYPES, 'boolean')} AS i(${JOB_NAMES}, "isGiven")`;
+
+/** The ids of the created jobs. As a subquery it costs nothing if nobody asks for it. */
+const IDS = `(SELECT jsonb_agg("jobId") FROM created)`;
+
 const insertInto = (t: Tables): string => `
     INSERT INTO ${t.videoJobs} AS j
       ("jobId", "userId", "filename", "videoUrl", "createdAt", "availableAt", "parameters")
@@ -33,9 +38,7 @@ const insertInto = (t: Tables): string => `
  *   transaction, and if there is only one job
  */
 const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING'): Statement => sql`
-  WITH input AS MATERIALIZED (
-    SELECT * FROM ${arrays(...JOB_TYPES, 'boolean')} AS i(${JOB_NAMES}, "isGiven")
-  ), owner AS MATERIALIZED (
+  WITH owner AS MATERIALIZED (
     SELECT u."userId"
     FROM ${t.users} u
     WHERE u."userId" = ANY((SELECT $8::uuid[])::uuid[])
@@ -45,10 +48,10 @@ const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING')
     SELECT ${columns(JOB_COLUMNS, 'j')},
       (j."userId", j."filename", j."videoUrl") <> (i."userId", i."filename", i."videoUrl")
         OR j."parameters" IS DISTINCT FROM i."parameters" AS "differs"
-    FROM input i JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
-    WHERE i."isGiven"
+    FROM ${INPUT} JOIN ${t.videoJobs} j ON j."jobId" = i."jobId"
+    WHERE i."isGiven" AND (SELECT $7::boolean[]) IS NOT NULL
   ), created AS (${insertInto(t)}
-    FROM input i
+    FROM ${INPUT}
     WHERE (SELECT count(*) FROM owner) = cardinality($8::uuid[])
       AND NOT EXISTS (SELECT FROM existing e WHERE e."differs")
       AND i."jobId" NOT IN (SELECT e."jobId" FROM existing e)
@@ -57,7 +60,7 @@ const create = (t: Tables, onCollision: '' | 'ON CONFLICT ("jobId") DO NOTHING')
     RETURNING j."jobId"
   ), summary AS (
     SELECT count(*)::integer AS "count", ${NOW} AS "now",
-      CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("jobId") END AS "created",
+      CASE WHEN count(*) < cardinality($1::uuid[]) THEN ${IDS} END AS "created",
       (SELECT jsonb_agg(w."userId") FROM unnest($8::uuid[]) AS w("userId")
         WHERE w."userId" NOT IN (SELECT o."userId" FROM owner o)) AS "unknownUsers"
     FROM created
@@ -82,7 +85,7 @@ export const createJobsTogether = (t: Tables): Statement => sql`
     RETURNING j."jobId"
   )
   SELECT count(*)::integer AS "count", ${NOW} AS "now",
-    CASE WHEN count(*) < cardinality($1::uuid[]) THEN jsonb_agg("jobId") END AS "created"
+    CASE WHEN count(*) < cardinality($1::uuid[]) THEN ${IDS} END AS "created"
   FROM created`;
 
 /** Removes jobs that the same transaction has created. $1 jobIds. */
