@@ -3,6 +3,12 @@ import { claimAny, claimLost, claimPending } from '../../src/jobs/job.claiming.j
 import type { Claim } from '../../src/jobs/job.claiming.js';
 import { onQueueEvent } from '../../src/jobs/job.events.js';
 import { claimNotifications } from '../../src/notifications/notification.claiming.js';
+import * as deliveries from '../../src/notifications/notification.sql.js';
+import * as inTurn from '../../src/jobs/fair.claiming.sql.js';
+import * as inOrder from '../../src/jobs/job.claiming.sql.js';
+import { tablesOf } from '../../src/schema/tables.js';
+import type { Tables } from '../../src/schema/tables.js';
+import type { Statement } from '../../src/sql/statement.js';
 import type { VideoJob } from '../../src/schema/entities/index.js';
 import { preparedByDefault } from '../../src/sql/prepared-by-default.js';
 import { SqlRunner } from '../../src/sql/sql.runner.js';
@@ -23,6 +29,7 @@ beforeEach(() => h.dataSource.query('DELETE FROM video_jobs'));
 afterAll(() => h.close());
 
 const terms: Claim = { limit: 1, leaseMs: HOUR_MS, workerId: 'w', maxAttempts: 5 };
+const NOBODY = '00000000-0000-0000-0000-000000000000';
 const ids = (jobs: { jobId: string }[]): string[] => jobs.map(({ jobId }) => jobId);
 
 /** Makes pending jobs of one user, each due one second after the one before. */
@@ -55,6 +62,29 @@ it('notes the loss of a run only for a job that it takes or fails', async () => 
   const noted = async (jobId: string): Promise<number[]> =>
     (await h.jobs.listAttemptErrors(jobId)).map(({ runNumber }) => runNumber);
   expect([await noted(spent), await noted(taken), await noted(left)]).toEqual([[1], [1], []]);
+});
+
+it.each<[string, (t: Tables) => Statement, unknown[]]>([
+  ['pending jobs', inOrder.claimPending, ['-infinity', 1]],
+  ['any job', inOrder.claimUnlessLost, ['-infinity', 1]],
+  ['the next job in turn', inTurn.claimOfNextUser, [NOBODY]],
+  ['jobs in turn', inTurn.claimInTurn, [NOBODY, 1]],
+])('a claim of %s locks only the job that it takes', async (_, statement, more) => {
+  const [, second] = await queue(0, 0, 0);
+  const { text } = statement(tablesOf(h.dataSource));
+  await h.dataSource.transaction(async (manager) => {
+    await manager.query(text, [1, HOUR_MS, 'w', 5, ...more]);
+    expect(ids((await claimPending(db, terms)).items)).toEqual([second]);
+  });
+});
+
+it('a claim of notifications locks only the one that it takes', async () => {
+  for (let n = 0; n < 3; n += 1) await make.failed();
+  const { text } = deliveries.claimNotifications(tablesOf(h.dataSource));
+  await h.dataSource.transaction(async (manager) => {
+    await manager.query(text, [1, HOUR_MS, 5, '-infinity', 1]);
+    expect((await claimNotifications(db, { ...terms, limit: 10 })).items).toHaveLength(2);
+  });
 });
 
 it('claims jobs and notifications that have been due for ever', async () => {
