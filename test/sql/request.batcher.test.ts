@@ -62,19 +62,41 @@ it('puts two requests about one row into two statements', async () => {
   expect(r.batches.map(({ inputs }) => inputs)).toEqual([[1, 2, 3], [11], [21]]);
 });
 
+it('runs two statements at once, and four while a whole batch waits', async () => {
+  const r = requests();
+  const batcher = new RequestBatcher(r.made, { maxBatch: 3 });
+  const outputs: Promise<unknown>[] = [];
+  const sizes = async (...ns: number[]): Promise<number[]> => {
+    for (const n of ns) outputs.push(batcher.run(n));
+    await new Promise((resolve) => setImmediate(resolve));
+    return r.batches.map(({ inputs }) => inputs.length);
+  };
+  expect(await sizes(1)).toEqual([1]);
+  expect(await sizes(2)).toEqual([1, 1]);
+  expect(await sizes(3, 4)).toEqual([1, 1]);
+  expect(await sizes(5)).toEqual([1, 1, 3]);
+  expect(await sizes(6, 7, 8, 9, 10, 11, 12)).toEqual([1, 1, 3, 3]);
+  r.batches[0]!.answer();
+  expect(await sizes()).toEqual([1, 1, 3, 3, 3]);
+  r.batches.slice(1, 4).forEach(({ answer }) => answer());
+  expect(await sizes()).toEqual([1, 1, 3, 3, 3, 1]);
+  r.batches.slice(4).forEach(({ answer }) => answer());
+  await Promise.all(outputs);
+});
+
 it('sends other requests while a statement has no answer, and counts statements with a late answer', async () => {
   const r = requests();
   const batcher = new RequestBatcher(r.made, { maxBatch: 1 });
-  const outputs = Promise.all(Array.from({ length: 5 }, (_, n) => batcher.run(n)));
-  await batchesOf(4, r);
-  // The first two statements are late and the other two are not, so the last request has to wait.
-  r.batches.slice(0, 2).forEach(({ answer }) => answer());
+  const outputs = Promise.all(Array.from({ length: 9 }, (_, n) => batcher.run(n)));
+  await batchesOf(8, r);
+  // The first four statements are late and the other four are not, so the last request has to wait.
+  r.batches.slice(0, 4).forEach(({ answer }) => answer());
   await new Promise((resolve) => setImmediate(resolve));
-  expect(r.batches).toHaveLength(4);
-  r.batches[2]!.answer();
-  await batchesOf(5, r);
+  expect(r.batches).toHaveLength(8);
+  r.batches[4]!.answer();
+  await batchesOf(9, r);
   r.batches.forEach(({ answer }) => answer());
-  expect(await outputs).toHaveLength(5);
+  expect(await outputs).toHaveLength(9);
 });
 
 it('refuses requests while too many wait, and accepts them again later', async () => {
@@ -85,7 +107,7 @@ it('refuses requests while too many wait, and accepts them again later', async (
     code: 'DATABASE_UNAVAILABLE',
     message: expect.stringMatching(/^count .*5 calls are waiting already/),
   });
-  await batchesOf(2, r);
+  await batchesOf(4, r);
   r.batches[0]!.answer();
   await outputs[0];
   const another = batcher.run(7);
