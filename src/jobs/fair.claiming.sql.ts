@@ -148,9 +148,9 @@ const SEARCH_MS = {
 };
 
 /**
- * CTEs that find the oldest due job of the next user who has a pending job. This is the first step of a walk. It is
- * all that a claim of one job needs in most cases, and it takes a third of the time of `inTurn`. It finds nothing
- * if that job is not due, or if other claims hold the user's due jobs. $5 the user before.
+ * CTEs that find the oldest due job of the next user who has a pending job. This is the first step of a walk. If most
+ * users have due jobs, it is all that a claim of one job needs, and it takes a third of the extra time of `inTurn`. It
+ * finds nothing if that job is not due, or if other claims hold the user's due jobs. $5 the user before.
  */
 const ofNextUser = (t: Tables, open = isOpen(t)): string => {
   const firstUser = (where = ''): string => `(

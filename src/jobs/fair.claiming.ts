@@ -18,6 +18,8 @@ const LOCKED_USERS = 32;
 /** The user whose turn was last, in this process. It begins at random, so that processes do not visit users in step. */
 export class Rotation {
   lastUser: string = randomUUID();
+  /** How many steps for one job walk at once, because a look at the next user alone has found nothing. */
+  walks = 0;
 }
 
 /** The result of a claim in turn. */
@@ -60,7 +62,7 @@ export async function claimInTurn(
   maxRunningPerUser?: number,
 ): Promise<ClaimedInTurn> {
   return maxRunningPerUser === undefined
-    ? goRound(db, anyNumber(db, ANY), claim, rotation)
+    ? goRound(db, anyNumber(db, ANY, rotation), claim, rotation)
     : goRound(db, upTo(db, maxRunningPerUser), claim, rotation);
 }
 
@@ -74,7 +76,7 @@ export async function claimAnyInTurn(
   const see = (about: AboutStep): void => {
     lost ||= about.lost ?? false;
   };
-  const step = anyNumber(db, UNLESS_LOST, see);
+  const step = anyNumber(db, UNLESS_LOST, rotation, see);
   const { items } = await goRound(db, step, claim, rotation);
   // A lease may have ended between two statements of this claim.
   if (!lost || items.length > 0) return items;
@@ -105,7 +107,7 @@ async function takeSteps(
   // Other claims of this process move the rotation meanwhile, so this claim keeps its own position.
   let lastUser = rotation.lastUser;
   let begin = lastUser;
-  for (let look = claim.limit; ;) {
+  for (let look = Math.min(claim.limit, MAX_LIMIT); ;) {
     try {
       const took = await step({ ...claim, limit: claim.limit - items.length }, lastUser, look);
       items.push(...took.items);
@@ -128,7 +130,7 @@ async function takeSteps(
       // It ends after one more round over all users that finds nothing.
       if (mayFindMore) begin = last;
       // A longer look passes thousands of jobs without a try left in a handful of statements.
-      look = hasFoundSpent ? Math.min(8 * look, MAX_LIMIT) : places;
+      look = Math.min(hasFoundSpent ? 8 * look : places, MAX_LIMIT);
     } catch (error) {
       // The caller gets the jobs that are claimed already. The next claim meets the error again.
       if (items.length === 0) throw error;
@@ -141,7 +143,7 @@ async function takeSteps(
 const isPassed = (user: string, from: string, to: string): boolean =>
   from < to ? from < user && user <= to : user > from || user <= to;
 
-/** The statements of a claim: one for its first step if it claims one job, and one for all other steps. */
+/** The statements of a claim: one that looks at the next user alone for one job, and one that walks. */
 interface Steps {
   readonly one: (t: Tables) => Statement;
   readonly many: (t: Tables) => Statement;
@@ -154,21 +156,26 @@ const UNLESS_LOST: Steps = {
   many: statements.claimInTurnUnlessLost,
 };
 
-function anyNumber(
-  db: SqlRunner,
-  { one, many }: Steps,
-  see?: (about: AboutStep) => void,
-): TakeStep {
-  let isFirst = true;
-  return async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
-    const ofOne = isFirst && look === 1;
-    isFirst = false;
+/** After a look at the next user alone that found nothing, this many steps walk at once. */
+const WALKS = 32;
+
+const anyNumber =
+  (
+    db: SqlRunner,
+    { one, many }: Steps,
+    rotation: Rotation,
+    see?: (about: AboutStep) => void,
+  ): TakeStep =>
+  async ({ limit, leaseMs, workerId, maxAttempts }, lastUser, look) => {
+    const ofOne = look === 1 && rotation.walks === 0;
+    if (look === 1 && !ofOne) rotation.walks -= 1;
     const values = [limit, leaseMs, workerId, maxAttempts, lastUser];
     const rows = ofOne
       ? await db.run<Row>('claimJobs', one, values)
       : await db.run<Row>('claimJobs', many, [...values, look]);
     const [about, step] = toClaimedJobs<AboutStep>(rows, workerId);
     see?.(about);
+    if (ofOne && about.walked !== null && step.found === 0) rotation.walks = WALKS;
     const [walkedTo = null, turns = 0] = about.walked ?? [];
     return {
       ...step,
@@ -179,7 +186,6 @@ function anyNumber(
       passedOver: false,
     };
   };
-}
 
 interface AboutStep extends Begun {
   readonly walked: Walked;

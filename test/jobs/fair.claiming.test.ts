@@ -133,6 +133,18 @@ describe("claimJobs({ order: 'fair' })", () => {
     expect(await stored(h.dataSource, job.jobId)).toEqual({ ...claimed });
   });
 
+  it('claims of one job send about one statement each, also where most users have only scheduled jobs', async () => {
+    await scheduledUsers(100);
+    for (const userId of await newUsers(10)) await backlog(userId, 4);
+    const sent = jest.spyOn(h.dataSource.logger, 'logQuery');
+    for (let n = 0; n < 40; n += 1) expect(await inTurn(1)).toHaveLength(1);
+    expect(sent.mock.calls.length).toBeLessThanOrEqual(44);
+    sent.mockClear();
+    for (let n = 0; n < 10; n += 1) expect(await inTurn(1)).toEqual([]);
+    expect(sent.mock.calls.length).toBeLessThanOrEqual(12);
+    sent.mockRestore();
+  });
+
   it('takes the oldest job of each user in turn, however many jobs others have', async () => {
     const users = await newUsers(3);
     const backlogs = await Promise.all(users.map((userId, n) => backlog(userId, [200, 4, 2][n]!)));
