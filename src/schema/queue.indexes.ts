@@ -13,7 +13,8 @@ export interface QueueIndex {
  * The predicates of the partial indexes, which are also the conditions of the queries that read them. Each query names
  * the predicate of its index. A plain comparison would say the same, and would let the planner choose another
  * index. If the last analysis saw an empty queue, the planner expects one row, and all indexes look equally good. It
- * then may read a whole backlog, and sort it. No other index fits a test such as IS TRUE.
+ * then may read a whole backlog, and sort it. No other index fits a test such as IS TRUE. A table that had only a few
+ * pages at the last analysis is read as a whole all the same, until the server analyzes it again.
  */
 export const IS_PENDING = `((status)::text = 'pending'::text) IS TRUE`;
 /** As {@link IS_PENDING}, in the index that begins with the user. */

@@ -89,8 +89,8 @@ export function addNew(asked: Set<string>, ids: readonly string[]): boolean {
  * each time: behind thousands of them it takes a few statements, and not one for each. It ends if it meets
  * only such rows as it has tried to fail before: a trigger of the host may prevent that.
  *
- * @param limit - how many to claim at the most
- * @param claim - one statement, which looks at `look` rows and claims up to `limit` of them
+ * @param limit - how many to claim at the most. One call claims no more than {@link MAX_LIMIT}
+ * @param claim - one statement, which looks at `look` rows, up to {@link MAX_LIMIT}, and claims up to `limit` of them
  * @param fail - fails rows that have no try left; returns how many
  */
 export async function claimPastSpent<T>(
@@ -103,7 +103,7 @@ export async function claimPastSpent<T>(
   const asked = new Set<string>();
   let failed = 0;
   let dueUntil = new Date(0);
-  for (let look = limit; ; look = Math.min(8 * look, MAX_LIMIT)) {
+  for (let look = Math.min(limit, MAX_LIMIT); ; look = Math.min(8 * look, MAX_LIMIT)) {
     try {
       const step = await claim(limit - items.length, look);
       items.push(...step.items);

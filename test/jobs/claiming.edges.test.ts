@@ -1,4 +1,4 @@
-import { claimAnyInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
+import { claimAnyInTurn, claimInTurn, Rotation } from '../../src/jobs/fair.claiming.js';
 import { claimAny, claimLost, claimPending } from '../../src/jobs/job.claiming.js';
 import type { Claim } from '../../src/jobs/job.claiming.js';
 import { onQueueEvent } from '../../src/jobs/job.events.js';
@@ -85,6 +85,17 @@ it('a claim of notifications locks only the one that it takes', async () => {
     await manager.query(text, [1, HOUR_MS, 5, '-infinity', 1]);
     expect((await claimNotifications(db, { ...terms, limit: 10 })).items).toHaveLength(2);
   });
+});
+
+it('a claim of more jobs than one statement may take leaves none behind', async () => {
+  const waiting = await queue(...Array.from({ length: 1_500 }, () => 0));
+  const wanted = { ...terms, limit: 1_400 };
+  const first = await claimPending(db, wanted);
+  expect([first.items.length, first.more]).toEqual([1_000, true]);
+  const rest = await claimPending(db, { ...wanted, limit: 400 }, first.dueUntil);
+  expect(new Set(ids([...first.items, ...rest.items]))).toEqual(new Set(waiting.slice(0, 1_400)));
+  await queue(...Array.from({ length: 1_500 }, () => 0));
+  expect((await claimInTurn(db, wanted, new Rotation())).items).toHaveLength(1_400);
 });
 
 it('claims jobs and notifications that have been due for ever', async () => {
