@@ -1,6 +1,6 @@
 import { IS_PENDING, IS_PENDING_OF_USER } from '../schema/queue.indexes.js';
 import type { Tables } from '../schema/tables.js';
-import { MAX_LIMIT } from '../input/defaults.js';
+import { lockFirst } from '../sql/claim.sql.js';
 import { sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import {
@@ -82,28 +82,22 @@ const END_OF_WALK = `(
     )`;
 
 /**
- * Finds and locks the oldest due jobs of a user.
+ * The due jobs of a user, from the oldest on.
  *
  * The user is compared with `>=` and `<=` on purpose. With `=`, and statistics from a time with few users, the
  * planner may choose the index on the time alone. It would then read past all the jobs of other users. The
  * comparison of rows ends the scan at the first job that is not due.
- *
- * @param limit - how many, as a number that the planner sees
  */
-const oldestOf = (t: Tables, userId: string, limit: number): string => `
-        SELECT ${FOUND_COLUMNS}
+const dueOf = (t: Tables, userId: string): string => `SELECT ${FOUND_COLUMNS}
         FROM ${t.videoJobs} j
         WHERE ${IS_PENDING_OF_USER}
           AND j."userId" >= ${userId} AND j."userId" <= ${userId}
           AND (j."userId", j."availableAt") <= (${userId}, statement_timestamp())
-        ORDER BY j."userId", j."availableAt"
-        LIMIT ${limit}
-        FOR NO KEY UPDATE SKIP LOCKED`;
+        ORDER BY j."userId", j."availableAt"`;
 
 /**
  * A CTE for a claim in turn. It reads the CTE `turns`, which has "userId", "turn" and "quota". For each user
- * it finds and locks the oldest due jobs, up to the user's quota. The inner limit tells the planner that there
- * are few rows. Only the rows that the outer limit lets through are locked.
+ * it finds and locks the oldest due jobs, up to the user's quota.
  *
  * @param kept - which of these rows it returns; "nth" counts a user's jobs that have a try left
  */
@@ -112,9 +106,7 @@ const oldestOfEach = (t: Tables, kept?: string): string =>
     SELECT o."jobId", o."availableAt", o."spent"
     FROM turns CROSS JOIN LATERAL (
       ${kept === undefined ? '' : `SELECT *, ${NTH} FROM (`}
-      SELECT * FROM (${oldestOf(t, 'turns."userId"', MAX_LIMIT)}
-      ) AS first
-      LIMIT turns."quota"
+      ${lockFirst(dueOf(t, 'turns."userId"'), 'turns."quota"')}
       ${kept === undefined ? '' : ') AS oldest'}
     ) AS o
     ${kept === undefined ? '' : `WHERE ${kept}`}
@@ -161,7 +153,10 @@ const ofNextUser = (t: Tables, open = isOpen(t)): string => {
     SELECT COALESCE(${firstUser('AND j."userId" > (SELECT $5::uuid)')}, ${firstUser()}) AS "userId"
     WHERE ${open}
   ), found AS MATERIALIZED (
-    SELECT o.* FROM next CROSS JOIN LATERAL (${oldestOf(t, 'next."userId"', 1)}
+    SELECT o.* FROM next CROSS JOIN LATERAL (
+      ${dueOf(t, 'next."userId"')}
+      LIMIT 1
+      FOR NO KEY UPDATE SKIP LOCKED
     ) AS o
   )`;
 };

@@ -1,5 +1,4 @@
-import { MAX_LIMIT } from '../input/defaults.js';
-import { aboutFound } from '../sql/claim.sql.js';
+import { aboutFound, lockFirst } from '../sql/claim.sql.js';
 import { arrays, columns, NEW_ID, NOW, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import { IS_LEASED, IS_PENDING } from '../schema/queue.indexes.js';
@@ -124,26 +123,21 @@ export const claimStep = (
   FROM moved m`;
 
 /**
- * Finds and locks the oldest due jobs in one partial index. $6 how many. Only the rows that the outer limit lets
- * through are locked. The planner sees the largest limit alone. If it saw $6, a plan for exactly that number would
- * look cheaper than the plan that it keeps. It would then plan each claim anew, which takes as long as the claim.
+ * Finds and locks the oldest due jobs in one partial index. $5 only jobs that are due since this time, $6 how many.
  *
  * @param due - the predicate of the index
  */
 const oldest = (t: Tables, due: string, select = FOUND_COLUMNS): string =>
-  `found AS MATERIALIZED (
-    SELECT * FROM (
-      SELECT ${select}
+  `found AS MATERIALIZED (${lockFirst(
+    `SELECT ${select}
       FROM ${t.videoJobs}
       WHERE ${due}
         AND "availableAt" <= statement_timestamp()
         AND "availableAt" >= (SELECT $5::timestamptz)
         AND ${isOpen(t)}
-      ORDER BY "availableAt"
-      LIMIT ${MAX_LIMIT}
-      FOR NO KEY UPDATE SKIP LOCKED
-    ) AS oldest
-    LIMIT (SELECT $6::integer)
+      ORDER BY "availableAt"`,
+    '(SELECT $6::integer)',
+  )}
   )`;
 
 /** Writes an error row for each job of a CTE whose worker was lost. @param jobs - the CTE, and a condition */

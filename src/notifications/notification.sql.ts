@@ -1,6 +1,5 @@
-import { MAX_LIMIT } from '../input/defaults.js';
 import { IS_UNDELIVERED } from '../schema/queue.indexes.js';
-import { aboutFound } from '../sql/claim.sql.js';
+import { aboutFound, lockFirst } from '../sql/claim.sql.js';
 import { columns, NEW_ID, NOW, page, sql } from '../sql/statement.js';
 import type { Statement } from '../sql/statement.js';
 import type { Tables } from '../schema/tables.js';
@@ -104,18 +103,15 @@ export const listNotifications =
  * @param jobColumns - columns of the notifications' jobs to return; their names get the prefix `job.`
  */
 const claim = (t: Tables, jobColumns: readonly string[]): Statement => sql`
-  WITH found AS MATERIALIZED (
-    SELECT * FROM (
-      SELECT "notificationId", "availableAt", ${TRIES} >= $3::integer AS "spent"
+  WITH found AS MATERIALIZED (${lockFirst(
+    `SELECT "notificationId", "availableAt", ${TRIES} >= $3::integer AS "spent"
       FROM ${t.notificationLog}
       WHERE ${IS_UNDELIVERED}
         AND "availableAt" <= statement_timestamp()
         AND "availableAt" >= (SELECT $4::timestamptz)
-      ORDER BY "availableAt"
-      LIMIT ${String(MAX_LIMIT)}
-      FOR NO KEY UPDATE SKIP LOCKED
-    ) AS oldest
-    LIMIT (SELECT $5::integer)
+      ORDER BY "availableAt"`,
+    '(SELECT $5::integer)',
+  )}
   ), moved AS (
     UPDATE ${t.notificationLog} n
     SET "deliveryNumber" = "deliveryNumber" + 1,

@@ -50,9 +50,9 @@ const PATIENCE_MS = 1_000;
 
 /**
  * Makes requests that come at the same time with one statement, so that they share its round trip and its
- * commit. A request is sent at once if fewer than two statements are running, or fewer than four and a whole batch waits. Otherwise it goes into the next
- * statement. Nothing waits for a timer. A statement that has no answer after a second (its connection may be
- * dead) delays only its own requests.
+ * commit. A request is sent at once if fewer than two statements are running. Otherwise it goes into the next
+ * statement. While a whole batch waits, up to four run. Nothing waits for a timer. A statement that has no answer
+ * after a second (its connection may be dead) delays only its own requests.
  *
  * The statement may pass over a request, because its row is locked or the request must be refused. Such a request
  * goes into one more statement, and is then made alone. If a statement fails, each of its requests is made alone,
